@@ -1,0 +1,63 @@
+//! The few things that must be said to a file system in just the right order.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Makes names created, renamed or removed in `directory` durable.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Makes the content of `file` durable (`fdatasync`).
+pub(crate) fn sync_file(file: &Path) -> io::Result<()> {
+    File::open(file)?.sync_data()
+}
+
+/// Writes `content` so that after a power cut the file is either the old one or the new one, whole.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let fresh = with_suffix(path, ".tmp");
+    let mut file = File::create(&fresh)?;
+    file.write_all(content)?;
+    file.sync_data()?;
+    fs::rename(&fresh, path)?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Removes a directory so that a power cut leaves it either whole or marked as being removed.
+pub(crate) fn remove_directory(path: &Path) -> io::Result<()> {
+    let doomed = with_suffix(path, REMOVED);
+    fs::rename(path, &doomed)?;
+    path.parent().map_or(Ok(()), sync_directory)?;
+    fs::remove_dir_all(&doomed)
+}
+
+/// The suffix of a directory that is being removed.
+pub(crate) const REMOVED: &str = ".del";
+/// The suffix of a directory that is being made.
+pub(crate) const FRESH: &str = ".new";
+
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Bytes that `path` and all below it take on the disk (allocated blocks, not lengths).
+pub(crate) fn disk_usage(path: &Path) -> io::Result<u64> {
+    let metadata = fs::symlink_metadata(path)?;
+    let mut bytes = metadata.blocks() * 512;
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path)? {
+            bytes += disk_usage(&entry?.path())?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Bytes that are free for us on the file system of `path`.
+pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

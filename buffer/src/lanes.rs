@@ -1,0 +1,286 @@
+//! All lanes in memory, and what they ask of the disk.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use crate::block::Placed;
+use crate::disk::{LaneOpened, LaneWrite, ReadBack, Written};
+use crate::lane::{Counts, Dropped, Lane, LaneSettings, Next, Refusal};
+use crate::marks::LaneMark;
+use crate::{LaneId, Record, Ticket};
+
+/// After a write failed the lane goes on from memory and tries again this much later.
+const WRITE_RETRY: Duration = Duration::from_secs(2);
+/// Marks are written this long after the last ones, never for each batch; a lost one is a repeat.
+const MARK_EVERY: Duration = Duration::from_secs(2);
+
+/// A read that the disk is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadAsk {
+    pub lane: LaneId,
+    pub sequences: Range<u64>,
+}
+
+pub struct Lanes<R, T> {
+    lanes: Vec<Lane<R, T>>,
+    /// A group commit is under way.
+    writing: bool,
+    marking: bool,
+    marked_at: Option<Instant>,
+    /// A source waits: the next commit is due now.
+    urged: bool,
+}
+
+impl<R: Record, T: Ticket> Lanes<R, T> {
+    /// `settings` and `opened` are in the order of [`LaneId`]s.
+    #[must_use]
+    pub fn new(epoch: u32, settings: Vec<LaneSettings>, opened: Vec<LaneOpened>) -> Self {
+        let lanes = settings
+            .into_iter()
+            .zip(opened)
+            .map(|(s, o)| Lane::new(s, epoch, o))
+            .collect();
+        Lanes {
+            lanes,
+            writing: false,
+            marking: false,
+            marked_at: None,
+            urged: false,
+        }
+    }
+
+    fn lane(&self, lane: LaneId) -> &Lane<R, T> {
+        self.lanes
+            .get(lane.index())
+            .expect("lane ids are made from the list of lanes")
+    }
+
+    fn lane_mut(&mut self, lane: LaneId) -> &mut Lane<R, T> {
+        self.lanes
+            .get_mut(lane.index())
+            .expect("lane ids are made from the list of lanes")
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = LaneId> + use<R, T> {
+        (0..self.lanes.len())
+            .filter_map(|index| u8::try_from(index).ok())
+            .map(LaneId)
+    }
+
+    /// Takes a record. On an error the lane does not have it, and the ticket is the caller's again.
+    pub fn append(
+        &mut self,
+        lane: LaneId,
+        record: R,
+        ticket: T,
+        now: Instant,
+    ) -> Result<(), Refusal<T>> {
+        self.lane_mut(lane).append(record, ticket, now)
+    }
+
+    /// The record that is to be sent next, if it is in memory.
+    #[must_use]
+    pub fn peek(&self, lane: LaneId) -> Option<Next<'_, R>> {
+        self.lane(lane).peek()
+    }
+
+    /// What [`Lanes::peek`] showed was handed to the uplink and is in flight from here on.
+    pub fn hand_over(&mut self, lane: LaneId) {
+        self.lane_mut(lane).hand_over();
+    }
+
+    /// The cluster has it. Call [`Lanes::settle`] after a batch of these.
+    pub fn delivered(&mut self, lane: LaneId, token: u64) {
+        self.lane_mut(lane).delivered(token);
+    }
+
+    /// The cluster will never take it; it is dropped and returned.
+    pub fn rejected(&mut self, lane: LaneId, token: u64) -> Option<Placed<R>> {
+        self.lane_mut(lane).rejected(token)
+    }
+
+    /// It cannot be delivered for now, and must not hold up what follows.
+    pub fn defer(&mut self, lane: LaneId, token: u64) {
+        self.lane_mut(lane).defer(token);
+    }
+
+    /// Deferred records are to be tried again.
+    pub fn retry_deferred(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::retry_deferred);
+    }
+
+    #[must_use]
+    pub fn has_deferred(&self) -> bool {
+        self.lanes.iter().any(Lane::has_deferred)
+    }
+
+    /// Everything of this lane that is in flight is to be sent again, in order.
+    pub fn resend(&mut self, lane: LaneId) {
+        self.lane_mut(lane).resend();
+    }
+
+    pub fn settle(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::settle);
+    }
+
+    /// A source waits for receipts: the next commit is due now.
+    pub fn urge(&mut self) {
+        self.urged = true;
+    }
+
+    /// What is to be written now, as one group commit. The answer goes to [`Lanes::written`].
+    pub fn commit(&mut self, now: Instant, outage: bool) -> Vec<LaneWrite<R>> {
+        if self.writing {
+            return Vec::new();
+        }
+        let urged = std::mem::take(&mut self.urged);
+        let mut writes = Vec::new();
+        for (index, lane) in self.lanes.iter().enumerate() {
+            let due = lane
+                .due(outage)
+                .is_some_and(|due| (urged && lane.retry_at.is_none()) || due <= now);
+            if let (true, Ok(index)) = (due, u8::try_from(index)) {
+                writes.push(LaneWrite {
+                    lane: LaneId(index),
+                    records: lane.unstored(),
+                });
+            }
+        }
+        writes.retain(|write| !write.records.is_empty());
+        self.writing = !writes.is_empty();
+        writes
+    }
+
+    /// The moment at which [`Lanes::commit`] or [`Lanes::marks`] will have something to do.
+    #[must_use]
+    pub fn next_due(&self, outage: bool) -> Option<Instant> {
+        let writes = self
+            .lanes
+            .iter()
+            .filter(|_| !self.writing)
+            .filter_map(|lane| lane.due(outage));
+        let marks = self
+            .marks_wanted()
+            .then_some(())
+            .and_then(|()| self.marked_at.map(|at| at + MARK_EVERY));
+        writes.chain(marks).min()
+    }
+
+    /// What became of a group commit. `outage` as for [`Lanes::commit`].
+    pub fn written(&mut self, written: &[Written], now: Instant, outage: bool) {
+        self.writing = false;
+        for outcome in written {
+            self.lane_mut(outcome.lane)
+                .written(outcome, now + WRITE_RETRY, outage);
+        }
+    }
+
+    /// Reads that are to be done now. The answers go to [`Lanes::read_back`].
+    pub fn reads(&mut self) -> Vec<ReadAsk> {
+        let asks = self
+            .ids()
+            .map(|lane| (lane, self.lane_mut(lane).begin_read()));
+        asks.collect::<Vec<_>>()
+            .into_iter()
+            .filter_map(|(lane, sequences)| {
+                Some(ReadAsk {
+                    lane,
+                    sequences: sequences?,
+                })
+            })
+            .collect()
+    }
+
+    pub fn read_back(&mut self, back: ReadBack<R>, now: Instant) {
+        self.lane_mut(back.lane).read_back(back, now);
+    }
+
+    /// A read failed; it is asked for again by a later [`Lanes::reads`].
+    pub fn read_failed(&mut self, lane: LaneId) {
+        self.lane_mut(lane).read_failed();
+    }
+
+    fn marks_wanted(&self) -> bool {
+        !self.marking
+            && self
+                .lanes
+                .iter()
+                .any(|lane| lane.moved && lane.on_disk() > 0)
+    }
+
+    /// Marks that are to be written now. The answer goes to [`Lanes::marked`].
+    pub fn marks(&mut self, now: Instant) -> Option<Vec<LaneMark>> {
+        let at = *self.marked_at.get_or_insert(now);
+        if !self.marks_wanted() || at + MARK_EVERY > now {
+            return None;
+        }
+        self.marked_at = Some(now);
+        Some(self.marks_at_once())
+    }
+
+    /// Marks of all lanes, wanted or not: for the last ones before the end.
+    pub fn marks_at_once(&mut self) -> Vec<LaneMark> {
+        self.marking = true;
+        self.lanes
+            .iter_mut()
+            .map(|lane| {
+                lane.moved = false;
+                lane.mark()
+            })
+            .collect()
+    }
+
+    /// The marks were written, and left so many bytes on disk; `None` if they could not be.
+    pub fn marked(&mut self, bytes: Option<&[u64]>) {
+        self.marking = false;
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            match bytes.and_then(|bytes| bytes.get(index)) {
+                Some(bytes) => lane.set_on_disk(*bytes),
+                None => lane.moved = true,
+            }
+        }
+    }
+
+    /// Nothing is waiting to be written or being written.
+    #[must_use]
+    pub fn all_stored(&self) -> bool {
+        !self.writing
+            && self
+                .lanes
+                .iter()
+                .all(|lane| lane.oldest_unstored().is_none())
+    }
+
+    #[must_use]
+    pub fn counts(&self, lane: LaneId) -> &Counts {
+        &self.lane(lane).counts
+    }
+
+    /// What was dropped since this was last asked.
+    pub fn take_drops(&mut self, lane: LaneId) -> Vec<Dropped> {
+        std::mem::take(&mut self.lane_mut(lane).drops)
+    }
+
+    /// Records accepted and neither delivered nor dropped.
+    #[must_use]
+    pub fn waiting(&self, lane: LaneId) -> u64 {
+        self.lane(lane).waiting()
+    }
+
+    #[must_use]
+    pub fn in_flight(&self, lane: LaneId) -> usize {
+        self.lane(lane).in_flight()
+    }
+
+    /// Bytes of the lane on disk, and in memory.
+    #[must_use]
+    pub fn bytes(&self, lane: LaneId) -> (u64, usize) {
+        (self.lane(lane).on_disk(), self.lane(lane).memory())
+    }
+
+    /// When the oldest record that is in memory arrived.
+    #[must_use]
+    pub fn oldest_in_memory(&self, lane: LaneId) -> Option<Instant> {
+        self.lane(lane).oldest_in_memory()
+    }
+}

@@ -1,0 +1,94 @@
+//! Durable, ordered lanes of opaque records.
+//!
+//! Two halves that meet in values, so that the wait of a slow flash is in nobody's way:
+//!
+//! - [`Lanes`] is what is in memory: it takes records, hands them out to be sent, and knows what
+//!   waits. It uses no clock and no I/O, and decides what is to be written, read or forgotten.
+//! - [`Disk`] is what is on disk: it does what it is told, blocking, on a thread of its own.
+//!
+//! A record is *accepted* by [`Lanes::append`] and then waits until it is delivered, or dropped by
+//! its lane's own budget and counted. Its ticket resolves once: when it is on disk for good, or
+//! delivered. Order within a lane is kept, sequences are never used again, and what was stored
+//! survives a power cut. The crate knows nothing of what a record means or where it goes.
+
+mod lanes;
+
+mod lane;
+
+mod window;
+
+mod disk;
+
+mod tail;
+
+mod generation;
+
+mod database;
+
+mod marks;
+
+mod block;
+
+mod ranges;
+
+mod files;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use block::{Placed, RECORD_BYTES_MAX};
+pub use database::DiskError;
+pub use disk::{
+    Disk, LaneDisk, LaneOpened, LaneWrite, Notice, OpenError, Opened, ReadBack, Written,
+};
+pub use lane::{Counts, DropReason, Dropped, LaneSettings, Next, Order, Refusal};
+pub use lanes::{Lanes, ReadAsk};
+pub use marks::LaneMark;
+pub use ranges::Ranges;
+pub use tail::Cleared;
+
+/// What a lane holds. Cloning is done only for what must be written to disk, and should be cheap.
+pub trait Record: Serialize + DeserializeOwned + Clone + Send + 'static {
+    /// Bytes of memory and of an uncompressed block that it takes, roughly.
+    fn size(&self) -> usize;
+    /// What [`WhenFull::CoalesceLatest`] keeps the latest record of.
+    fn key(&self) -> u64;
+}
+
+/// Resolved once, when the lane has made good its promise for a record.
+pub trait Ticket {
+    fn resolve(self, kept: Kept);
+}
+
+/// How a record's receipt came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// On disk, flushed.
+    Stored,
+    /// Delivered before it had to be written.
+    Delivered,
+    /// Dropped by the lane's own policy, and counted.
+    Dropped,
+}
+
+/// What a lane does when its budget is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Refuses what is new: the source keeps it.
+    Refuse,
+    /// Drops its oldest generation.
+    DropOldest,
+    /// Keeps only the latest record of each key of its oldest generations, then drops.
+    CoalesceLatest,
+}
+
+/// Number of a lane: its place in the list that the lanes were opened with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneId(pub u8);
+
+impl LaneId {
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}

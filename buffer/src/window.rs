@@ -1,0 +1,100 @@
+//! The window: records that were handed out to be sent and are not yet settled.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::block::Placed;
+
+/// A record in memory.
+#[derive(Debug)]
+pub(crate) struct Entry<R, T> {
+    pub(crate) placed: Placed<R>,
+    /// Gone once the receipt was given.
+    pub(crate) ticket: Option<T>,
+    pub(crate) bytes: usize,
+    pub(crate) arrived: Instant,
+    /// Read back from disk.
+    pub(crate) replay: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flight {
+    Sent,
+    /// Delivered or dropped: leaves with the next [`Window::settle`].
+    Done,
+    /// Cannot be delivered for now; leaves once it is stored.
+    Deferred,
+}
+
+#[derive(Debug)]
+pub(crate) struct Window<R, T> {
+    sent: VecDeque<(Entry<R, T>, Flight)>,
+    /// Token of the first record of `sent`.
+    base: u64,
+}
+
+impl<R, T> Window<R, T> {
+    pub(crate) fn new() -> Self {
+        Window {
+            sent: VecDeque::new(),
+            base: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sent.len()
+    }
+
+    pub(crate) fn next_token(&self) -> u64 {
+        self.base + self.sent.len() as u64
+    }
+
+    pub(crate) fn push(&mut self, entry: Entry<R, T>) {
+        self.sent.push_back((entry, Flight::Sent));
+    }
+
+    /// The record with this token, if it is still in flight.
+    pub(crate) fn in_flight(&mut self, token: u64) -> Option<&mut (Entry<R, T>, Flight)> {
+        let index = usize::try_from(token.checked_sub(self.base)?).ok()?;
+        self.sent
+            .get_mut(index)
+            .filter(|(_, flight)| *flight == Flight::Sent)
+    }
+
+    /// Takes from the front what is done, and what is deferred and stored.
+    pub(crate) fn settle(&mut self, stored_to: u64) -> Option<(Entry<R, T>, Flight)> {
+        let leaves = |(entry, flight): &(Entry<R, T>, Flight)| match flight {
+            Flight::Sent => false,
+            Flight::Done => true,
+            Flight::Deferred => entry.placed.sequence < stored_to,
+        };
+        let gone = self.sent.pop_front_if(|item| leaves(item))?;
+        self.base += 1;
+        Some(gone)
+    }
+
+    /// Takes all out, to be sent again.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = (Entry<R, T>, Flight)> {
+        self.base += self.sent.len() as u64;
+        std::mem::take(&mut self.sent).into_iter()
+    }
+
+    /// Entries that are not done, in the order of sending.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Entry<R, T>> {
+        self.sent
+            .iter()
+            .filter(|(_, flight)| *flight != Flight::Done)
+            .map(|(entry, _)| entry)
+    }
+
+    pub(crate) fn open_mut(&mut self) -> impl Iterator<Item = &mut Entry<R, T>> {
+        self.sent
+            .iter_mut()
+            .filter(|(_, flight)| *flight != Flight::Done)
+            .map(|(entry, _)| entry)
+    }
+
+    pub(crate) fn last_sequence(&self) -> Option<u64> {
+        self.sent.back().map(|(entry, _)| entry.placed.sequence)
+    }
+}

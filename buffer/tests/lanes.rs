@@ -1,0 +1,481 @@
+//! The promises of the buffer, on real directories.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+use tidegate_buffer::{
+    Counts, Disk, DropReason, Kept, LaneDisk, LaneId, LaneSettings, Lanes, Notice, Order, Record,
+    Refusal, Ticket, WhenFull,
+};
+
+const LANE: LaneId = LaneId(0);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Note {
+    key: u64,
+    number: u64,
+    #[serde(with = "serde_bytes_like")]
+    body: Vec<u8>,
+}
+
+mod serde_bytes_like {
+    pub(super) fn serialize<S: serde::Serializer>(body: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(body)
+    }
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl serde::de::Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+        from.deserialize_bytes(Bytes)
+    }
+}
+
+impl Record for Note {
+    fn size(&self) -> usize {
+        self.body.len() + 40
+    }
+    fn key(&self) -> u64 {
+        self.key
+    }
+}
+
+type Receipts = Rc<RefCell<BTreeMap<u64, Kept>>>;
+
+#[derive(Debug)]
+struct Slip(u64, Receipts);
+
+impl Ticket for Slip {
+    fn resolve(self, kept: Kept) {
+        assert!(
+            self.1.borrow_mut().insert(self.0, kept).is_none(),
+            "a receipt is given once"
+        );
+    }
+}
+
+/// A buffer whose disk half answers at once.
+struct Bench {
+    lanes: Lanes<Note, Slip>,
+    disk: Disk<Note>,
+    notices: Vec<Notice>,
+    receipts: Receipts,
+    now: Instant,
+    outage: bool,
+    number: u64,
+    delivered: Vec<u64>,
+}
+
+fn settings(order: Order, when_full: WhenFull, budget: u64) -> LaneSettings {
+    LaneSettings {
+        order,
+        when_full,
+        persist_after: Duration::from_secs(1),
+        commit_every: Duration::ZERO,
+        budget,
+        memory: 16 * 1024,
+    }
+}
+
+impl Bench {
+    fn open(root: &Path, settings: &LaneSettings) -> Bench {
+        let lane = LaneDisk {
+            name: "state".into(),
+            budget: settings.budget,
+            when_full: settings.when_full,
+        };
+        let (disk, opened) = Disk::open(root, &[lane], 0).unwrap();
+        Bench {
+            lanes: Lanes::new(opened.epoch, vec![settings.clone()], opened.lanes),
+            disk,
+            notices: opened.notices,
+            receipts: Rc::default(),
+            now: Instant::now(),
+            outage: true,
+            number: 0,
+            delivered: Vec::new(),
+        }
+    }
+
+    /// Offers a record of `size` bytes that do not compress.
+    fn append(&mut self, size: usize) -> Result<u64, Refusal<Slip>> {
+        let number = self.number;
+        let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let noise = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[3]
+        });
+        let note = Note {
+            key: number % 20,
+            number,
+            body: noise.take(size).collect(),
+        };
+        self.lanes.append(
+            LANE,
+            note,
+            Slip(number, Rc::clone(&self.receipts)),
+            self.now,
+        )?;
+        self.number += 1;
+        Ok(number)
+    }
+
+    fn commit(&mut self) {
+        let writes = self.lanes.commit(self.now, self.outage);
+        if !writes.is_empty() {
+            let written = self.disk.write(writes, self.now);
+            self.lanes.written(&written, self.now, self.outage);
+        }
+    }
+
+    /// Hands out up to `count` records and leaves them in flight.
+    fn send(&mut self, count: usize) -> Vec<(u64, u64)> {
+        let mut sent = Vec::new();
+        for _ in 0..count {
+            if self.lanes.peek(LANE).is_none() {
+                for ask in self.lanes.reads() {
+                    let back = self
+                        .disk
+                        .read(ask.lane, ask.sequences.start, ask.sequences.end)
+                        .unwrap();
+                    self.lanes.read_back(back, self.now);
+                }
+            }
+            let Some(next) = self.lanes.peek(LANE) else {
+                break;
+            };
+            sent.push((next.token, next.placed.record.number));
+            self.lanes.hand_over(LANE);
+        }
+        sent
+    }
+
+    fn deliver(&mut self, sent: &[(u64, u64)]) {
+        for (token, number) in sent {
+            self.lanes.delivered(LANE, *token);
+            self.delivered.push(*number);
+        }
+        self.lanes.settle();
+    }
+
+    fn mark(&mut self) {
+        let marks = self.lanes.marks_at_once();
+        let bytes = self.disk.mark(marks, self.now).unwrap();
+        self.lanes.marked(Some(&bytes));
+    }
+
+    fn drain(&mut self) -> Vec<u64> {
+        let mut all = Vec::new();
+        loop {
+            let sent = self.send(100);
+            if sent.is_empty() && self.lanes.peek(LANE).is_none() && self.lanes.reads().is_empty() {
+                return all;
+            }
+            self.deliver(&sent);
+            all.extend(sent.iter().map(|(_, number)| *number));
+        }
+    }
+
+    fn counts(&self) -> &Counts {
+        self.lanes.counts(LANE)
+    }
+
+    fn account_closes(&self) -> bool {
+        let c = self.counts();
+        c.recovered + c.accepted
+            == c.delivered + c.dropped.iter().sum::<u64>() + self.lanes.waiting(LANE)
+    }
+
+    fn dropped(&self, reason: DropReason) -> u64 {
+        let slot = DropReason::ALL
+            .iter()
+            .position(|known| *known == reason)
+            .unwrap();
+        self.counts().dropped[slot]
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(usize),
+    Commit,
+    Send(usize),
+    Deliver(usize),
+    Resend,
+    Mark,
+    /// Killed: what was only in memory is gone.
+    Kill,
+    Link(bool),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1usize..40).prop_map(Step::Append),
+        3 => Just(Step::Commit),
+        3 => (1usize..60).prop_map(Step::Send),
+        3 => (1usize..60).prop_map(Step::Deliver),
+        1 => Just(Step::Resend),
+        1 => Just(Step::Mark),
+        1 => Just(Step::Kill),
+        1 => any::<bool>().prop_map(Step::Link),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Against a plain list: nothing with a receipt is lost, first deliveries are in order, and the
+    /// account closes after every step, kills included.
+    #[test]
+    fn what_has_a_receipt_is_delivered_in_order(steps in steps(), live_first in any::<bool>()) {
+        let root = tempfile::tempdir().unwrap();
+        let order = if live_first { Order::LiveFirst } else { Order::InOrder };
+        let settings = settings(order, WhenFull::DropOldest, 64 << 20);
+        let mut bench = Bench::open(root.path(), &settings);
+        let mut in_flight = Vec::new();
+        let mut receipts = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Append(count) => for _ in 0..count { bench.append(200).unwrap(); },
+                Step::Commit => bench.commit(),
+                Step::Send(count) => in_flight.extend(bench.send(count)),
+                Step::Deliver(count) => {
+                    let count = count.min(in_flight.len());
+                    let sent: Vec<_> = in_flight.drain(..count).collect();
+                    bench.deliver(&sent);
+                }
+                Step::Resend => { bench.lanes.resend(LANE); in_flight.clear(); }
+                Step::Mark => bench.mark(),
+                Step::Link(up) => bench.outage = !up,
+                Step::Kill => {
+                    let Bench { lanes, disk, receipts: given, number, delivered, .. } = bench;
+                    drop((lanes, disk));
+                    receipts.extend(given.take());
+                    in_flight.clear();
+                    bench = Bench { number, delivered, ..Bench::open(root.path(), &settings) };
+                    prop_assert!(bench.notices.is_empty(), "{:?}", bench.notices);
+                }
+            }
+            prop_assert!(bench.account_closes(), "{:?} waiting {}", bench.counts(), bench.lanes.waiting(LANE));
+        }
+        bench.lanes.resend(LANE);
+        let last = bench.drain();
+        bench.delivered.extend(last);
+        receipts.extend(bench.receipts.take());
+        for (number, kept) in receipts.iter().filter(|(_, kept)| **kept != Kept::Dropped) {
+            prop_assert!(bench.delivered.contains(number), "{number} had receipt {kept:?} and was lost");
+        }
+        if !live_first {
+            let mut seen = std::collections::BTreeSet::new();
+            let first: Vec<_> = bench.delivered.iter().filter(|number| seen.insert(**number)).collect();
+            prop_assert!(first.is_sorted(), "{first:?}");
+        }
+        prop_assert_eq!(bench.dropped(DropReason::Damage), 0);
+    }
+}
+
+#[test]
+fn a_backlog_far_beyond_memory_comes_back_in_order_after_a_kill() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = settings(Order::InOrder, WhenFull::DropOldest, 1 << 30);
+    let mut bench = Bench::open(root.path(), &settings);
+    for _ in 0..2_000 {
+        for _ in 0..20 {
+            bench.append(300).unwrap();
+        }
+        bench.commit();
+        assert!(
+            bench.lanes.bytes(LANE).1 <= settings.memory,
+            "memory is bounded"
+        );
+    }
+    drop(bench);
+    let mut bench = Bench::open(root.path(), &settings);
+    assert_eq!(bench.counts().recovered, 40_000);
+    assert_eq!(bench.drain(), (0..40_000).collect::<Vec<_>>());
+    bench.mark();
+    assert!(
+        bench.lanes.bytes(LANE).0 < 1 << 20,
+        "what was delivered is deleted"
+    );
+}
+
+#[test]
+fn a_full_lane_that_refuses_stays_within_its_budget_and_loses_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = settings(Order::InOrder, WhenFull::Refuse, 2 << 20);
+    let mut bench = Bench::open(root.path(), &settings);
+    let refused_at = loop {
+        match bench.append(400) {
+            Ok(_) => bench.commit(),
+            Err(Refusal::Full(_)) => break bench.number,
+            Err(Refusal::TooLarge(_)) => unreachable!("400 bytes are not too large"),
+        }
+    };
+    assert!(refused_at > 2_000);
+    assert!(bench.lanes.bytes(LANE).0 <= settings.budget);
+    assert_eq!(bench.drain(), (0..refused_at).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_lane_that_drops_its_oldest_says_which() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = settings(Order::InOrder, WhenFull::DropOldest, 2 << 20);
+    let mut bench = Bench::open(root.path(), &settings);
+    for _ in 0..400 {
+        for _ in 0..40 {
+            bench.append(400).unwrap();
+        }
+        bench.commit();
+        assert!(bench.lanes.bytes(LANE).0 <= settings.budget);
+        assert!(bench.account_closes());
+    }
+    let dropped = bench.dropped(DropReason::Budget);
+    assert!(dropped > 8_000, "{dropped}");
+    let ranges = bench.lanes.take_drops(LANE);
+    assert_eq!(ranges.iter().map(|drop| drop.count).sum::<u64>(), dropped);
+    assert_eq!(bench.drain(), (dropped..16_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_lane_that_coalesces_keeps_the_latest_of_each_key() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = settings(Order::InOrder, WhenFull::CoalesceLatest, 2 << 20);
+    let mut bench = Bench::open(root.path(), &settings);
+    for _ in 0..400 {
+        for _ in 0..40 {
+            bench.append(400).unwrap();
+        }
+        bench.commit();
+        assert!(
+            bench.account_closes(),
+            "{:?} {}",
+            bench.counts(),
+            bench.lanes.waiting(LANE)
+        );
+    }
+    assert!(bench.dropped(DropReason::Coalesced) > 8_000);
+    assert_eq!(bench.dropped(DropReason::Budget), 0);
+    drop(bench);
+    let mut bench = Bench::open(root.path(), &settings);
+    let left = bench.drain();
+    assert!(left.is_sorted());
+    assert_eq!(
+        (bench.dropped(DropReason::Damage), left.last()),
+        (0, Some(&15_999))
+    );
+}
+
+#[test]
+fn a_damaged_generation_is_set_aside_salvaged_and_its_loss_counted() {
+    for (damage, at) in [("flip", 0.5), ("zero", 0.3), ("zero", 0.7), ("cut", 0.6)] {
+        let root = tempfile::tempdir().unwrap();
+        let settings = settings(Order::InOrder, WhenFull::DropOldest, 1 << 30);
+        let mut bench = Bench::open(root.path(), &settings);
+        for _ in 0..100 {
+            for _ in 0..40 {
+                bench.append(400).unwrap();
+            }
+            bench.commit();
+        }
+        bench.mark();
+        drop(bench);
+        damage_a_generation(root.path(), damage, at);
+        let mut bench = Bench::open(root.path(), &settings);
+        let left = bench.drain();
+        let lost = bench.dropped(DropReason::Damage);
+        assert!(left.is_sorted(), "{damage} at {at}");
+        assert_eq!(
+            left.len() as u64 + lost,
+            4_000,
+            "{damage} at {at}: every record is there or counted"
+        );
+        assert!(
+            damage == "cut" || lost <= 120,
+            "{damage} at {at}: {lost} lost"
+        );
+        assert!(bench.account_closes());
+    }
+}
+
+fn damage_a_generation(root: &Path, damage: &str, at: f64) {
+    let mut logs: Vec<_> = std::fs::read_dir(root.join("lanes/state"))
+        .unwrap()
+        .map(|e| e.unwrap().path().join("db"))
+        .collect();
+    logs.sort();
+    let log = logs.first().unwrap();
+    let mut bytes = std::fs::read(log).unwrap();
+    let used = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a place in a small file"
+    )]
+    let place = (used as f64 * at) as usize;
+    match damage {
+        "flip" => bytes[place] ^= 0x10,
+        "zero" => bytes[place..place + 4096].fill(0),
+        "cut" => bytes.truncate(place),
+        other => unreachable!("no damage is called {other}"),
+    }
+    std::fs::write(log, bytes).unwrap();
+}
+
+#[test]
+fn deferred_records_make_way_and_come_back() {
+    let root = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(
+        root.path(),
+        &settings(Order::InOrder, WhenFull::DropOldest, 1 << 30),
+    );
+    for _ in 0..30 {
+        bench.append(100).unwrap();
+    }
+    let sent = bench.send(30);
+    let (odd, even): (Vec<_>, Vec<_>) = sent.into_iter().partition(|(_, number)| number % 2 == 1);
+    odd.iter()
+        .for_each(|(token, _)| bench.lanes.defer(LANE, *token));
+    bench.deliver(&even);
+    bench.now += Duration::from_secs(2);
+    bench.commit();
+    bench.deliver(&[]);
+    bench.lanes.retry_deferred();
+    assert_eq!(
+        bench.drain(),
+        (0..30).filter(|number| number % 2 == 1).collect::<Vec<_>>()
+    );
+    assert!(bench.account_closes() && bench.lanes.waiting(LANE) == 0);
+}
+
+#[test]
+fn a_newer_layout_is_refused_by_name() {
+    let root = tempfile::tempdir().unwrap();
+    drop(Bench::open(
+        root.path(),
+        &settings(Order::InOrder, WhenFull::Refuse, 1 << 20),
+    ));
+    std::fs::write(root.path().join("FORMAT"), "2\n").unwrap();
+    let error = Disk::<Note>::open(root.path(), &[], 0)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("newer version (format 2"), "{error}");
+}
