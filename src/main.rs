@@ -1,1 +1,193 @@
-fn main() {}
+//! Tidegate: an edge gateway agent.
+
+mod cli;
+
+mod config;
+
+mod logging;
+
+mod agent;
+
+mod ingest;
+
+mod router;
+
+mod intent;
+
+mod template;
+
+mod record;
+
+mod keeper;
+
+mod drain;
+
+mod shaper;
+
+mod pacer;
+
+mod link;
+
+mod address;
+
+mod setaside;
+
+mod uplink;
+
+mod health;
+
+mod status;
+
+mod supervisor;
+
+mod version;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use cli::{Arguments, Command};
+use config::Loaded;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Command::Run { config } => run(&config),
+        Command::Check { config, print } => check(&config, print),
+        Command::Status {
+            config,
+            state,
+            json,
+        } => show_status(config.as_deref(), state, json),
+        Command::Version => say(&version::long()),
+        Command::Schema => say(&format!(
+            "{:#}\n",
+            schemars::schema_for!(config::File).to_value()
+        )),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);
+            say(&String::from_utf8_lossy(&script))
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            match clap_mangen::Man::new(Arguments::command()).render(&mut page) {
+                Ok(()) => say(&String::from_utf8_lossy(&page)),
+                Err(error) => fail(&error),
+            }
+        }
+    }
+}
+
+fn run(path: &Path) -> ExitCode {
+    let loaded = match load(path) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    logging::begin(&loaded.file.log);
+    for warning in &loaded.warnings {
+        tracing::warn!(file = %path.display(), "{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    // Sources share the one thread and need not be able to change it.
+    let local = tokio::task::LocalSet::new();
+    let outcome = local.block_on(&runtime, async {
+        let (agent, asks) = agent::build(&loaded.file)?;
+        status::start(&loaded.file, asks).await?;
+        supervisor::ready();
+        let stop = async { supervisor::stop_signal().await.unwrap_or("no signals") };
+        agent.run(stop).await
+    });
+    drop(local);
+    // A source may hang in a system call; it holds nothing that is not kept.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+fn check(path: &Path, print: bool) -> ExitCode {
+    match load(path) {
+        Ok(loaded) => {
+            if print {
+                return match toml::to_string(&loaded.file) {
+                    Ok(text) => say(&text),
+                    Err(error) => fail(&error),
+                };
+            }
+            let warnings: String = loaded
+                .warnings
+                .iter()
+                .map(|warning| format!("{}: {warning}\n", path.display()))
+                .collect();
+            say(&format!("{warnings}{}: good\n", path.display()))
+        }
+        Err(code) => code,
+    }
+}
+
+fn show_status(config: Option<&Path>, state: std::path::PathBuf, json: bool) -> ExitCode {
+    let state = match config.map(load) {
+        None => state,
+        Some(Ok(loaded)) => loaded.file.gateway.state_dir,
+        Some(Err(code)) => return code,
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    match runtime.block_on(status::ask(&state)) {
+        Ok(snapshot) if json => say(&format!("{:#}\n", serde_json::json!(snapshot))),
+        Ok(snapshot) => say(&status::table(&snapshot)),
+        Err(error) => fail(&error),
+    }
+}
+
+/// Loads a configuration, or prints all that is wrong with it.
+fn load(path: &Path) -> Result<Loaded, ExitCode> {
+    config::load(path).map_err(|problems| {
+        let errors = problems.iter().filter(|problem| !problem.warning).count();
+        let lines: String = problems
+            .iter()
+            .map(|problem| format!("{}: {problem}\n", path.display()))
+            .collect();
+        complain(&format!(
+            "{lines}{}: {errors} to be put right\n",
+            path.display()
+        ));
+        ExitCode::from(1)
+    })
+}
+
+fn say(text: &str) -> ExitCode {
+    // A reader that has gone (a closed pipe) wants no more.
+    if std::io::stdout().write_all(text.as_bytes()).is_err() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn complain(text: &str) {
+    if std::io::stderr().write_all(text.as_bytes()).is_err() {}
+}
+
+/// Prints an error and its causes once.
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let chain = causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ");
+    complain(&format!("tidegate: {chain}\n"));
+    ExitCode::from(1)
+}

@@ -1,1 +1,42 @@
+//! What Tidegate observes: MQTT brokers, Modbus lines and local inference programs.
+//!
+//! An adapter owns an event until its receipt: it submits the event to its [`Intake`] and tells the
+//! source (a PUBACK, an `ack` line) only once the receipt is there. What it may hold in between is
+//! bounded. It knows nothing of lanes, disks or clusters.
 
+mod event;
+
+mod intake;
+
+mod clock;
+
+mod backoff;
+
+mod units;
+
+mod secret;
+
+pub mod mqtt;
+
+pub mod modbus;
+
+pub mod inference;
+
+pub use backoff::Backoff;
+pub use clock::Clock;
+pub use event::{AdapterKind, Event, Origin, Quality, Stamp};
+pub use intake::{
+    Intake, Outcome, Receipts, Refused, SourceStats, Submission, Ticket, Urge, channel,
+};
+pub use secret::{SecretError, SecretRef};
+pub use units::{Size, Span};
+
+/// Becomes `true` when the agent stops: adapters then take nothing new, wait for the receipts they
+/// still need, and return.
+pub type Stop = tokio::sync::watch::Receiver<bool>;
+
+/// Waits until the agent stops.
+pub(crate) async fn stopped(stop: &mut Stop) {
+    // An error means that the agent itself is gone, which is a stop as well.
+    if stop.wait_for(|stop| *stop).await.is_err() {}
+}

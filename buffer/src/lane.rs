@@ -121,6 +121,8 @@ pub struct Next<'a, R> {
     pub bytes: usize,
     /// It had to wait on disk.
     pub replay: bool,
+    /// When it was accepted, or read back from disk.
+    pub arrived: Instant,
 }
 
 pub(crate) struct Lane<R, T> {
@@ -260,6 +262,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             placed,
             bytes,
             replay,
+            arrived,
             ..
         } = entry;
         Some(Next {
@@ -267,6 +270,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             placed,
             bytes: *bytes,
             replay: *replay,
+            arrived: *arrived,
         })
     }
 
@@ -286,7 +290,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     }
 
     /// The record that [`Lane::peek`] showed has been handed over.
-    pub(crate) fn hand_over(&mut self) {
+    pub(crate) fn hand_over(&mut self, now: Instant) {
         let Some((_, from_front)) = self.head() else {
             return;
         };
@@ -306,7 +310,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             entry
         };
         if let Some(entry) = entry {
-            self.window.push(entry);
+            self.window.push(entry, now);
         }
     }
 
@@ -673,6 +677,11 @@ impl<R: Record, T: Ticket> Lane<R, T> {
 
     pub(crate) fn in_flight(&self) -> usize {
         self.window.len()
+    }
+
+    /// When the oldest record in flight was handed over.
+    pub(crate) fn in_flight_since(&self) -> Option<Instant> {
+        self.window.oldest()
     }
 
     /// When the oldest record in memory arrived.

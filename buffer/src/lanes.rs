@@ -85,8 +85,8 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     }
 
     /// What [`Lanes::peek`] showed was handed to the uplink and is in flight from here on.
-    pub fn hand_over(&mut self, lane: LaneId) {
-        self.lane_mut(lane).hand_over();
+    pub fn hand_over(&mut self, lane: LaneId, now: Instant) {
+        self.lane_mut(lane).hand_over(now);
     }
 
     /// The cluster has it. Call [`Lanes::settle`] after a batch of these.
@@ -270,6 +270,12 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     #[must_use]
     pub fn in_flight(&self, lane: LaneId) -> usize {
         self.lane(lane).in_flight()
+    }
+
+    /// When the oldest record in flight was handed over.
+    #[must_use]
+    pub fn in_flight_since(&self, lane: LaneId) -> Option<Instant> {
+        self.lane(lane).in_flight_since()
     }
 
     /// Bytes of the lane on disk, and in memory.

@@ -31,6 +31,7 @@ pub(crate) struct Window<R, T> {
     sent: VecDeque<(Entry<R, T>, Flight)>,
     /// Token of the first record of `sent`.
     base: u64,
+    oldest: Option<Instant>,
 }
 
 impl<R, T> Window<R, T> {
@@ -38,6 +39,7 @@ impl<R, T> Window<R, T> {
         Window {
             sent: VecDeque::new(),
             base: 0,
+            oldest: None,
         }
     }
 
@@ -49,8 +51,17 @@ impl<R, T> Window<R, T> {
         self.base + self.sent.len() as u64
     }
 
-    pub(crate) fn push(&mut self, entry: Entry<R, T>) {
+    pub(crate) fn push(&mut self, entry: Entry<R, T>, now: Instant) {
+        if self.sent.is_empty() {
+            self.oldest = Some(now);
+        }
         self.sent.push_back((entry, Flight::Sent));
+    }
+
+    /// When the window was last empty, or the last record left it: the oldest has been in flight
+    /// since then at most.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.oldest.filter(|_| !self.sent.is_empty())
     }
 
     /// The record with this token, if it is still in flight.

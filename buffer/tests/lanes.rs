@@ -160,7 +160,7 @@ impl Bench {
                 break;
             };
             sent.push((next.token, next.placed.record.number));
-            self.lanes.hand_over(LANE);
+            self.lanes.hand_over(LANE, self.now);
         }
         sent
     }

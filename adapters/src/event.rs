@@ -1,0 +1,76 @@
+//! What a source said, and where it came from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// One observation. Its payload is opaque from here to the cluster.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub origin: Arc<Origin>,
+    pub stamp: Stamp,
+    /// Tells events of one source apart that are otherwise equal, and is the same when the source
+    /// offers an event again: the event's id is made from it.
+    pub mark: u64,
+    pub payload: Bytes,
+}
+
+/// The part of an event that is the same for all events of one subject.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    pub adapter: AdapterKind,
+    /// Name of the source in the configuration.
+    pub source: String,
+    /// MQTT topic, Modbus `bus/slave/group`, or what an inference client named.
+    pub subject: String,
+    pub device: String,
+    pub kind: String,
+    pub tags: BTreeMap<String, String>,
+    /// The intent that the source asks for; routes may say otherwise.
+    pub intent: Option<String>,
+    /// Media type of the payload, where it is known.
+    pub content_type: Option<String>,
+    pub quality: Quality,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AdapterKind {
+    Mqtt,
+    Modbus,
+    Inference,
+    /// Tidegate's own reports.
+    Gateway,
+}
+
+impl AdapterKind {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            AdapterKind::Mqtt => "mqtt",
+            AdapterKind::Modbus => "modbus",
+            AdapterKind::Inference => "inference",
+            AdapterKind::Gateway => "gateway",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quality {
+    Good,
+    /// The source could not be read; the payload says why.
+    Bad,
+}
+
+/// When an event was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Wall clock, microseconds since 1970.
+    pub unix_us: i64,
+    /// Set when the wall clock was not yet true: microseconds since boot, so that the time can be
+    /// corrected while the machine stays up.
+    pub unsynced_boot_us: Option<u64>,
+}

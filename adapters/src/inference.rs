@@ -1,0 +1,156 @@
+//! Local inference programs: a Unix socket, or a file or FIFO that is followed.
+//!
+//! A client writes one event a line (JSON), or length-prefixed CBOR; what it may say is described at
+//! [`message`]. Where it asks for an `ack`, it gets one after the receipt, and that covers everything
+//! it sent before. A bad event is refused with a reason and disturbs nobody else.
+
+mod section;
+
+mod message;
+
+mod socket;
+
+mod tail;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+pub use section::InferenceSection;
+
+use crate::{AdapterKind, Backoff, Event, Intake, Origin, Quality, Receipts, Stamp, Stop, stopped};
+use message::Message;
+
+/// Origins that are remembered; beyond it all are forgotten and made anew.
+const ORIGINS_MAX: usize = 1024;
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MOST: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum InferenceError {
+    #[error("no group is named `{0}` on this machine")]
+    Group(String),
+}
+
+/// One `[[inference]]` input.
+#[derive(Debug)]
+pub struct Inference {
+    section: InferenceSection,
+    group: Option<u32>,
+    offsets: PathBuf,
+}
+
+impl Inference {
+    /// `state` is the directory in which the place in a followed file is remembered.
+    pub fn new(section: &InferenceSection, state: &Path) -> Result<Inference, InferenceError> {
+        let group = section
+            .group
+            .as_deref()
+            .map(section::group_id)
+            .transpose()?;
+        Ok(Inference {
+            section: section.clone(),
+            group,
+            offsets: state.join("inference").join(&section.name),
+        })
+    }
+
+    /// Runs until stopped.
+    pub async fn run(self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
+        let mut told = false;
+        loop {
+            let ended = match (&self.section.socket, &self.section.tail) {
+                (Some(path), _) => socket::serve(&self, path, &intake, &mut stop).await,
+                (None, Some(path)) => {
+                    tail::follow(&self, path, &intake, &mut receipts, &mut stop).await
+                }
+                (None, None) => return,
+            };
+            let Err(error) = ended else { return };
+            intake.stats.down(&error);
+            if !told {
+                warn!(source = %self.section.name, %error, "inference input cannot be opened; trying again until it works");
+                told = true;
+            }
+            tokio::select! {
+                () = backoff.wait() => {}
+                () = stopped(&mut stop) => return,
+            }
+        }
+    }
+}
+
+/// Makes events of what one client says.
+#[derive(Debug)]
+struct Maker {
+    section: InferenceSection,
+    origins: HashMap<Origin, Arc<Origin>>,
+    /// Marks events that the client gave no id.
+    unnumbered: u64,
+}
+
+impl Maker {
+    fn new(section: &InferenceSection, stamp: Stamp) -> Maker {
+        let begun = xxhash_rust::xxh3::xxh3_64(&stamp.unix_us.to_le_bytes());
+        Maker {
+            section: section.clone(),
+            origins: HashMap::new(),
+            unnumbered: begun,
+        }
+    }
+
+    fn event(&mut self, message: Message, stamp: Stamp) -> Event {
+        let mark = match &message.id {
+            Some(id) => xxhash_rust::xxh3::xxh3_64(id.as_bytes()),
+            None => {
+                self.unnumbered = self.unnumbered.wrapping_add(1);
+                self.unnumbered
+            }
+        };
+        let stamp = message.unix_us.map_or(stamp, |unix_us| Stamp {
+            unix_us,
+            unsynced_boot_us: None,
+        });
+        let device = message
+            .device
+            .or_else(|| self.section.device.clone())
+            .unwrap_or_default();
+        let kind = message
+            .kind
+            .or_else(|| self.section.kind.clone())
+            .unwrap_or_default();
+        let origin = Origin {
+            adapter: AdapterKind::Inference,
+            source: self.section.name.clone(),
+            subject: [self.section.name.as_str(), &device, &kind].join("/"),
+            device,
+            kind,
+            tags: message.tags,
+            intent: message.intent.or_else(|| self.section.intent.clone()),
+            content_type: Some(message.content_type.into()),
+            quality: Quality::Good,
+        };
+        Event {
+            origin: self.intern(origin),
+            stamp,
+            mark,
+            payload: message.payload,
+        }
+    }
+
+    fn intern(&mut self, origin: Origin) -> Arc<Origin> {
+        if let Some(known) = self.origins.get(&origin) {
+            return Arc::clone(known);
+        }
+        if self.origins.len() >= ORIGINS_MAX {
+            self.origins.clear();
+        }
+        let shared = Arc::new(origin.clone());
+        self.origins.insert(origin, Arc::clone(&shared));
+        shared
+    }
+}

@@ -1,0 +1,252 @@
+//! The socket and its clients.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream, unix::OwnedReadHalf};
+use tokio::task::JoinSet;
+
+use super::message::{Message, MessageError};
+use super::{Inference, Maker};
+use crate::{Intake, Outcome, Receipts, Refused, Stop, stopped};
+
+/// Events of one client that may wait for their receipt.
+const UNACKED_MAX: usize = 1024;
+/// Clients that ask for receipts wait for them: with so many outstanding an early commit is asked for.
+const URGE_FROM: usize = 32;
+
+pub(super) async fn serve(
+    input: &Inference,
+    path: &Path,
+    intake: &Intake,
+    stop: &mut Stop,
+) -> io::Result<()> {
+    let listener = listen(input, path)?;
+    intake.stats.up();
+    tracing::info!(source = %input.section.name, socket = %path.display(), "inference socket open");
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (stream, _) = accepted?;
+                while clients.try_join_next().is_some() {}
+                if clients.len() >= input.section.max_clients {
+                    refuse(stream, input.section.max_clients).await;
+                    continue;
+                }
+                let (intake, receipts) = intake.split();
+                let maker = Maker::new(&input.section, intake.now());
+                clients.spawn_local(client(stream, maker, intake, receipts, stop.clone()));
+            }
+            () = stopped(stop) => break,
+        }
+    }
+    while clients.join_next().await.is_some() {}
+    Ok(())
+}
+
+fn listen(input: &Inference, path: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    if path.exists() {
+        // Left by an earlier run: the state directory's lock says that there is no other agent.
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::os::unix::fs::chown(path, None, input.group)?;
+    std::fs::set_permissions(
+        path,
+        std::fs::Permissions::from_mode(input.section.mode().unwrap_or(0o660)),
+    )?;
+    Ok(listener)
+}
+
+async fn refuse(mut stream: UnixStream, most: usize) {
+    let line = format!(
+        "{}\n",
+        json!({ "refused": null, "reason": format!("{most} clients are connected already") })
+    );
+    if let Err(error) = stream.write_all(line.as_bytes()).await {
+        tracing::debug!(%error, "a refused client had gone");
+    }
+}
+
+/// Serves one client until it goes, errs for good, or the agent stops.
+async fn client(
+    stream: UnixStream,
+    maker: Maker,
+    intake: Intake,
+    mut receipts: Receipts,
+    mut stop: Stop,
+) {
+    let (reader, mut writer) = stream.into_split();
+    let max_event = maker.section.max_event();
+    let mut frames = Frames {
+        reader: BufReader::new(reader),
+        max_event,
+        cbor: None,
+        partial: Vec::new(),
+    };
+    let (mut maker, mut asked, mut open) = (maker, VecDeque::new(), true);
+    loop {
+        let mut lines = Vec::new();
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop), if open => open = false,
+            () = receipts.changed() => {}
+            message = frames.next(), if open && receipts.outstanding() < UNACKED_MAX => match message {
+                Ok(Some(Ok(message))) => {
+                    asked.push_back(message.ack.clone());
+                    let event = maker.event(message, intake.now());
+                    intake.submit(event).await;
+                    if asked.len() >= URGE_FROM || asked.back().is_some_and(Option::is_some) {
+                        intake.urge();
+                    }
+                }
+                Ok(Some(Err(error))) => {
+                    intake.stats.error(&error);
+                    lines.push(json!({ "refused": null, "reason": error.to_string() }));
+                }
+                Ok(None) | Err(_) => open = false,
+            },
+        }
+        while let Some(outcome) = receipts.ready() {
+            let ack = asked.pop_front().flatten();
+            lines.extend(told(outcome, ack, &intake));
+        }
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        if !text.is_empty() && writer.write_all(text.as_bytes()).await.is_err() {
+            return; // it will offer again what it was not told of
+        }
+        if !open && asked.is_empty() {
+            return;
+        }
+    }
+}
+
+fn told(outcome: Outcome, ack: Option<Value>, intake: &Intake) -> Option<Value> {
+    match outcome {
+        Outcome::Kept => ack.map(|ack| json!({ "ack": ack })),
+        Outcome::Dropped => ack.map(|ack| json!({ "ack": ack, "dropped": true })),
+        Outcome::Refused(why) => {
+            intake.stats.refused.fetch_add(1, Ordering::Relaxed);
+            let reason = match why {
+                Refused::Full => "the lane is full; offer it again later",
+                Refused::Stopping => "the agent stops; offer it again",
+            };
+            Some(json!({ "refused": ack, "reason": reason }))
+        }
+    }
+}
+
+/// Messages of one client: lines of JSON, or CBOR behind lengths. The first byte tells which: a
+/// length below 16 MiB begins with 0, which no JSON does.
+struct Frames {
+    reader: BufReader<OwnedReadHalf>,
+    max_event: usize,
+    cbor: Option<bool>,
+    /// What has arrived of the next message; kept here so that `next` may be cancelled.
+    partial: Vec<u8>,
+}
+
+impl Frames {
+    /// The next message; the inner error is about this message alone. Safe to cancel.
+    async fn next(&mut self) -> io::Result<Option<Result<Message, MessageError>>> {
+        loop {
+            let is_cbor = *match self.cbor {
+                Some(ref known) => known,
+                None => {
+                    let Some(first) = self.reader.fill_buf().await?.first() else {
+                        return Ok(None);
+                    };
+                    self.cbor.insert(*first == 0)
+                }
+            };
+            let frame = if is_cbor {
+                self.frame().await?
+            } else {
+                self.line().await?
+            };
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => return Ok(Some(Err(error))),
+                Some(Ok(bytes)) if bytes.iter().all(u8::is_ascii_whitespace) => {}
+                Some(Ok(bytes)) if is_cbor => return Ok(Some(Message::from_cbor(&bytes))),
+                Some(Ok(bytes)) => return Ok(Some(Message::from_json(&bytes))),
+            }
+        }
+    }
+
+    async fn line(&mut self) -> io::Result<Option<Result<Vec<u8>, MessageError>>> {
+        let mut skipping = self.partial.len() > self.max_event;
+        loop {
+            let available = self.reader.fill_buf().await?;
+            if available.is_empty() {
+                return Ok(None);
+            }
+            let end = available.iter().position(|byte| *byte == b'\n');
+            let part = available
+                .get(..end.unwrap_or(available.len()))
+                .unwrap_or_default();
+            if !skipping {
+                self.partial.extend_from_slice(part);
+            }
+            let used = part.len() + usize::from(end.is_some());
+            self.reader.consume(used);
+            // One byte too many marks that the rest of the line is to be skipped.
+            skipping = self.partial.len() > self.max_event;
+            self.partial.truncate(self.max_event + 1);
+            if end.is_some() {
+                let line = std::mem::take(&mut self.partial);
+                return Ok(Some(if skipping {
+                    Err(MessageError::TooLong(self.max_event))
+                } else {
+                    Ok(line)
+                }));
+            }
+        }
+    }
+
+    async fn frame(&mut self) -> io::Result<Option<Result<Vec<u8>, MessageError>>> {
+        loop {
+            let length = self
+                .partial
+                .first_chunk::<4>()
+                .map(|head| u32::from_be_bytes(*head) as usize);
+            let wanted = 4 + length.unwrap_or(0);
+            if let Some(length) = length.filter(|length| *length > self.max_event) {
+                return self
+                    .skip(length)
+                    .await
+                    .map(|()| Some(Err(MessageError::TooLong(self.max_event))));
+            }
+            if length.is_some() && self.partial.len() == wanted {
+                let frame = self.partial.split_off(4);
+                self.partial.clear();
+                return Ok(Some(Ok(frame)));
+            }
+            let available = self.reader.fill_buf().await?;
+            if available.is_empty() {
+                return Ok(None);
+            }
+            let used = available.len().min(wanted - self.partial.len());
+            self.partial
+                .extend_from_slice(available.get(..used).unwrap_or_default());
+            self.reader.consume(used);
+        }
+    }
+
+    /// Reads over a frame that is too long. Not cancelled: its bytes are on their way already.
+    async fn skip(&mut self, length: usize) -> io::Result<()> {
+        let mut rest = (&mut self.reader).take(length as u64 + 4 - self.partial.len() as u64);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+        self.partial.clear();
+        Ok(())
+    }
+}

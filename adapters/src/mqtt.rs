@@ -1,0 +1,169 @@
+//! MQTT: one persistent session to a broker, as 3.1.1 or 5.
+//!
+//! A publish is acknowledged (PUBACK, PUBREC) after the receipt of its event, in the order of arrival
+//! (MQTT 3.1.1 section 4.6). What is unacknowledged is bounded by `window`, and that is the only
+//! back-pressure: a broker that may have no more messages in flight waits. Payloads stay opaque.
+
+mod section;
+
+mod pattern;
+
+mod tls;
+
+mod session;
+
+mod source;
+
+mod unacked;
+
+mod v4;
+
+mod v5;
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+pub use pattern::{Pattern, PatternError};
+pub use section::{MqttSection, SubscribeSection, TlsSection, Version};
+
+use crate::secret::SecretError;
+use crate::{Backoff, Intake, Receipts, Stop, stopped};
+use session::SessionFile;
+use source::Source;
+
+/// Between attempts to connect; full jitter spreads a site's gateways over it.
+const RECONNECT_FIRST: Duration = Duration::from_millis(250);
+const RECONNECT_MOST: Duration = Duration::from_secs(30);
+/// How long a stop waits for the receipts of what was taken.
+const LAST_RECEIPTS: Duration = Duration::from_secs(10);
+/// A connect, a write or a ping that takes longer is a lost connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum MqttError {
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("cannot use {path} for TLS: {reason}")]
+    Tls { path: PathBuf, reason: String },
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("{0}")]
+    Broken(String),
+    #[error("no answer from the broker within {PATIENCE:?}")]
+    Silent,
+    /// Its lane refuses: the session is given up so that the broker offers the message again.
+    #[error("an event was refused because its lane is full; it stays with the broker")]
+    Refused,
+    #[error("the broker refused to subscribe to {0}")]
+    Subscription(String),
+    #[error("the broker releases QoS 2 message {0}, taken before the last start")]
+    Unknown(u16),
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Lost {
+    fn broken(error: impl ToString) -> Lost {
+        Lost::Broken(error.to_string())
+    }
+}
+
+/// One `[[mqtt]]` source.
+#[derive(Debug)]
+pub struct Mqtt {
+    settings: section::Settings,
+    source: Source,
+    session: SessionFile,
+}
+
+impl Mqtt {
+    /// `state` is the directory in which the source remembers its session with the broker.
+    pub fn new(
+        section: &MqttSection,
+        gateway: &str,
+        state: &std::path::Path,
+    ) -> Result<Mqtt, MqttError> {
+        let settings = section::Settings::new(section, gateway)?;
+        let session = SessionFile::open(&state.join("mqtt").join(&section.name));
+        Ok(Mqtt {
+            source: Source::new(section)?,
+            settings,
+            session,
+        })
+    }
+
+    /// Runs until stopped, reconnecting for ever.
+    pub async fn run(mut self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
+        let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_MOST);
+        let broker = self.settings.address();
+        let (mut told, mut unknown_release) = (false, None);
+        loop {
+            // Receipts of a connection that is gone cannot be told to anyone: the broker offers again.
+            while receipts.outstanding() > 0 {
+                receipts.next().await;
+            }
+            if *stop.borrow() {
+                return;
+            }
+            let connected = std::cell::Cell::new(false);
+            let up = |session_present: bool| {
+                connected.set(true);
+                intake.stats.up();
+                info!(source = %self.settings.name, %broker, session_present, "mqtt source connected");
+            };
+            let mut parts = Parts {
+                settings: &self.settings,
+                source: &mut self.source,
+                session: &mut self.session,
+                intake: &intake,
+                receipts: &mut receipts,
+                up: &up,
+                unknown_release: &mut unknown_release,
+            };
+            let lost = match self.settings.version {
+                Version::V311 => v4::session(&mut parts, &mut stop).await,
+                Version::V5 => v5::session(&mut parts, &mut stop).await,
+            };
+            let Err(lost) = lost;
+            intake.stats.down(&lost);
+            if matches!(lost, Lost::Stopped) {
+                info!(source = %self.settings.name, "mqtt source stopped");
+                return;
+            }
+            if connected.get() || !told {
+                warn!(source = %self.settings.name, %broker, error = %lost, "mqtt source lost; connecting again until it works");
+                told = true;
+            }
+            if connected.get() {
+                told = false;
+                backoff.reset();
+            }
+            tokio::select! {
+                () = backoff.wait() => {}
+                () = stopped(&mut stop) => {}
+            }
+        }
+    }
+}
+
+/// What a connection works with.
+struct Parts<'a> {
+    settings: &'a section::Settings,
+    source: &'a mut Source,
+    session: &'a mut SessionFile,
+    intake: &'a Intake,
+    receipts: &'a mut Receipts,
+    up: &'a dyn Fn(bool),
+    /// The last QoS 2 message that the broker released and this run never saw.
+    unknown_release: &'a mut Option<u16>,
+}
+
+type Ended = Result<Infallible, Lost>;

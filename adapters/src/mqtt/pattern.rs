@@ -1,0 +1,170 @@
+//! Topic filters whose levels may have names.
+
+use std::fmt;
+
+/// `plant/{line}/{device}/alarm/#`: an MQTT topic filter (MQTT 3.1.1 section 4.7) in which `{name}`
+/// stands for `+` and takes the level's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    levels: Vec<Level>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Level {
+    Is(String),
+    Any,
+    Named(String),
+    Rest,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PatternError {
+    #[error("an empty topic filter matches nothing")]
+    Empty,
+    #[error("in `{0}` the `#` must be the last level and stand alone")]
+    Rest(String),
+    #[error(
+        "in `{0}` the level `{1}` mixes a wildcard with text; a wildcard stands alone between slashes"
+    )]
+    Mixed(String, String),
+    #[error(
+        "in `{0}` the level `{1}` is not a name; use letters, digits and `_`, as in `{{device}}`"
+    )]
+    Name(String, String),
+}
+
+impl Pattern {
+    pub fn parse(text: &str) -> Result<Pattern, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        let count = text.split('/').count();
+        let levels = text
+            .split('/')
+            .enumerate()
+            .map(|(index, level)| match level {
+                "+" => Ok(Level::Any),
+                "#" if index + 1 == count => Ok(Level::Rest),
+                _ if level.contains('#') => Err(PatternError::Rest(text.into())),
+                _ if level.contains('+') => Err(PatternError::Mixed(text.into(), level.into())),
+                _ => match level
+                    .strip_prefix('{')
+                    .and_then(|rest| rest.strip_suffix('}'))
+                {
+                    Some(name) if is_name(name) => Ok(Level::Named(name.into())),
+                    Some(_) => Err(PatternError::Name(text.into(), level.into())),
+                    None if level.contains(['{', '}']) => {
+                        Err(PatternError::Mixed(text.into(), level.into()))
+                    }
+                    None => Ok(Level::Is(level.into())),
+                },
+            });
+        Ok(Pattern {
+            levels: levels.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The filter as the broker understands it.
+    #[must_use]
+    pub fn filter(&self) -> String {
+        let levels = self.levels.iter().map(|level| match level {
+            Level::Is(text) => text.as_str(),
+            Level::Any | Level::Named(_) => "+",
+            Level::Rest => "#",
+        });
+        levels.collect::<Vec<_>>().join("/")
+    }
+
+    /// The named levels of `topic`, if it matches.
+    #[must_use]
+    pub fn capture<'a>(&'a self, topic: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
+        // MQTT 3.1.1 section 4.7.2: a wildcard at the start does not match a topic of the broker's own.
+        if topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Is(_))) {
+            return None;
+        }
+        let mut captured = Vec::new();
+        let mut topic = topic.split('/');
+        for level in &self.levels {
+            match (level, topic.next()) {
+                (Level::Rest, _) => return Some(captured),
+                (Level::Is(text), Some(part)) if text == part => {}
+                (Level::Any, Some(_)) => {}
+                (Level::Named(name), Some(part)) => captured.push((name.as_str(), part)),
+                (Level::Is(_), Some(_)) | (Level::Is(_) | Level::Any | Level::Named(_), None) => {
+                    return None;
+                }
+            }
+        }
+        topic.next().is_none().then_some(captured)
+    }
+
+    #[must_use]
+    pub fn matches(&self, topic: &str) -> bool {
+        self.capture(topic).is_some()
+    }
+
+    /// The names that a match gives.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.levels.iter().filter_map(|level| match level {
+            Level::Named(name) => Some(name.as_str()),
+            Level::Is(_) | Level::Any | Level::Rest => None,
+        })
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.filter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_match_as_the_specification_says() {
+        for (filter, topic, matches) in [
+            ("sport/tennis/#", "sport/tennis", true),
+            ("sport/tennis/#", "sport/tennis/player1/score", true),
+            ("sport/+", "sport/tennis/player1", false),
+            ("sport/+", "sport/", true),
+            ("+/monitor", "$SYS/monitor", false),
+            ("#", "$SYS/monitor", false),
+            ("$SYS/#", "$SYS/monitor", true),
+            ("+/+", "/finance", true),
+            ("+", "/finance", false),
+        ] {
+            assert_eq!(
+                Pattern::parse(filter).unwrap().matches(topic),
+                matches,
+                "{filter} {topic}"
+            );
+        }
+    }
+
+    #[test]
+    fn named_levels_are_taken_from_the_topic() {
+        let pattern = Pattern::parse("plant/{line}/{device}/alarm/+").unwrap();
+        assert_eq!(pattern.filter(), "plant/+/+/alarm/+");
+        assert_eq!(
+            pattern.capture("plant/a/press-3/alarm/door"),
+            Some(vec![("line", "a"), ("device", "press-3")])
+        );
+        assert_eq!(pattern.capture("plant/a/press-3/state/door"), None);
+    }
+
+    #[test]
+    fn what_is_not_a_filter_is_named() {
+        for text in ["", "a/#/b", "a/b#", "a/x+", "a/{b}c", "a/{}", "a/{b-c}"] {
+            assert!(Pattern::parse(text).is_err(), "{text}");
+        }
+    }
+}

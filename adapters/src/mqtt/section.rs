@@ -1,0 +1,221 @@
+//! `[[mqtt]]` as written, and as meant.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{MqttError, Pattern, tls};
+use crate::{SecretRef, Span};
+
+/// An MQTT broker to collect from.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MqttSection {
+    /// Name of the source, in logs, metrics and events.
+    pub name: String,
+    /// Host name or address of the broker. Default: `"localhost"`.
+    #[serde(default = "default_host")]
+    pub host: String,
+    /// Default: 1883, or 8883 with `tls`.
+    pub port: Option<u16>,
+    /// MQTT version: `"5"` or `"3.1.1"`. Default: `"5"`.
+    #[serde(default)]
+    pub version: Version,
+    /// Client id; the broker keeps the session under it. Default: gateway id and source name.
+    pub client_id: Option<String>,
+    pub username: Option<String>,
+    pub password: Option<SecretRef>,
+    /// Use TLS.
+    pub tls: Option<TlsSection>,
+    /// Time between pings on a silent connection. Default: `"30s"`.
+    #[serde(default = "default_keep_alive")]
+    pub keep_alive: Span,
+    /// How long the broker is asked to keep the session while the gateway is away (version 5).
+    /// Default: `"7d"`.
+    #[serde(default = "default_session_expiry")]
+    pub session_expiry: Span,
+    /// Messages the broker may have in flight. Version 5 asks the broker for it (default 1000); with
+    /// 3.1.1 say what the broker is set to (mosquitto's `max_inflight_messages`; default 20): when so
+    /// many wait for an acknowledgement, the buffer is asked for an early commit.
+    pub window: Option<u16>,
+    /// What to subscribe to; the first that matches a topic says what it is.
+    pub subscribe: Vec<SubscribeSection>,
+}
+
+/// One subscription.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubscribeSection {
+    /// Topic filter. A level written `{name}` matches any and is taken as that field: `{device}` and
+    /// `{kind}` are the event's, any other name becomes a tag. Example: `"plant/{line}/{device}/alarm/+"`.
+    pub topic: String,
+    /// 0, 1 or 2. Default: 1.
+    #[serde(default = "default_qos")]
+    pub qos: u8,
+    /// The intent of these events, if no route says otherwise.
+    pub intent: Option<String>,
+    /// Device, where the topic does not name it.
+    pub device: Option<String>,
+    /// Kind, where the topic does not name it.
+    pub kind: Option<String>,
+    /// More tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Media type of the payloads, e.g. `"application/json"`.
+    pub content_type: Option<String>,
+}
+
+/// TLS by rustls.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSection {
+    /// PEM file of the authorities to trust. Default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of the gateway's own certificate and key, for mutual TLS.
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Version {
+    #[serde(rename = "3.1.1")]
+    V311,
+    #[default]
+    #[serde(rename = "5")]
+    V5,
+}
+
+fn default_host() -> String {
+    "localhost".into()
+}
+
+fn default_keep_alive() -> Span {
+    Span(Duration::from_secs(30))
+}
+
+fn default_session_expiry() -> Span {
+    Span(Duration::from_secs(7 * 24 * 3600))
+}
+
+fn default_qos() -> u8 {
+    1
+}
+
+impl MqttSection {
+    /// What is wrong with it: the key below the section, and what would be right.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        if self.subscribe.is_empty() {
+            problems.push((
+                "subscribe".into(),
+                "at least one [[mqtt.subscribe]] is needed".into(),
+            ));
+        }
+        for (index, subscription) in self.subscribe.iter().enumerate() {
+            if let Err(error) = Pattern::parse(&subscription.topic) {
+                problems.push((format!("subscribe[{index}].topic"), error.to_string()));
+            }
+            if subscription.qos > 2 {
+                let qos = subscription.qos;
+                problems.push((
+                    format!("subscribe[{index}].qos"),
+                    format!("`{qos}` is not a QoS; use 0, 1 or 2"),
+                ));
+            }
+        }
+        let seconds = self.keep_alive.0.as_secs();
+        if !(5..=65_535).contains(&seconds) {
+            let value = self.keep_alive;
+            problems.push((
+                "keep_alive".into(),
+                format!("`{value}` is out of range; use \"5s\" to \"18h\""),
+            ));
+        }
+        if self.window == Some(0) {
+            problems.push((
+                "window".into(),
+                "`0` lets nothing in; use 1 to 65535".into(),
+            ));
+        }
+        if let Some(tls) = &self.tls
+            && tls.cert_file.is_some() != tls.key_file.is_some()
+        {
+            problems.push((
+                "tls".into(),
+                "mutual TLS needs both `cert_file` and `key_file`".into(),
+            ));
+        }
+        if self.password.is_some() && self.username.is_none() {
+            problems.push((
+                "username".into(),
+                "missing; a password needs a user name".into(),
+            ));
+        }
+        problems
+    }
+}
+
+/// A section that was checked and whose files were read.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) name: String,
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) version: Version,
+    pub(super) client_id: String,
+    pub(super) credentials: Option<(String, String)>,
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+    pub(super) keep_alive: Duration,
+    pub(super) session_expiry: u32,
+    pub(super) window: u16,
+    /// Filter and QoS of each subscription.
+    pub(super) filters: Vec<(String, u8)>,
+}
+
+impl Settings {
+    pub(super) fn new(section: &MqttSection, gateway: &str) -> Result<Settings, MqttError> {
+        let mut filters = Vec::new();
+        for subscription in &section.subscribe {
+            filters.push((
+                Pattern::parse(&subscription.topic)?.filter(),
+                subscription.qos,
+            ));
+        }
+        let password = section
+            .password
+            .as_ref()
+            .map(SecretRef::read)
+            .transpose()?
+            .unwrap_or_default();
+        Ok(Settings {
+            name: section.name.clone(),
+            host: section.host.clone(),
+            port: section
+                .port
+                .unwrap_or(if section.tls.is_some() { 8883 } else { 1883 }),
+            version: section.version,
+            client_id: section
+                .client_id
+                .clone()
+                .unwrap_or_else(|| format!("tidegate-{gateway}-{}", section.name)),
+            credentials: section.username.clone().map(|user| (user, password)),
+            tls: section.tls.as_ref().map(tls::client).transpose()?,
+            keep_alive: section.keep_alive.0,
+            session_expiry: u32::try_from(section.session_expiry.0.as_secs()).unwrap_or(u32::MAX),
+            window: section.window.unwrap_or(match section.version {
+                Version::V311 => 20,
+                Version::V5 => 1000,
+            }),
+            filters,
+        })
+    }
+
+    pub(super) fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}

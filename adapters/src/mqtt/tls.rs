@@ -1,0 +1,58 @@
+//! TLS settings for rustls, with ring as its cryptography.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::{MqttError, TlsSection};
+
+pub(super) fn client(section: &TlsSection) -> Result<Arc<ClientConfig>, MqttError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder
+        .map_err(|error| bad(Path::new("TLS"), &error))?
+        .with_root_certificates(roots(section)?);
+    let config = match (&section.cert_file, &section.key_file) {
+        (Some(cert), Some(key)) => {
+            let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, &error))?;
+            builder
+                .with_client_auth_cert(certificates(cert)?, key_der)
+                .map_err(|error| bad(cert, &error))?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    Ok(Arc::new(config))
+}
+
+fn roots(section: &TlsSection) -> Result<RootCertStore, MqttError> {
+    let mut roots = RootCertStore::empty();
+    let certificates = match &section.ca_file {
+        Some(path) => certificates(path)?,
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    let (added, _) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        let path = section
+            .ca_file
+            .clone()
+            .unwrap_or_else(|| "the system's certificates".into());
+        return Err(bad(&path, &"it holds no certificate"));
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, MqttError> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<_, _>>);
+    read.map_err(|error| bad(path, &error))
+}
+
+fn bad(path: &Path, reason: &dyn std::fmt::Display) -> MqttError {
+    MqttError::Tls {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
+}

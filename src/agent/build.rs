@@ -1,0 +1,214 @@
+//! From a checked configuration to a running agent.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use adapters::inference::{Inference, InferenceError};
+use adapters::modbus::Modbus;
+use adapters::mqtt::{Mqtt, MqttError};
+use adapters::{Clock, Intake, Urge};
+use buffer::{Disk, Lanes, OpenError};
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::{Agent, BATCH, Facts, SUBMISSIONS, StatusRequest, TICK};
+use crate::address::Addresses;
+use crate::config::File;
+use crate::drain::{self, Drain};
+use crate::health::{Health, LastStop};
+use crate::ingest::Ingest;
+use crate::intent::Intents;
+use crate::keeper::Keeper;
+use crate::router::Router;
+use crate::setaside::SetAside;
+use crate::shaper::{Shape, Shaper};
+use crate::status::Meter;
+use crate::template::Identity;
+use crate::uplink::{Uplink, UplinkError};
+
+/// Status requests that wait; more than a few at once is nobody's use.
+const REQUESTS: usize = 16;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AgentError {
+    #[error("cannot open the buffer in {path}")]
+    Buffer {
+        path: std::path::PathBuf,
+        source: OpenError,
+    },
+    #[error("cannot set up the uplink")]
+    Uplink(#[from] UplinkError),
+    #[error("mqtt source `{name}`")]
+    Mqtt { name: String, source: MqttError },
+    #[error("inference input `{name}`")]
+    Inference {
+        name: String,
+        source: InferenceError,
+    },
+    #[error("cannot serve the status on {at}")]
+    Status { at: String, source: std::io::Error },
+}
+
+/// Opens the buffer, connects nothing yet, and starts the sources.
+pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>), AgentError> {
+    let started = Instant::now();
+    let identity = identity(file);
+    let intents = Intents::new(file);
+    let clock = Clock::new(crate::version::BUILT_UNIX_US);
+    let state = file.gateway.state_dir.clone();
+    let (disk, opened) = Disk::open(&state, &intents.on_disk(), file.gateway.free_floor.0)
+        .map_err(|source| AgentError::Buffer {
+            path: state.clone(),
+            source,
+        })?;
+    let uplink = Uplink::new(&file.uplink, &client_id(file, &identity.id), &intents)?;
+    let addresses = Addresses::new(
+        intents.clone(),
+        identity.clone(),
+        file.uplink.fallback_topic.clone(),
+    );
+    let shaper = Shaper::new(Shape::new(&file.replay, &identity.id), &intents);
+    let parts = drain::Parts {
+        uplink,
+        addresses,
+        shaper,
+        clock,
+        gateway: identity.id.clone(),
+        topic_retry: file.uplink.topic_retry.0,
+        set_aside: SetAside::new(&state),
+    };
+    let (sender, submissions) = adapters::channel(SUBMISSIONS);
+    let (asks, requests) = mpsc::channel(REQUESTS);
+    let (stopping, stop) = watch::channel(false);
+    let urge = Arc::new(Urge::default());
+    let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
+    let facts = Facts {
+        gateway: identity.id.clone(),
+        brokers: file.uplink.brokers.join(","),
+        epoch: opened.epoch,
+        started,
+        heartbeat: file.status.heartbeat.0,
+        stop_grace: file.gateway.stop_grace.0,
+        state: state.clone(),
+    };
+    let mut agent = Agent {
+        lanes: Lanes::new(opened.epoch, intents.lanes(), opened.lanes),
+        ingest: Ingest {
+            router: Router::new(file, &intents),
+            too_large: 0,
+        },
+        drain: Drain::new(parts, &intents, started),
+        keeper: Keeper::start(disk),
+        health: Health::new(clock, opened.epoch),
+        submissions,
+        requests,
+        urge: Arc::clone(&urge),
+        sources: Vec::new(),
+        adapters: JoinSet::new(),
+        stopping,
+        batch: Vec::with_capacity(BATCH),
+        next_tick: started + TICK,
+        next_heartbeat: started + facts.heartbeat,
+        meter: Meter::default(),
+        disk_error: None,
+        facts,
+        intents,
+    };
+    let last_stop = LastStop::in_state(&state).take();
+    tracing::info!(gateway = %identity.id, epoch = agent.facts.epoch, recovered, %last_stop, version = crate::version::VERSION, "tidegate started");
+    let report = json!({ "version": crate::version::VERSION, "epoch": agent.facts.epoch, "recovered": recovered, "last_stop": last_stop });
+    agent.report("start", &report, started);
+    for notice in &opened.notices {
+        agent.notice(notice, started);
+    }
+    let sources = Sources {
+        file,
+        gateway: &identity.id,
+        sender,
+        urge,
+        clock,
+        stop,
+    };
+    sources.start(&mut agent)?;
+    Ok((agent, asks))
+}
+
+struct Sources<'a> {
+    file: &'a File,
+    gateway: &'a str,
+    sender: mpsc::Sender<adapters::Submission>,
+    urge: Arc<Urge>,
+    clock: Clock,
+    stop: adapters::Stop,
+}
+
+impl Sources<'_> {
+    fn start(self, agent: &mut Agent) -> Result<(), AgentError> {
+        let state = &self.file.gateway.state_dir;
+        for section in &self.file.mqtt {
+            let source =
+                Mqtt::new(section, self.gateway, state).map_err(|source| AgentError::Mqtt {
+                    name: section.name.clone(),
+                    source,
+                })?;
+            let (intake, receipts) = self.intake(&section.name, agent);
+            agent
+                .adapters
+                .spawn_local(source.run(intake, receipts, self.stop.clone()));
+        }
+        for section in &self.file.modbus {
+            let (intake, receipts) = self.intake(&section.name, agent);
+            agent.adapters.spawn_local(Modbus::new(section).run(
+                intake,
+                receipts,
+                self.stop.clone(),
+            ));
+        }
+        for section in &self.file.inference {
+            let source =
+                Inference::new(section, state).map_err(|source| AgentError::Inference {
+                    name: section.name.clone(),
+                    source,
+                })?;
+            let (intake, receipts) = self.intake(&section.name, agent);
+            agent
+                .adapters
+                .spawn_local(source.run(intake, receipts, self.stop.clone()));
+        }
+        Ok(())
+    }
+
+    fn intake(&self, name: &str, agent: &mut Agent) -> (Intake, adapters::Receipts) {
+        let (intake, receipts) =
+            Intake::new(self.sender.clone(), Arc::clone(&self.urge), self.clock);
+        agent
+            .sources
+            .push((name.to_owned(), Arc::clone(&intake.stats)));
+        (intake, receipts)
+    }
+}
+
+/// Who the gateway is; its id is the host's name unless the file says otherwise.
+#[must_use]
+pub(crate) fn identity(file: &File) -> Identity {
+    let host = || {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    };
+    Identity {
+        id: file.gateway.id.clone().unwrap_or_else(host),
+        site: file.gateway.site.clone(),
+        region: file.gateway.region.clone(),
+        tags: file.gateway.tags.clone(),
+    }
+}
+
+fn client_id(file: &File, gateway: &str) -> String {
+    file.uplink
+        .client_id
+        .clone()
+        .unwrap_or_else(|| format!("tidegate-{gateway}"))
+}

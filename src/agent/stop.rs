@@ -1,0 +1,92 @@
+//! Stopping goes the way the data goes: sources, ingest, commit, then drain for the rest of the grace.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{Agent, AgentError};
+use crate::health::LastStop;
+use crate::keeper::{Answer, Job};
+
+/// What of the grace is kept for closing the buffer.
+const CLOSING: Duration = Duration::from_secs(1);
+/// How long a disk may take to close; after it the next start recovers.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
+
+impl Agent {
+    pub(super) async fn stop(mut self, reason: &'static str) -> Result<(), AgentError> {
+        let begun = Instant::now();
+        let grace = begun + self.facts.stop_grace.max(CLOSING) - CLOSING;
+        crate::supervisor::stopping();
+        tracing::info!(reason, "stopping: sources first, then the buffer");
+        self.report("stop", &json!({ "reason": reason }), begun);
+        self.stopping.send_replace(true);
+        while !self.adapters.is_empty() || !self.submissions.is_empty() {
+            let until = self.step(Instant::now());
+            while let Some(ended) = self.adapters.try_join_next() {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a source ended badly; what it had not acknowledged stays with it");
+                }
+            }
+            self.wait(until.min(Instant::now() + Duration::from_millis(50)))
+                .await;
+        }
+        while Instant::now() < grace && !(self.lanes.all_stored() && self.nothing_to_send()) {
+            let until = self.step(Instant::now());
+            self.wait(until.min(grace)).await;
+        }
+        self.close().await;
+        let left: u64 = self
+            .intents
+            .iter()
+            .map(|(lane, _)| self.lanes.waiting(lane))
+            .sum();
+        let seconds = begun.elapsed().as_secs_f64();
+        LastStop::in_state(&self.facts.state).note(&json!({ "reason": reason, "buffered": left }));
+        tracing::info!(reason, buffered = left, seconds, "tidegate stopped");
+        Ok(())
+    }
+
+    /// Everything is delivered, or there is nobody to deliver to.
+    fn nothing_to_send(&self) -> bool {
+        !self.drain.link.is_up()
+            || self
+                .intents
+                .iter()
+                .all(|(lane, _)| self.lanes.waiting(lane) == 0)
+    }
+
+    async fn close(&mut self) {
+        // What was delivered meanwhile must not be sent again by the next start.
+        self.drain.uplink.close();
+        let now = Instant::now();
+        self.drain.listen(&mut self.lanes, now);
+        let closed = tokio::time::timeout(CLOSE_PATIENCE, async {
+            while !self.lanes.all_stored() {
+                self.ask_disk(Instant::now());
+                match self.keeper.answer().await {
+                    Some(answer) => self.answered(answer, Instant::now()),
+                    None => return,
+                }
+                if self.disk_error.is_some() {
+                    break; // what is only in memory has no receipt
+                }
+            }
+            let marks = self.lanes.marks_at_once();
+            self.keeper.ask(Job::Mark(marks));
+            self.keeper.ask(Job::Close);
+            while let Some(answer) = self.keeper.answer().await {
+                let last = matches!(answer, Answer::Closed(_));
+                self.answered(answer, Instant::now());
+                if last {
+                    return;
+                }
+            }
+        });
+        if closed.await.is_err() {
+            tracing::warn!("the disk did not close in time; the next start recovers it");
+        } else {
+            self.keeper.join();
+        }
+    }
+}

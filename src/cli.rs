@@ -1,0 +1,55 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Edge gateway agent: collects events from MQTT, Modbus and local inference programs, keeps them on
+/// disk while the link is down, and drains them to Kafka.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the agent.
+    Run {
+        /// The configuration file.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration and print everything that is wrong with it. Changes nothing.
+    ///
+    /// Exit code 0: good; 1: there are errors; 2: wrong usage.
+    Check {
+        #[arg(value_name = "FILE")]
+        config: PathBuf,
+        /// Print the effective configuration, with defaults and overrides from the environment.
+        #[arg(long)]
+        print: bool,
+    },
+    /// Show how the running agent is: lanes, backlog, link, sources.
+    Status {
+        /// The configuration file of the agent, for its state directory.
+        #[arg(short, long, value_name = "FILE", conflicts_with = "state")]
+        config: Option<PathBuf>,
+        /// The state directory of the agent.
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/tidegate")]
+        state: PathBuf,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the version, the git revision and the libraries.
+    Version,
+    /// Print the JSON schema of the configuration.
+    Schema,
+    /// Print a completion script.
+    Completions { shell: Shell },
+    /// Print the manual page.
+    Man,
+}

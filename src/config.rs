@@ -1,0 +1,16 @@
+//! The configuration: one TOML file, with overrides from the environment.
+//!
+//! Three steps, each in a file of its own: `load` puts the layers together, `file` is what is
+//! written, `check` says all that is wrong with it. What passes `check` is not validated again.
+
+mod file;
+
+mod load;
+
+mod check;
+
+pub(crate) use file::{
+    CompressionKind, File, FullPolicy, IntentSection, LogFormat, LogSection, OrderKind,
+    ReplaySection, RouteSection, SaslMechanism, UplinkSection,
+};
+pub(crate) use load::{Loaded, Problem, load};

@@ -1,0 +1,382 @@
+//! What types cannot say: everything that must fit together in a configuration.
+
+use std::collections::BTreeSet;
+
+use adapters::mqtt::{MqttSection, Pattern};
+
+use super::{File, FullPolicy, Problem};
+use crate::intent::{self, Intents};
+use crate::template::Template;
+
+/// librdkafka settings that a guarantee rests on, and why they are not to be changed.
+const RESERVED: [(&str, &str); 14] = [
+    (
+        "acks",
+        "an event is delivered when all in-sync replicas have it",
+    ),
+    (
+        "request.required.acks",
+        "an event is delivered when all in-sync replicas have it",
+    ),
+    (
+        "enable.idempotence",
+        "order and freedom from duplicates rest on it",
+    ),
+    ("message.timeout.ms", "no time-out may drop an event"),
+    ("delivery.timeout.ms", "no time-out may drop an event"),
+    ("retries", "a send is tried until it works"),
+    ("message.send.max.retries", "a send is tried until it works"),
+    ("max.in.flight", "order rests on it"),
+    ("max.in.flight.requests.per.connection", "order rests on it"),
+    ("queue.buffering.max.kbytes", "use uplink.in_flight"),
+    ("queue.buffering.max.messages", "use uplink.in_flight"),
+    ("bootstrap.servers", "use uplink.brokers"),
+    ("metadata.broker.list", "use uplink.brokers"),
+    ("client.id", "use uplink.client_id"),
+];
+
+pub(super) fn problems(file: &File) -> Vec<Problem> {
+    let mut found = Found::default();
+    gateway(file, &mut found);
+    uplink(file, &mut found);
+    sources(file, &mut found);
+    intents(file, &mut found);
+    routes(file, &mut found);
+    found.0
+}
+
+#[derive(Default)]
+struct Found(Vec<Problem>);
+
+impl Found {
+    fn error(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem {
+            key: key.into(),
+            line: None,
+            message: message.into(),
+            warning: false,
+        });
+    }
+
+    fn warn(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem {
+            key: key.into(),
+            line: None,
+            message: message.into(),
+            warning: true,
+        });
+    }
+}
+
+fn gateway(file: &File, found: &mut Found) {
+    if file
+        .gateway
+        .id
+        .as_ref()
+        .is_some_and(|id| id.trim().is_empty())
+    {
+        found.error(
+            "gateway.id",
+            "`` is empty; leave it out to use the host name",
+        );
+    }
+    if !file.gateway.state_dir.is_absolute() {
+        let path = file.gateway.state_dir.display();
+        found.error(
+            "gateway.state_dir",
+            format!("`{path}` is relative; use an absolute path"),
+        );
+    }
+    if file.status.http {
+        match file.status.listen.parse::<std::net::SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => {}
+            Ok(address) => found.error("status.listen", format!("`{address}` is reachable from outside; use a loopback address like \"127.0.0.1:9464\"")),
+            Err(_) => found.error("status.listen", format!("`{}` is not an address; use one like \"127.0.0.1:9464\"", file.status.listen)),
+        }
+    }
+    if crate::logging::filter(&file.log.level).is_err() {
+        found.error(
+            "log.level",
+            format!(
+                "`{}` is not a level; use error, warn, info, debug or trace",
+                file.log.level
+            ),
+        );
+    }
+}
+
+fn uplink(file: &File, found: &mut Found) {
+    let uplink = &file.uplink;
+    if uplink.brokers.is_empty() {
+        found.error(
+            "uplink.brokers",
+            "`[]` is empty; name at least one broker as \"host:port\"",
+        );
+    }
+    for (index, broker) in uplink.brokers.iter().enumerate() {
+        let port = broker
+            .rsplit_once(':')
+            .map(|(host, port)| (!host.is_empty(), port.parse::<u16>().is_ok()));
+        if port != Some((true, true)) {
+            found.error(
+                format!("uplink.brokers[{index}]"),
+                format!("`{broker}` is not \"host:port\""),
+            );
+        }
+    }
+    for key in uplink.kafka.keys() {
+        let at = format!("uplink.kafka.{key}");
+        if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| reserved == key) {
+            found.error(at, format!("cannot be set: {why}"));
+        } else if key.starts_with("sasl.") || key.contains("password") {
+            found.error(
+                at,
+                "cannot be set here: use [uplink.sasl], whose secrets are read from files",
+            );
+        } else if key.starts_with("ssl.") || key == "security.protocol" {
+            found.error(at, "cannot be set here: use [uplink.tls]");
+        }
+    }
+    if let Some(tls) = &uplink.tls
+        && tls.cert_file.is_some() != tls.key_file.is_some()
+    {
+        found.error(
+            "uplink.tls",
+            "mutual TLS needs both `cert_file` and `key_file`",
+        );
+    }
+    if uplink.sasl.is_some() && uplink.tls.is_none() {
+        found.warn(
+            "uplink.sasl",
+            "without [uplink.tls] what is sent can be read on the way",
+        );
+    }
+    if uplink.in_flight.0 < 128 * 1024 {
+        found.error(
+            "uplink.in_flight",
+            format!(
+                "`{}` does not hold the largest event; use \"128 KiB\" or more",
+                uplink.in_flight
+            ),
+        );
+    }
+}
+
+fn sources(file: &File, found: &mut Found) {
+    let mqtt = file
+        .mqtt
+        .iter()
+        .enumerate()
+        .map(|(i, s)| (format!("mqtt[{i}]"), &s.name, s.problems()));
+    let modbus = file
+        .modbus
+        .iter()
+        .enumerate()
+        .map(|(i, s)| (format!("modbus[{i}]"), &s.name, s.problems()));
+    let inference = file
+        .inference
+        .iter()
+        .enumerate()
+        .map(|(i, s)| (format!("inference[{i}]"), &s.name, s.problems()));
+    let mut names = BTreeSet::new();
+    let mut any = false;
+    for (at, name, problems) in mqtt.chain(modbus).chain(inference) {
+        any = true;
+        if !names.insert(name.as_str()) {
+            found.error(
+                format!("{at}.name"),
+                format!("`{name}` is the name of another source; each needs its own"),
+            );
+        }
+        if !intent::is_name(name) {
+            found.error(
+                format!("{at}.name"),
+                format!("`{name}` is not a name; use letters, digits, `-` and `_`"),
+            );
+        }
+        for (key, message) in problems {
+            found.error(format!("{at}.{key}"), message);
+        }
+    }
+    if !any {
+        found.warn(
+            "mqtt",
+            "there is no source; add an [[mqtt]], [[modbus]] or [[inference]] section",
+        );
+    }
+}
+
+fn intents(file: &File, found: &mut Found) {
+    let mut names = BTreeSet::new();
+    for (index, section) in file.intent.iter().enumerate() {
+        let at = |key: &str| format!("intent[{index}].{key}");
+        if !intent::is_name(&section.name) {
+            found.error(
+                at("name"),
+                format!(
+                    "`{}` is not a name; use letters, digits, `-` and `_`",
+                    section.name
+                ),
+            );
+        }
+        if !names.insert(section.name.as_str()) {
+            found.error(
+                at("name"),
+                format!(
+                    "`{}` stands twice; put all of it into one section",
+                    section.name
+                ),
+            );
+        }
+        if section.budget.is_some_and(|budget| budget.0 < 1 << 20) {
+            found.error(
+                at("budget"),
+                format!(
+                    "`{}` is too small for the buffer's own overhead; use \"1 MiB\" or more",
+                    section.budget.map(|b| b.to_string()).unwrap_or_default()
+                ),
+            );
+        }
+        if section.memory.is_some_and(|memory| memory.0 < 128 * 1024) {
+            found.error(
+                at("memory"),
+                format!(
+                    "`{}` does not hold the largest event; use \"128 KiB\" or more",
+                    section.memory.map(|m| m.to_string()).unwrap_or_default()
+                ),
+            );
+        }
+        if section.weight == Some(0) {
+            found.error(at("weight"), "`0` would starve the intent; use 1 or more");
+        }
+        for (key, template) in [("topic", &section.topic), ("key", &section.key)] {
+            if let Some(text) = template {
+                template_problems(file, &at(key), text, found);
+            }
+        }
+    }
+    if file.intent.len() > intent::INTENTS_MAX {
+        found.error(
+            "intent",
+            format!(
+                "{} intents are too many; use at most {}",
+                file.intent.len(),
+                intent::INTENTS_MAX
+            ),
+        );
+    }
+    refusing_intents_share_no_source(file, found);
+}
+
+fn template_problems(file: &File, at: &str, text: &str, found: &mut Found) {
+    let template = match Template::parse(text) {
+        Ok(template) => template,
+        Err(error) => return found.error(at, error.to_string()),
+    };
+    for name in template.names() {
+        let missing = match name {
+            "site" => file
+                .gateway
+                .site
+                .is_none()
+                .then_some("gateway.site is not set"),
+            "region" => file
+                .gateway
+                .region
+                .is_none()
+                .then_some("gateway.region is not set"),
+            "gateway" | "device" | "kind" | "source" | "adapter" | "subject" | "intent" => None,
+            tag => (!tag_is_given(file, tag))
+                .then_some("no subscription, source or gateway tag gives such a field"),
+        };
+        if let Some(why) = missing {
+            found.error(at, format!("`{{{name}}}` cannot be filled in: {why}"));
+        }
+    }
+}
+
+fn tag_is_given(file: &File, tag: &str) -> bool {
+    let by_subscription = |mqtt: &MqttSection| {
+        mqtt.subscribe.iter().any(|s| {
+            s.tags.contains_key(tag)
+                || Pattern::parse(&s.topic).is_ok_and(|p| p.names().any(|name| name == tag))
+        })
+    };
+    // An inference client may send any tag.
+    file.gateway.tags.contains_key(tag)
+        || !file.inference.is_empty()
+        || file.mqtt.iter().any(by_subscription)
+        || file.modbus.iter().any(|bus| bus.gives_tag(tag))
+}
+
+fn refusing_intents_share_no_source(file: &File, found: &mut Found) {
+    let refuses = |name: &str| {
+        let set = file
+            .intent
+            .iter()
+            .find(|section| section.name == name)
+            .and_then(|section| section.when_full);
+        set.unwrap_or(if name == "critical" {
+            FullPolicy::Refuse
+        } else {
+            FullPolicy::DropOldest
+        }) == FullPolicy::Refuse
+    };
+    for (index, mqtt) in file.mqtt.iter().enumerate() {
+        let named: BTreeSet<&str> = mqtt
+            .subscribe
+            .iter()
+            .map(|s| s.intent.as_deref().unwrap_or("diagnostic"))
+            .collect();
+        if named.len() > 1
+            && let Some(refusing) = named.iter().find(|name| refuses(name))
+        {
+            found.warn(
+                format!("mqtt[{index}].subscribe"),
+                format!("`{refusing}` refuses when it is full, which holds up the other intents of this connection; give it an [[mqtt]] source of its own"),
+            );
+        }
+    }
+}
+
+fn routes(file: &File, found: &mut Found) {
+    let intents = Intents::new(file);
+    for (index, route) in file.route.iter().enumerate() {
+        if intents.id(&route.intent).is_none() {
+            found.error(
+                format!("route[{index}].intent"),
+                format!(
+                    "no intent is named `{}`; there are {}",
+                    route.intent,
+                    intents.names()
+                ),
+            );
+        }
+        if let Some(Err(error)) = route.subject.as_deref().map(Pattern::parse) {
+            found.error(format!("route[{index}].subject"), error.to_string());
+        }
+    }
+    let subscriptions = file.mqtt.iter().enumerate().flat_map(|(m, mqtt)| {
+        mqtt.subscribe
+            .iter()
+            .enumerate()
+            .map(move |(s, section)| (format!("mqtt[{m}].subscribe[{s}].intent"), &section.intent))
+    });
+    let buses = file.modbus.iter().enumerate().flat_map(|(b, bus)| {
+        bus.intents()
+            .map(move |(key, intent)| (format!("modbus[{b}].{key}"), intent))
+    });
+    let inputs = file
+        .inference
+        .iter()
+        .enumerate()
+        .map(|(i, input)| (format!("inference[{i}].intent"), &input.intent));
+    for (key, intent) in subscriptions.chain(buses).chain(inputs) {
+        if let Some(name) = intent.as_ref().filter(|name| intents.id(name).is_none()) {
+            found.error(
+                key,
+                format!("no intent is named `{name}`; there are {}", intents.names()),
+            );
+        }
+    }
+}

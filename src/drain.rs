@@ -1,0 +1,347 @@
+//! From the lanes to the uplink: asks the shaper, then does one of a few named things.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use adapters::Clock;
+use buffer::{LaneId, Lanes, Next};
+use jiff::Timestamp;
+
+use crate::address::Addresses;
+use crate::intent::Intents;
+use crate::link::{Change, Link};
+use crate::record::{Record, Slip};
+use crate::setaside::SetAside;
+use crate::shaper::{Backlog, Shaper, Turn};
+use crate::uplink::{Delivery, Message, Report, Signal, Unsent, Uplink};
+
+/// Turns in one go; then the agent looks at what else there is.
+const TURNS: usize = 32;
+/// Events of trouble on a connection are told at most this often.
+const TROUBLE_EVERY: Duration = Duration::from_secs(60);
+
+pub(crate) struct Drain {
+    pub uplink: Uplink,
+    pub link: Link,
+    pub addresses: Addresses,
+    shaper: Shaper,
+    lanes: Vec<LaneId>,
+    clock: Clock,
+    gateway: String,
+    names: Vec<String>,
+    topic_retry: Duration,
+    /// Topics that do not take records, until when, and why.
+    blocked: HashMap<String, (Instant, String)>,
+    set_aside: SetAside,
+    reports: Vec<Report>,
+    signals: Vec<Signal>,
+    trouble: Option<(Instant, String)>,
+    pub throttled_ms: u64,
+}
+
+/// What [`Drain::pump`] leaves to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// More can be sent at once.
+    More,
+    /// Something can be sent from then on.
+    Until(Instant),
+    /// Nothing, until something changes.
+    Nothing,
+}
+
+pub(crate) struct Parts {
+    pub uplink: Uplink,
+    pub addresses: Addresses,
+    pub shaper: Shaper,
+    pub clock: Clock,
+    pub gateway: String,
+    pub topic_retry: Duration,
+    pub set_aside: SetAside,
+}
+
+impl Drain {
+    #[must_use]
+    pub(crate) fn new(parts: Parts, intents: &Intents, now: Instant) -> Drain {
+        Drain {
+            uplink: parts.uplink,
+            link: Link::new(now),
+            addresses: parts.addresses,
+            shaper: parts.shaper,
+            lanes: intents.iter().map(|(lane, _)| lane).collect(),
+            clock: parts.clock,
+            gateway: parts.gateway,
+            names: intents
+                .iter()
+                .map(|(_, intent)| intent.name.clone())
+                .collect(),
+            topic_retry: parts.topic_retry,
+            blocked: HashMap::new(),
+            set_aside: parts.set_aside,
+            reports: Vec::new(),
+            signals: Vec::new(),
+            trouble: None,
+            throttled_ms: 0,
+        }
+    }
+
+    /// Takes in what the uplink has to say. Returns changes of the link, to be reported.
+    pub(crate) fn listen(&mut self, lanes: &mut Lanes<Record, Slip>, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let (mut reports, mut signals) = (
+            std::mem::take(&mut self.reports),
+            std::mem::take(&mut self.signals),
+        );
+        self.uplink.take(&mut reports, &mut signals);
+        let delivered = reports
+            .iter()
+            .any(|report| report.outcome == Delivery::Delivered);
+        for report in reports.drain(..) {
+            self.report(lanes, report, now);
+        }
+        lanes.settle();
+        changes.extend(delivered.then(|| self.link.delivered(now)).flatten());
+        for signal in signals.drain(..) {
+            changes.extend(self.signal(lanes, signal, now));
+        }
+        let oldest = self.lanes.iter().filter(|lane| lanes.in_flight(**lane) > 0);
+        let oldest = oldest.filter_map(|lane| lanes.in_flight_since(*lane)).min();
+        changes.extend(self.link.watch(oldest, now));
+        (self.reports, self.signals) = (reports, signals);
+        changes
+    }
+
+    fn report(&mut self, lanes: &mut Lanes<Record, Slip>, report: Report, now: Instant) {
+        let Report {
+            lane,
+            token,
+            outcome,
+        } = report;
+        match outcome {
+            Delivery::Delivered => lanes.delivered(lane, token),
+            Delivery::Rejected { reason } => self.reject(lanes, lane, token, &reason),
+            Delivery::Blocked { topic, reason } => {
+                self.block(&topic, reason, now);
+                lanes.defer(lane, token);
+            }
+            Delivery::Again => {
+                self.block("", "the cluster did not take it this time".into(), now);
+                lanes.defer(lane, token);
+            }
+        }
+    }
+
+    fn reject(&mut self, lanes: &mut Lanes<Record, Slip>, lane: LaneId, token: u64, reason: &str) {
+        let Some(placed) = lanes.rejected(lane, token) else {
+            return;
+        };
+        let name = self.names.get(lane.index()).map_or("", String::as_str);
+        let kept_at = self.set_aside.keep(name, &placed, reason);
+        tracing::error!(lane = name, seq = placed.sequence, subject = %placed.record.origin.subject,
+            bytes = placed.record.payload.len(), reason, kept_at = %kept_at.display(),
+            "the cluster will never take this record; it is set aside");
+    }
+
+    fn block(&mut self, topic: &str, reason: String, now: Instant) {
+        let until = now
+            + if topic.is_empty() {
+                Duration::from_secs(1)
+            } else {
+                self.topic_retry
+            };
+        let fresh = self
+            .blocked
+            .insert(topic.to_owned(), (until, reason.clone()))
+            .is_none();
+        if fresh && !topic.is_empty() {
+            tracing::error!(topic, reason, retry_every = ?self.topic_retry,
+                "the cluster does not take this topic; create it or grant the right to write; its events wait in the buffer");
+        }
+    }
+
+    fn signal(
+        &mut self,
+        lanes: &mut Lanes<Record, Slip>,
+        signal: Signal,
+        now: Instant,
+    ) -> Option<Change> {
+        match signal {
+            Signal::Connected(up) => self.link.connected(up, now),
+            Signal::Throttled(ms) => {
+                self.throttled_ms = ms;
+                None
+            }
+            Signal::Trouble(reason) => {
+                let told = self
+                    .trouble
+                    .as_ref()
+                    .is_some_and(|(at, last)| *at + TROUBLE_EVERY > now && *last == reason);
+                if !told {
+                    tracing::warn!(%reason, "trouble with the cluster; trying again");
+                    self.trouble = Some((now, reason));
+                }
+                None
+            }
+            Signal::Fatal { connection, reason } => {
+                tracing::error!(connection, %reason, "a kafka producer can do nothing any more; it is made anew and sends again what was in flight");
+                match self.uplink.rebuild(connection) {
+                    Ok(resend) => resend.into_iter().for_each(|lane| lanes.resend(lane)),
+                    Err(error) => {
+                        tracing::error!(%error, "cannot make a kafka producer; restart the agent")
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    /// Sends what the shaper allows now.
+    pub(crate) fn pump(&mut self, lanes: &mut Lanes<Record, Slip>, now: Instant) -> Left {
+        self.unblock(lanes, now);
+        for _ in 0..TURNS {
+            let backlog: Vec<Backlog> = self
+                .lanes
+                .iter()
+                .map(|lane| self.backlog(lanes, *lane))
+                .collect();
+            match self.shaper.turn(&backlog, &self.link, now) {
+                Turn::Send { lane, bytes } => self.send(lanes, lane, bytes, now),
+                Turn::Wait { until } => return Left::Until(until),
+                Turn::Idle => return Left::Nothing,
+            }
+        }
+        Left::More
+    }
+
+    fn unblock(&mut self, lanes: &mut Lanes<Record, Slip>, now: Instant) {
+        let before = self.blocked.len();
+        self.blocked.retain(|_, (until, _)| *until > now);
+        if before > self.blocked.len() || (self.blocked.is_empty() && lanes.has_deferred()) {
+            lanes.retry_deferred();
+        }
+    }
+
+    fn backlog(&self, lanes: &Lanes<Record, Slip>, lane: LaneId) -> Backlog {
+        let next = lanes.peek(lane);
+        let replay = next.as_ref().is_some_and(|next| self.is_replay(next));
+        Backlog {
+            lane,
+            next: next.map(|next| next.bytes),
+            replay,
+            room: self.uplink.room(lane),
+        }
+    }
+
+    /// It was on disk, or waited in memory for the link to come back.
+    fn is_replay(&self, next: &Next<'_, Record>) -> bool {
+        next.replay || (next.arrived < self.link.since() && self.link.returned_from().is_some())
+    }
+
+    fn send(
+        &mut self,
+        lanes: &mut Lanes<Record, Slip>,
+        lane: LaneId,
+        allowed: usize,
+        now: Instant,
+    ) {
+        let (mut events, mut bytes, mut kind) = (0, 0, None);
+        while let Some(next) = lanes.peek(lane) {
+            let replay = self.is_replay(&next);
+            if *kind.get_or_insert(replay) != replay || (events > 0 && bytes + next.bytes > allowed)
+            {
+                break;
+            }
+            let (size, token) = (next.bytes, next.token);
+            let address = self.addresses.of(lane, &next.placed.record.origin);
+            let blocked = self.blocked.contains_key(&address.topic);
+            let sent = if blocked {
+                Ok(())
+            } else {
+                self.hand_over(lane, &next, replay, &address)
+            };
+            match sent {
+                Ok(()) => lanes.hand_over(lane, now),
+                Err(Unsent::Full) => break,
+                Err(Unsent::Rejected(reason)) => {
+                    lanes.hand_over(lane, now);
+                    self.reject(lanes, lane, token, &reason);
+                }
+            }
+            if blocked {
+                lanes.defer(lane, token);
+            }
+            events += 1;
+            bytes += size;
+        }
+        self.shaper
+            .sent(lane, events, bytes, kind.unwrap_or(false), &self.link, now);
+    }
+
+    fn hand_over(
+        &mut self,
+        lane: LaneId,
+        next: &Next<'_, Record>,
+        replay: bool,
+        address: &crate::address::Address,
+    ) -> Result<(), Unsent> {
+        let record = &next.placed.record;
+        let stamp = match record.stamp.unsynced_boot_us {
+            None => record.stamp,
+            Some(_) => self.clock.corrected(record.stamp),
+        };
+        let id = record.id(&self.gateway);
+        let time = Timestamp::from_microsecond(stamp.unix_us)
+            .unwrap_or(Timestamp::UNIX_EPOCH)
+            .to_string();
+        let (epoch, sequence) = (
+            next.placed.epoch.to_string(),
+            next.placed.sequence.to_string(),
+        );
+        let mut headers: Vec<(&'static str, &[u8])> = Vec::with_capacity(14);
+        headers.extend([
+            ("ce_specversion", b"1.0".as_slice()),
+            ("ce_id", id.as_slice()),
+            ("ce_source", address.source.as_bytes()),
+            ("ce_type", address.kind.as_bytes()),
+            ("ce_time", time.as_bytes()),
+            ("ce_subject", record.origin.subject.as_bytes()),
+            (
+                "tg-lane",
+                self.names
+                    .get(lane.index())
+                    .map_or(b"".as_slice(), |name| name.as_bytes()),
+            ),
+            ("tg-epoch", epoch.as_bytes()),
+            ("tg-seq", sequence.as_bytes()),
+            ("tg-replay", if replay { b"true" } else { b"false" }),
+            (
+                "tg-clock",
+                if stamp.unsynced_boot_us.is_some() {
+                    b"unsynced"
+                } else {
+                    b"synced"
+                },
+            ),
+        ]);
+        if let Some(kind) = &record.origin.content_type {
+            headers.push(("content-type", kind.as_bytes()));
+        }
+        if record.origin.quality == adapters::Quality::Bad {
+            headers.push(("tg-quality", b"bad"));
+        }
+        self.uplink.send(&Message {
+            lane,
+            token: next.token,
+            address,
+            payload: &record.payload,
+            timestamp: stamp.unix_us / 1000,
+            headers: &headers,
+        })
+    }
+
+    /// Topics that are waited for, and why.
+    pub(crate) fn blocked(&self) -> impl Iterator<Item = (&str, &str)> {
+        let named = self.blocked.iter().filter(|(topic, _)| !topic.is_empty());
+        named.map(|(topic, (_, reason))| (topic.as_str(), reason.as_str()))
+    }
+}

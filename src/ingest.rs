@@ -1,0 +1,60 @@
+//! From a submission to a lane.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use adapters::{Event, Outcome, Refused, Submission};
+use buffer::{LaneId, Lanes, Refusal};
+
+use crate::record::{Record, Slip};
+use crate::router::Router;
+
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    pub router: Router,
+    /// Events dropped because no lane can hold a record so large.
+    pub too_large: u64,
+}
+
+impl Ingest {
+    /// Routes a submission and offers it to its lane; a refusal is told to the source at once.
+    pub(crate) fn take(
+        &mut self,
+        lanes: &mut Lanes<Record, Slip>,
+        submission: Submission,
+        now: Instant,
+    ) {
+        let Submission { event, ticket } = submission;
+        let lane = self.router.lane(&event.origin);
+        let (origin, bytes) = (Arc::clone(&event.origin), event.payload.len());
+        match lanes.append(lane, Record::from(event), Slip(Some(ticket)), now) {
+            Ok(()) => {}
+            Err(Refusal::Full(Slip(ticket))) => resolve(ticket, Outcome::Refused(Refused::Full)),
+            Err(Refusal::TooLarge(Slip(ticket))) => {
+                self.too_large += 1;
+                tracing::error!(source = %origin.source, subject = %origin.subject, bytes, limit = buffer::RECORD_BYTES_MAX,
+                    "an event is larger than any lane can hold; it is dropped and counted");
+                resolve(ticket, Outcome::Dropped);
+            }
+        }
+    }
+
+    /// Takes one of the gateway's own reports.
+    pub(crate) fn report(
+        &mut self,
+        lanes: &mut Lanes<Record, Slip>,
+        lane: LaneId,
+        event: Event,
+        now: Instant,
+    ) {
+        if let Err(refusal) = lanes.append(lane, Record::from(event), Slip(None), now) {
+            tracing::debug!(?refusal, "the health lane is full; a report is left out");
+        }
+    }
+}
+
+fn resolve(ticket: Option<adapters::Ticket>, outcome: Outcome) {
+    if let Some(ticket) = ticket {
+        ticket.resolve(outcome);
+    }
+}

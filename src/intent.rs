@@ -1,0 +1,239 @@
+//! Intents: what events are for, and what follows for their lane and their way out.
+
+use std::time::Duration;
+
+use adapters::{Size, Span};
+use buffer::{LaneDisk, LaneId, LaneSettings, Order, WhenFull};
+
+use crate::config::{CompressionKind, File, FullPolicy, IntentSection, OrderKind};
+use crate::template::Template;
+
+/// Each intent is a lane with memory and a sync of its own.
+pub(crate) const INTENTS_MAX: usize = 16;
+
+/// The lane of the gateway's own reports.
+pub(crate) const HEALTH: &str = "health";
+/// Where an event goes that names no intent and matches no route.
+pub(crate) const CATCH_ALL: &str = "diagnostic";
+
+#[derive(Debug, Clone)]
+pub(crate) struct Intent {
+    pub name: String,
+    pub topic: Template,
+    pub key: Template,
+    pub lane: LaneSettings,
+    /// Before all others, on a connection of its own.
+    pub urgent: bool,
+    pub weight: u32,
+    pub sending: Sending,
+    /// Limits of the replay of this intent alone.
+    pub replay_events_per_s: Option<u32>,
+    pub replay_bytes_per_s: Option<u64>,
+}
+
+/// How records are batched; intents that agree in it, and in urgency, share a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sending {
+    pub compression: CompressionKind,
+    pub linger: Duration,
+    pub batch: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Intents(Vec<Intent>);
+
+impl Intents {
+    /// The built-in intents as the file changes them, and those that it adds. The file was checked.
+    #[must_use]
+    pub(crate) fn new(file: &File) -> Intents {
+        let mut sections = built_in();
+        for section in &file.intent {
+            match sections.iter_mut().find(|known| known.name == section.name) {
+                Some(known) => overlay(known, section),
+                None => {
+                    let mut fresh = blank(&section.name, &format!("tidegate.{}", section.name));
+                    overlay(&mut fresh, section);
+                    sections.push(fresh);
+                }
+            }
+        }
+        Intents(sections.iter().take(INTENTS_MAX).map(meant).collect())
+    }
+
+    #[must_use]
+    pub(crate) fn id(&self, name: &str) -> Option<LaneId> {
+        let index = self.0.iter().position(|intent| intent.name == name)?;
+        u8::try_from(index).ok().map(LaneId)
+    }
+
+    #[must_use]
+    pub(crate) fn get(&self, lane: LaneId) -> &Intent {
+        self.0
+            .get(lane.index())
+            .expect("lane ids are made from the list of intents")
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LaneId, &Intent)> {
+        self.0
+            .iter()
+            .enumerate()
+            .filter_map(|(index, intent)| Some((LaneId(u8::try_from(index).ok()?), intent)))
+    }
+
+    #[must_use]
+    pub(crate) fn names(&self) -> String {
+        self.0
+            .iter()
+            .map(|intent| intent.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    #[must_use]
+    pub(crate) fn on_disk(&self) -> Vec<LaneDisk> {
+        let lane = |intent: &Intent| LaneDisk {
+            name: intent.name.clone(),
+            budget: intent.lane.budget,
+            when_full: intent.lane.when_full,
+        };
+        self.0.iter().map(lane).collect()
+    }
+
+    #[must_use]
+    pub(crate) fn lanes(&self) -> Vec<LaneSettings> {
+        self.0.iter().map(|intent| intent.lane.clone()).collect()
+    }
+}
+
+/// A name that can be a directory, a metric label and part of a topic.
+#[must_use]
+pub(crate) fn is_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(legal)
+}
+
+const MIB: u64 = 1 << 20;
+
+fn blank(name: &str, topic: &str) -> IntentSection {
+    IntentSection {
+        name: name.into(),
+        topic: Some(topic.into()),
+        key: Some("{device}".into()),
+        order: Some(OrderKind::InOrder),
+        persist_after: Some(Span(Duration::from_secs(2))),
+        commit_every: Some(Span(Duration::from_millis(500))),
+        budget: Some(Size(256 * MIB)),
+        memory: Some(Size(2 * MIB)),
+        when_full: Some(FullPolicy::DropOldest),
+        urgent: Some(false),
+        weight: Some(2),
+        compression: Some(CompressionKind::Zstd),
+        linger: Some(Span(Duration::from_millis(5))),
+        batch: Some(Size(256 * 1024)),
+        events_per_s: None,
+        bytes_per_s: None,
+    }
+}
+
+/// The table of DESIGN section 2, as README shows it.
+fn built_in() -> Vec<IntentSection> {
+    let critical = IntentSection {
+        order: Some(OrderKind::LiveFirst),
+        persist_after: Some(Span(Duration::ZERO)),
+        commit_every: Some(Span(Duration::ZERO)),
+        budget: Some(Size(64 * MIB)),
+        memory: Some(Size(MIB)),
+        when_full: Some(FullPolicy::Refuse),
+        urgent: Some(true),
+        compression: Some(CompressionKind::None),
+        linger: Some(Span(Duration::ZERO)),
+        batch: Some(Size(64 * 1024)),
+        ..blank("critical", "tidegate.critical")
+    };
+    let state = IntentSection {
+        persist_after: Some(Span(Duration::from_secs(1))),
+        when_full: Some(FullPolicy::CoalesceLatest),
+        weight: Some(4),
+        ..blank("state", "tidegate.state")
+    };
+    let feature = IntentSection {
+        budget: Some(Size(512 * MIB)),
+        ..blank("feature", "tidegate.feature")
+    };
+    let diagnostic = IntentSection {
+        budget: Some(Size(1024 * MIB)),
+        weight: Some(1),
+        ..blank(CATCH_ALL, "tidegate.diagnostic")
+    };
+    let health = IntentSection {
+        key: Some("{gateway}".into()),
+        budget: Some(Size(16 * MIB)),
+        memory: Some(Size(256 * 1024)),
+        weight: Some(8),
+        ..blank(HEALTH, "tidegate.health")
+    };
+    vec![critical, state, feature, diagnostic, health]
+}
+
+fn overlay(base: &mut IntentSection, change: &IntentSection) {
+    macro_rules! take {
+        ($($field:ident),*) => { $(if change.$field.is_some() { base.$field.clone_from(&change.$field); })* };
+    }
+    take!(
+        topic,
+        key,
+        order,
+        persist_after,
+        commit_every,
+        budget,
+        memory,
+        when_full,
+        urgent,
+        weight
+    );
+    take!(compression, linger, batch, events_per_s, bytes_per_s);
+}
+
+fn meant(section: &IntentSection) -> Intent {
+    let parse = |text: &Option<String>| {
+        let text = text.as_deref().unwrap_or("{device}");
+        Template::parse(text)
+            .or_else(|_| Template::parse("tidegate.unrouted"))
+            .expect("a template without fields parses")
+    };
+    let span = |span: Option<Span>| span.map_or(Duration::ZERO, |span| span.0);
+    Intent {
+        name: section.name.clone(),
+        topic: parse(&section.topic),
+        key: parse(&section.key),
+        lane: LaneSettings {
+            order: match section.order {
+                Some(OrderKind::LiveFirst) => Order::LiveFirst,
+                Some(OrderKind::InOrder) | None => Order::InOrder,
+            },
+            when_full: match section.when_full {
+                Some(FullPolicy::Refuse) => WhenFull::Refuse,
+                Some(FullPolicy::CoalesceLatest) => WhenFull::CoalesceLatest,
+                Some(FullPolicy::DropOldest) | None => WhenFull::DropOldest,
+            },
+            persist_after: span(section.persist_after),
+            commit_every: span(section.commit_every),
+            budget: section.budget.map_or(MIB, |size| size.0),
+            memory: section.memory.map_or(1 << 20, |size| {
+                usize::try_from(size.0).unwrap_or(usize::MAX)
+            }),
+        },
+        urgent: section.urgent.unwrap_or(false),
+        weight: section.weight.unwrap_or(1),
+        sending: Sending {
+            compression: section.compression.unwrap_or(CompressionKind::None),
+            linger: span(section.linger),
+            batch: section.batch.map_or(64 * 1024, |size| size.0),
+        },
+        replay_events_per_s: section.events_per_s.filter(|rate| *rate > 0),
+        replay_bytes_per_s: section
+            .bytes_per_s
+            .map(|rate| rate.0)
+            .filter(|rate| *rate > 0),
+    }
+}

@@ -1,0 +1,156 @@
+//! Whether the cluster takes what it is given, and how long it did not.
+
+use std::time::{Duration, Instant};
+
+/// In flight for longer than this without a delivery, the link counts as down, whatever the
+/// connection looks like: a leader may be missing, or its disk may hang.
+const STALL: Duration = Duration::from_secs(5);
+/// Outages shorter than this bring no fleet back at once: no spread, no ramp.
+const BLIP: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    up: bool,
+    since: Instant,
+    last_delivery: Instant,
+    /// How long the outage was that ended at `since`.
+    outage: Duration,
+    /// Down although connected: only a delivery ends that.
+    stalled: bool,
+}
+
+/// What changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Up { outage: Duration },
+    Down,
+}
+
+impl Link {
+    /// Down at first: nothing has been delivered yet.
+    #[must_use]
+    pub(crate) fn new(now: Instant) -> Link {
+        Link {
+            up: false,
+            since: now,
+            last_delivery: now,
+            outage: Duration::ZERO,
+            stalled: false,
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    #[must_use]
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// The outage that the link came back from, if it was long enough to matter for others.
+    #[must_use]
+    pub(crate) fn returned_from(&self) -> Option<Duration> {
+        (self.up && self.outage >= BLIP).then_some(self.outage)
+    }
+
+    pub(crate) fn delivered(&mut self, now: Instant) -> Option<Change> {
+        self.last_delivery = now;
+        self.rise(now)
+    }
+
+    /// A broker answered (`true`), or none can be reached.
+    pub(crate) fn connected(&mut self, connected: bool, now: Instant) -> Option<Change> {
+        match connected {
+            true if self.stalled => None,
+            true => self.rise(now),
+            false => self.fall(now, false),
+        }
+    }
+
+    /// Looks at the age of the oldest record in flight.
+    pub(crate) fn watch(
+        &mut self,
+        in_flight_since: Option<Instant>,
+        now: Instant,
+    ) -> Option<Change> {
+        let waiting = in_flight_since.map(|since| since.max(self.last_delivery));
+        let stalled = waiting.is_some_and(|since| now.saturating_duration_since(since) > STALL);
+        if self.up && stalled {
+            self.fall(now, true)
+        } else {
+            None
+        }
+    }
+
+    fn rise(&mut self, now: Instant) -> Option<Change> {
+        if self.up {
+            return None;
+        }
+        let outage = now.saturating_duration_since(self.since);
+        *self = Link {
+            up: true,
+            since: now,
+            last_delivery: now,
+            outage,
+            stalled: false,
+        };
+        Some(Change::Up { outage })
+    }
+
+    fn fall(&mut self, now: Instant, stalled: bool) -> Option<Change> {
+        if !self.up {
+            return None;
+        }
+        *self = Link {
+            up: false,
+            since: now,
+            last_delivery: self.last_delivery,
+            outage: Duration::ZERO,
+            stalled,
+        };
+        Some(Change::Down)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_goes_down_when_nothing_arrives_and_up_when_something_does() {
+        let begun = Instant::now();
+        let at = |seconds: u64| begun + Duration::from_secs(seconds);
+        let mut link = Link::new(begun);
+        assert_eq!(
+            link.connected(true, at(1)),
+            Some(Change::Up {
+                outage: Duration::from_secs(1)
+            })
+        );
+        assert_eq!(link.returned_from(), None, "a blip brings no fleet back");
+        assert_eq!(link.watch(Some(at(2)), at(6)), None);
+        assert_eq!(link.watch(Some(at(2)), at(8)), Some(Change::Down));
+        assert_eq!(
+            link.connected(true, at(9)),
+            None,
+            "a connection alone does not end a stall"
+        );
+        assert_eq!(
+            link.delivered(at(20)),
+            Some(Change::Up {
+                outage: Duration::from_secs(12)
+            })
+        );
+        assert_eq!(link.returned_from(), Some(Duration::from_secs(12)));
+        assert_eq!(link.connected(false, at(30)), Some(Change::Down));
+        assert_eq!(link.connected(false, at(31)), None);
+        assert_eq!(
+            link.connected(true, at(40)),
+            Some(Change::Up {
+                outage: Duration::from_secs(10)
+            })
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! Logs: one line a change of state, for people, for machines or for journald.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{LogFormat, LogSection};
+
+/// Libraries that say each failure of an outage again; what matters of it Tidegate says itself.
+const QUIET: &str = "rdkafka=error,librdkafka=off,sled=error,rumqttc=off";
+
+pub(crate) fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    let known = ["error", "warn", "info", "debug", "trace", "off"];
+    let plain = level
+        .split(',')
+        .next()
+        .is_some_and(|first| known.contains(&first) || first.contains('='));
+    if !plain {
+        return EnvFilter::builder().parse(format!("{level}=?"));
+    }
+    EnvFilter::builder().parse(format!("{QUIET},{level}"))
+}
+
+/// Begins logging; a second call changes nothing.
+pub(crate) fn begin(section: &LogSection) {
+    let filter = filter(&section.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let under_systemd =
+        std::env::var_os("JOURNAL_STREAM").is_some() && !std::io::stderr().is_terminal();
+    let to_journal = section.format == LogFormat::Journald
+        || (section.format == LogFormat::Auto && under_systemd);
+    let begun = match (section.format, to_journal.then(tracing_journald::layer)) {
+        (_, Some(Ok(journal))) => registry.with(journal).try_init(),
+        (LogFormat::Json, _) => registry.with(lines().json()).try_init(),
+        (LogFormat::Auto | LogFormat::Human | LogFormat::Journald, _) => registry
+            .with(
+                lines()
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_target(false),
+            )
+            .try_init(),
+    };
+    if let Err(error) = begun {
+        tracing::debug!(%error, "logging had begun before");
+    }
+}
+
+fn lines<S>() -> tracing_subscriber::fmt::Layer<
+    S,
+    tracing_subscriber::fmt::format::DefaultFields,
+    tracing_subscriber::fmt::format::Format,
+    fn() -> std::io::Stderr,
+> {
+    tracing_subscriber::fmt::layer().with_writer(std::io::stderr as fn() -> std::io::Stderr)
+}

@@ -1,0 +1,233 @@
+//! What the agent shows of itself: a snapshot, made when somebody asks.
+
+mod metrics;
+
+mod serve;
+
+mod table;
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use buffer::{DropReason, LaneId, Lanes};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub(crate) use serve::{ask, start};
+pub(crate) use table::table;
+
+use crate::agent::Agent;
+use crate::intent::Intents;
+use crate::record::{Record, Slip};
+
+/// Everything an operator may ask for, at one moment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    pub gateway: String,
+    pub version: String,
+    pub epoch: u32,
+    pub uptime_s: f64,
+    pub link: LinkStatus,
+    pub lanes: Vec<LaneStatus>,
+    pub sources: Vec<SourceStatus>,
+    /// What keeps the disk from taking what must be kept.
+    pub disk_error: Option<String>,
+    /// Events larger than any lane can hold, dropped.
+    pub too_large: u64,
+    /// Events that asked for an intent that does not exist.
+    pub unknown_intents: u64,
+    /// Subjects whose topic template could not be filled in.
+    pub fallback_topics: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LinkStatus {
+    pub up: bool,
+    /// How long it has been so.
+    pub since_s: f64,
+    pub brokers: String,
+    /// What the brokers last asked us to wait.
+    pub throttled_ms: u64,
+    /// Topics that the cluster does not take, and why.
+    pub blocked: Vec<(String, String)>,
+}
+
+/// One lane. `recovered + accepted = delivered + dropped + buffered`, always.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LaneStatus {
+    pub name: String,
+    pub recovered: u64,
+    pub accepted: u64,
+    pub delivered: u64,
+    pub buffered: u64,
+    pub refused: u64,
+    pub dropped: Vec<(String, u64)>,
+    pub in_flight: u64,
+    pub disk_bytes: u64,
+    pub memory_bytes: u64,
+    /// Bytes of blocks written since the start.
+    pub stored_bytes: u64,
+    /// Age of the oldest event in memory.
+    pub oldest_s: f64,
+    /// Over the last second.
+    pub accepted_per_s: f64,
+    pub delivered_per_s: f64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SourceStatus {
+    pub name: String,
+    pub connected: bool,
+    pub received: u64,
+    pub refused: u64,
+    pub errors: u64,
+    pub last_error: String,
+}
+
+/// Rates, from counts a second apart.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    measured: Option<Instant>,
+    /// Accepted and delivered at `measured`, and their rates before it.
+    lanes: Vec<(u64, u64, f64, f64)>,
+}
+
+impl Meter {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a second's events are far below 2^53"
+    )]
+    pub(crate) fn measure(&mut self, lanes: &Lanes<Record, Slip>, intents: &Intents, now: Instant) {
+        let seconds = self
+            .measured
+            .map(|before| now.saturating_duration_since(before).as_secs_f64());
+        self.lanes.resize(intents.iter().count(), (0, 0, 0.0, 0.0));
+        for ((lane, _), slot) in intents.iter().zip(&mut self.lanes) {
+            let counts = lanes.counts(lane);
+            let rate = |now: u64, before: u64| {
+                seconds
+                    .filter(|s| *s > 0.0)
+                    .map_or(0.0, |s| (now - before) as f64 / s)
+            };
+            let rates = (
+                rate(counts.accepted, slot.0),
+                rate(counts.delivered, slot.1),
+            );
+            *slot = (counts.accepted, counts.delivered, rates.0, rates.1);
+        }
+        self.measured = Some(now);
+    }
+
+    fn rates(&self, lane: LaneId) -> (f64, f64) {
+        self.lanes
+            .get(lane.index())
+            .map_or((0.0, 0.0), |slot| (slot.2, slot.3))
+    }
+}
+
+impl Agent {
+    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
+        let blocked = self
+            .drain()
+            .blocked()
+            .map(|(topic, why)| (topic.to_owned(), why.to_owned()));
+        Snapshot {
+            gateway: self.facts().gateway.clone(),
+            version: crate::version::VERSION.into(),
+            epoch: self.facts().epoch,
+            uptime_s: now
+                .saturating_duration_since(self.facts().started)
+                .as_secs_f64(),
+            link: LinkStatus {
+                up: self.drain().link.is_up(),
+                since_s: now
+                    .saturating_duration_since(self.drain().link.since())
+                    .as_secs_f64(),
+                brokers: self.facts().brokers.clone(),
+                throttled_ms: self.drain().throttled_ms,
+                blocked: blocked.collect(),
+            },
+            lanes: self
+                .intents()
+                .iter()
+                .map(|(lane, intent)| self.lane_status(lane, &intent.name, now))
+                .collect(),
+            sources: self
+                .sources()
+                .iter()
+                .map(|(name, stats)| source_status(name, stats))
+                .collect(),
+            disk_error: self.disk_error().map(Into::into),
+            too_large: self.ingest().too_large,
+            unknown_intents: self.ingest().router.unknown_intents,
+            fallback_topics: self.drain().addresses.fallbacks,
+        }
+    }
+
+    fn lane_status(&self, lane: LaneId, name: &str, now: Instant) -> LaneStatus {
+        let counts = self.lanes().counts(lane);
+        let (disk_bytes, memory_bytes) = self.lanes().bytes(lane);
+        let oldest = self.lanes().oldest_in_memory(lane);
+        let (accepted_per_s, delivered_per_s) = self.meter().rates(lane);
+        LaneStatus {
+            name: name.into(),
+            recovered: counts.recovered,
+            accepted: counts.accepted,
+            delivered: counts.delivered,
+            buffered: self.lanes().waiting(lane),
+            refused: counts.refused,
+            dropped: DropReason::ALL
+                .iter()
+                .zip(counts.dropped)
+                .map(|(why, n)| (why.name().into(), n))
+                .collect(),
+            in_flight: self.lanes().in_flight(lane) as u64,
+            disk_bytes,
+            memory_bytes: memory_bytes as u64,
+            stored_bytes: counts.stored_bytes,
+            oldest_s: oldest.map_or(0.0, |oldest| {
+                now.saturating_duration_since(oldest).as_secs_f64()
+            }),
+            accepted_per_s,
+            delivered_per_s,
+        }
+    }
+}
+
+fn source_status(name: &str, stats: &adapters::SourceStats) -> SourceStatus {
+    SourceStatus {
+        name: name.into(),
+        connected: stats.connected.load(Ordering::Relaxed),
+        received: stats.received.load(Ordering::Relaxed),
+        refused: stats.refused.load(Ordering::Relaxed),
+        errors: stats.errors.load(Ordering::Relaxed),
+        last_error: stats.last_error(),
+    }
+}
+
+impl Snapshot {
+    /// What a heartbeat says: enough to see from afar what is wrong.
+    #[must_use]
+    pub(crate) fn heartbeat(&self) -> Value {
+        let lanes = self.lanes.iter().map(|lane| {
+            let dropped: u64 = lane.dropped.iter().map(|(_, count)| count).sum();
+            let report = json!({ "accepted": lane.accepted, "delivered": lane.delivered, "buffered": lane.buffered,
+                "refused": lane.refused, "dropped": dropped, "disk_bytes": lane.disk_bytes, "oldest_s": lane.oldest_s });
+            (lane.name.clone(), report)
+        });
+        let down: Vec<&str> = self
+            .sources
+            .iter()
+            .filter(|s| !s.connected)
+            .map(|s| s.name.as_str())
+            .collect();
+        json!({ "uptime_s": self.uptime_s, "link_up": self.link.up, "lanes": lanes.collect::<serde_json::Map<_, _>>(),
+            "sources_down": down, "disk_error": self.disk_error })
+    }
+
+    /// Well enough to be left alone: the disk takes what must be kept. An outage is not an illness.
+    #[must_use]
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.disk_error.is_none()
+    }
+}

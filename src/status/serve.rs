@@ -1,0 +1,180 @@
+//! Serving the snapshot: on a loopback port, and on a Unix socket in the state directory.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{Snapshot, metrics};
+use crate::agent::{AgentError, StatusRequest};
+use crate::config::File;
+
+/// Connections at once; a scraper needs one.
+const CONNECTIONS_MAX: usize = 16;
+/// A client that is slower than this is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+static CONNECTIONS: Semaphore = Semaphore::const_new(CONNECTIONS_MAX);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StatusError {
+    #[error("no agent answers on {path}; is it running, and is this its state directory?")]
+    NoAgent {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("the agent on {path} did not answer as expected: {reason}")]
+    Answer { path: PathBuf, reason: String },
+}
+
+#[must_use]
+pub(crate) fn socket_path(state: &Path) -> PathBuf {
+    state.join("status.sock")
+}
+
+/// Begins to serve; without `status.http` only on the socket.
+pub(crate) async fn start(
+    file: &File,
+    asks: mpsc::Sender<StatusRequest>,
+) -> Result<(), AgentError> {
+    let path = socket_path(&file.gateway.state_dir);
+    let failed = |at: String| |source| AgentError::Status { at, source };
+    if path.exists() {
+        // The buffer's lock is held: whoever made it is gone.
+        std::fs::remove_file(&path).map_err(failed(path.display().to_string()))?;
+    }
+    let socket = UnixListener::bind(&path).map_err(failed(path.display().to_string()))?;
+    let on_socket = asks.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = socket.accept().await {
+            tokio::spawn(connection(stream, on_socket.clone()));
+        }
+    });
+    if file.status.http {
+        let listener = TcpListener::bind(&file.status.listen)
+            .await
+            .map_err(failed(file.status.listen.clone()))?;
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(connection(stream, asks.clone()));
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    asks: mpsc::Sender<StatusRequest>,
+) {
+    let Ok(_permit) = CONNECTIONS.try_acquire() else {
+        return;
+    };
+    let service = service_fn(|request| answer(request, asks.clone()));
+    let serving =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, serving).await {
+        tracing::debug!(%error, "a status connection ended badly");
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    asks: mpsc::Sender<StatusRequest>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (tell, told) = oneshot::channel();
+    let asked = asks.send(tell).await.is_ok();
+    let snapshot = if asked { told.await.ok() } else { None };
+    let Some(snapshot) = snapshot else {
+        return Ok(response(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "text/plain",
+            "stopping\n".into(),
+        ));
+    };
+    Ok(match request.uri().path() {
+        "/metrics" => match metrics::render(&snapshot) {
+            Ok(text) => response(
+                StatusCode::OK,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                text,
+            ),
+            Err(error) => response(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "text/plain",
+                format!("{error}\n"),
+            ),
+        },
+        "/healthz" if snapshot.is_healthy() => {
+            response(StatusCode::OK, "text/plain", "ok\n".into())
+        }
+        "/healthz" => {
+            let why = snapshot.disk_error.unwrap_or_default();
+            response(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "text/plain",
+                format!("disk: {why}\n"),
+            )
+        }
+        "/status" => response(
+            StatusCode::OK,
+            "application/json",
+            serde_json::json!(snapshot).to_string(),
+        ),
+        _ => response(
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            "there are /metrics, /healthz and /status\n".into(),
+        ),
+    })
+}
+
+fn response(status: StatusCode, kind: &str, body: String) -> Response<Full<Bytes>> {
+    let built = Response::builder()
+        .status(status)
+        .header("content-type", kind)
+        .body(Full::new(Bytes::from(body)));
+    built.expect("status and header are valid")
+}
+
+/// Asks the agent that runs on `state`.
+pub(crate) async fn ask(state: &Path) -> Result<Snapshot, StatusError> {
+    let path = socket_path(state);
+    let stream = UnixStream::connect(&path)
+        .await
+        .map_err(|source| StatusError::NoAgent {
+            path: path.clone(),
+            source,
+        })?;
+    let failed = |reason: String| StatusError::Answer {
+        path: path.clone(),
+        reason,
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    let request = Request::get("/status")
+        .header("host", "tidegate")
+        .body(Empty::<Bytes>::new());
+    let request = request.map_err(|error| failed(error.to_string()))?;
+    let asked = async {
+        let response = sender.send_request(request).await?;
+        Ok::<_, hyper::Error>(response.into_body().collect().await?.to_bytes())
+    };
+    tokio::select! {
+        body = asked => {
+            let body = body.map_err(|error| failed(error.to_string()))?;
+            serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))
+        }
+        ended = connection => Err(failed(format!("the connection ended: {ended:?}"))),
+    }
+}

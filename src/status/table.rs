@@ -1,0 +1,113 @@
+//! The snapshot for people.
+
+use std::fmt::Write;
+
+use super::{LaneStatus, Snapshot};
+
+/// Lines that fit a terminal of 100 columns.
+#[must_use]
+pub(crate) fn table(snapshot: &Snapshot) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    if draw(snapshot, &mut text).is_err() {
+        text.push_str("(cut short)\n");
+    }
+    text
+}
+
+fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
+    let link = &snapshot.link;
+    let state = if link.up { "up" } else { "DOWN" };
+    writeln!(
+        text,
+        "gateway {}  version {}  epoch {}  up {}",
+        snapshot.gateway,
+        snapshot.version,
+        snapshot.epoch,
+        age(snapshot.uptime_s)
+    )?;
+    writeln!(
+        text,
+        "link {state} for {}  {}",
+        age(link.since_s),
+        link.brokers
+    )?;
+    for (topic, reason) in &link.blocked {
+        writeln!(text, "  topic {topic} is not taken: {reason}")?;
+    }
+    if let Some(error) = &snapshot.disk_error {
+        writeln!(text, "DISK {error}")?;
+    }
+    writeln!(
+        text,
+        "\n{:<12}{:>11}{:>11}{:>10}{:>9}{:>9}{:>9}{:>9}{:>9}{:>8}",
+        "lane",
+        "accepted",
+        "delivered",
+        "buffered",
+        "dropped",
+        "refused",
+        "in/s",
+        "out/s",
+        "disk",
+        "oldest"
+    )?;
+    for lane in &snapshot.lanes {
+        row(lane, text)?;
+    }
+    writeln!(
+        text,
+        "\n{:<24}{:>6}{:>12}{:>9}{:>8}  last error",
+        "source", "state", "received", "refused", "errors"
+    )?;
+    for source in &snapshot.sources {
+        let state = if source.connected { "up" } else { "DOWN" };
+        writeln!(
+            text,
+            "{:<24}{:>6}{:>12}{:>9}{:>8}  {}",
+            source.name, state, source.received, source.refused, source.errors, source.last_error
+        )?;
+    }
+    Ok(())
+}
+
+fn row(lane: &LaneStatus, text: &mut String) -> std::fmt::Result {
+    let dropped: u64 = lane.dropped.iter().map(|(_, count)| count).sum();
+    writeln!(
+        text,
+        "{:<12}{:>11}{:>11}{:>10}{:>9}{:>9}{:>9.0}{:>9.0}{:>9}{:>8}",
+        lane.name,
+        lane.accepted,
+        lane.delivered,
+        lane.buffered,
+        dropped,
+        lane.refused,
+        lane.accepted_per_s,
+        lane.delivered_per_s,
+        size(lane.disk_bytes),
+        age(lane.oldest_s),
+    )
+}
+
+/// `90s` as `1m30s`.
+pub(super) fn age(seconds: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "ages are small and not negative"
+    )]
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0..60 => format!("{seconds:.1}s"),
+        60..3600 => format!("{}m{}s", whole / 60, whole % 60),
+        _ => format!("{}h{}m", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes}B"),
+        1024..1_048_576 => format!("{}K", bytes / 1024),
+        _ => format!("{}M", bytes / 1_048_576),
+    }
+}

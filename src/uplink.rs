@@ -1,0 +1,75 @@
+//! The way out. One file names rdkafka; everything else knows these words.
+
+mod kafka;
+
+mod settings;
+
+pub(crate) use kafka::Uplink;
+pub(crate) use settings::UplinkError;
+
+use buffer::LaneId;
+
+use crate::address::Address;
+
+/// A record as it goes out.
+#[derive(Debug)]
+pub(crate) struct Message<'a> {
+    pub lane: LaneId,
+    /// Names the record in its [`Report`].
+    pub token: u64,
+    pub address: &'a Address,
+    pub payload: &'a [u8],
+    /// Milliseconds since 1970.
+    pub timestamp: i64,
+    /// In order: name and value.
+    pub headers: &'a [(&'static str, &'a [u8])],
+}
+
+/// What became of a record that was handed over.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub lane: LaneId,
+    pub token: u64,
+    pub outcome: Delivery,
+}
+
+/// Named by what is done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// All in-sync replicas have it.
+    Delivered,
+    /// The cluster will never take this record: set it aside.
+    Rejected { reason: String },
+    /// The topic is unknown or forbidden: wait for a person, let other topics pass.
+    Blocked { topic: String, reason: String },
+    /// It did not work this time: send it again.
+    Again,
+}
+
+/// What the connections have to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// At least one broker is connected, or none is.
+    Connected(bool),
+    /// Why a connection or a login failed.
+    Trouble(String),
+    /// The producer of this connection can do nothing any more and is to be made anew.
+    Fatal { connection: usize, reason: String },
+    /// Milliseconds that the brokers throttled us for.
+    Throttled(u64),
+}
+
+/// Why a record was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// The queue is full: later.
+    Full,
+    /// The client library itself will not take it, now or ever.
+    Rejected(String),
+}
+
+/// The version of librdkafka that was linked.
+#[must_use]
+pub(crate) fn library_version() -> String {
+    kafka::version()
+}

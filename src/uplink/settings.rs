@@ -1,0 +1,101 @@
+//! From `[uplink]` to librdkafka's settings.
+
+use adapters::SecretError;
+
+use crate::config::{CompressionKind, SaslMechanism, UplinkSection};
+use crate::intent::Sending;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UplinkError {
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("librdkafka refuses the settings of [uplink]")]
+    Settings(#[source] rdkafka::error::KafkaError),
+}
+
+/// Messages in librdkafka's queue; bytes are bounded by `uplink.in_flight` before that.
+const QUEUE_MESSAGES: &str = "100000";
+
+/// Name and value of every setting of a connection; later ones win.
+pub(super) fn settings(
+    section: &UplinkSection,
+    client_id: &str,
+    sending: &Sending,
+) -> Result<Vec<(String, String)>, UplinkError> {
+    let compression = match sending.compression {
+        CompressionKind::None => "none",
+        CompressionKind::Lz4 => "lz4",
+        CompressionKind::Zstd => "zstd",
+        CompressionKind::Gzip => "gzip",
+        CompressionKind::Snappy => "snappy",
+    };
+    let linger = format!("{:.3}", sending.linger.as_secs_f64() * 1000.0);
+    let queue_kib = (section.in_flight.0 / 1024 * 2).max(1024).to_string();
+    let mut pairs: Vec<(String, String)> = [
+        ("bootstrap.servers", section.brokers.join(",").as_str()),
+        ("client.id", client_id),
+        // The Java client's partitioner, so that keys meet those of other producers.
+        ("partitioner", "murmur2_random"),
+        ("topic.metadata.propagation.max.ms", "5000"),
+        ("reconnect.backoff.ms", "100"),
+        ("reconnect.backoff.max.ms", "5000"),
+        ("statistics.interval.ms", "1000"),
+        ("socket.nagle.disable", "true"),
+        ("log.connection.close", "false"),
+        ("message.max.bytes", "1000000"),
+        ("compression.codec", compression),
+        ("linger.ms", &linger),
+        ("batch.size", &sending.batch.to_string()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into();
+    pairs.extend(security(section)?);
+    pairs.extend(section.kafka.clone());
+    // The guarantees rest on these; `check` has refused any other value.
+    let fixed = [
+        ("acks", "all"),
+        ("enable.idempotence", "true"),
+        ("message.timeout.ms", "0"),
+        ("queue.buffering.max.messages", QUEUE_MESSAGES),
+        ("queue.buffering.max.kbytes", &queue_kib),
+    ];
+    pairs.extend(fixed.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    Ok(pairs)
+}
+
+fn security(section: &UplinkSection) -> Result<Vec<(String, String)>, UplinkError> {
+    let protocol = match (&section.tls, &section.sasl) {
+        (None, None) => "plaintext",
+        (Some(_), None) => "ssl",
+        (None, Some(_)) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
+    };
+    let mut pairs = vec![("security.protocol".to_owned(), protocol.to_owned())];
+    let mut add = |key: &str, value: String| pairs.push((key.to_owned(), value));
+    if let Some(tls) = &section.tls {
+        let files = [
+            ("ssl.ca.location", &tls.ca_file),
+            ("ssl.certificate.location", &tls.cert_file),
+            ("ssl.key.location", &tls.key_file),
+        ];
+        for (key, path) in files {
+            if let Some(path) = path {
+                add(key, path.display().to_string());
+            }
+        }
+        if tls.ca_file.is_none() {
+            add("ssl.ca.location", "probe".into());
+        }
+    }
+    if let Some(sasl) = &section.sasl {
+        let mechanism = match sasl.mechanism {
+            SaslMechanism::Plain => "PLAIN",
+            SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+            SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+        };
+        add("sasl.mechanism", mechanism.into());
+        add("sasl.username", sasl.username.clone());
+        add("sasl.password", sasl.password.read()?);
+    }
+    Ok(pairs)
+}

@@ -1,0 +1,39 @@
+//! What this binary is made of.
+
+use std::fmt::Write;
+
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const REVISION: &str = env!("TIDEGATE_REVISION");
+pub(crate) const TARGET: &str = env!("TIDEGATE_TARGET");
+
+/// When it was built, microseconds since 1970: a clock before it is wrong.
+pub(crate) const BUILT_UNIX_US: i64 = seconds(env!("TIDEGATE_BUILT_UNIX")) * 1_000_000;
+
+const fn seconds(digits: &str) -> i64 {
+    let (bytes, mut index, mut value) = (digits.as_bytes(), 0, 0);
+    while index < bytes.len() {
+        value = value * 10 + (bytes[index] - b'0') as i64;
+        index += 1;
+    }
+    value
+}
+
+/// Several lines: version, git revision, target and the libraries that matter on the wire and on disk.
+#[must_use]
+pub(crate) fn long() -> String {
+    let mut text = format!("tidegate {VERSION} ({REVISION})\ntarget     {TARGET}\n");
+    for (library, version) in [
+        ("librdkafka", rdkafka_version()),
+        ("buffer", "format 1, sled 0.34, CBOR, zstd".into()),
+    ] {
+        if writeln!(text, "{library:<10} {version}").is_err() {
+            break;
+        }
+    }
+    text.push_str("features   TLS (rustls/ring for MQTT, OpenSSL for Kafka), SASL PLAIN and SCRAM, zstd, lz4, snappy, gzip\n");
+    text
+}
+
+fn rdkafka_version() -> String {
+    crate::uplink::library_version()
+}
