@@ -118,7 +118,7 @@ impl Drain {
             outcome,
         } = report;
         match outcome {
-            Delivery::Delivered => lanes.delivered(lane, token),
+            Delivery::Delivered => lanes.delivered(lane, token, now),
             Delivery::Rejected { reason } => self.reject(lanes, lane, token, &reason),
             Delivery::Blocked { topic, reason } => {
                 self.block(&topic, reason, now);

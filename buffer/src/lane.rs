@@ -21,6 +21,9 @@ use crate::{Kept, Record, Ticket, WhenFull};
 
 /// Records in one write of a lane, so that a commit takes a bounded time and memory.
 const WRITE_RECORDS_MAX: usize = 4096;
+/// A source that waits gets its receipts by delivery, if those come within this; else the disk is
+/// faster, and worth a write.
+const PROMPT: Duration = Duration::from_millis(50);
 /// Bytes read ahead of the window: two blocks, so that the disk reads while the wire is busy.
 const AHEAD_BYTES: usize = 128 * 1024;
 
@@ -146,6 +149,8 @@ pub(crate) struct Lane<R, T> {
     reading: bool,
     on_disk: u64,
     pub(crate) retry_at: Option<Instant>,
+    /// How long the last delivery took, from being accepted.
+    latency: Duration,
     /// Waiting changed since the last mark.
     pub(crate) moved: bool,
     pub(crate) counts: Counts,
@@ -174,6 +179,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             reading: false,
             on_disk: opened.bytes,
             retry_at: None,
+            latency: Duration::ZERO,
             moved: true,
             drops: Vec::new(),
         };
@@ -328,11 +334,12 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             .filter(|sequence| *sequence < front)
     }
 
-    pub(crate) fn delivered(&mut self, token: u64) {
+    pub(crate) fn delivered(&mut self, token: u64, now: Instant) {
         let Some((entry, flight)) = self.window.in_flight(token) else {
             return;
         };
         *flight = Flight::Done;
+        self.latency = now.saturating_duration_since(entry.arrived);
         self.counts.delivered += 1;
         if let Some(ticket) = entry.ticket.take() {
             ticket.resolve(Kept::Delivered);
@@ -425,16 +432,19 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     }
 
     /// When the lane must be written; `None` when all of it is stored or delivered.
-    pub(crate) fn due(&self, outage: bool) -> Option<Instant> {
+    pub(crate) fn due(&self, outage: bool, urged: bool) -> Option<Instant> {
         let oldest = self.oldest_unstored()?;
         if self.memory > self.settings.memory || self.deferring() {
             return Some(oldest.max(self.retry_at.unwrap_or(oldest)));
         }
-        let wait = if outage {
-            self.settings.commit_every.min(self.settings.persist_after)
-        } else {
-            self.settings.persist_after
-        };
+        let mut wait = self.settings.persist_after;
+        if outage {
+            wait = wait.min(self.settings.commit_every);
+        }
+        if urged {
+            let prompt = !outage && self.latency < PROMPT;
+            wait = wait.min(if prompt { PROMPT } else { Duration::ZERO });
+        }
         let due = oldest + wait;
         Some(self.retry_at.map_or(due, |retry| due.max(retry)))
     }

@@ -90,8 +90,8 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     }
 
     /// The cluster has it. Call [`Lanes::settle`] after a batch of these.
-    pub fn delivered(&mut self, lane: LaneId, token: u64) {
-        self.lane_mut(lane).delivered(token);
+    pub fn delivered(&mut self, lane: LaneId, token: u64, now: Instant) {
+        self.lane_mut(lane).delivered(token, now);
     }
 
     /// The cluster will never take it; it is dropped and returned.
@@ -133,12 +133,9 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
         if self.writing {
             return Vec::new();
         }
-        let urged = std::mem::take(&mut self.urged);
         let mut writes = Vec::new();
         for (index, lane) in self.lanes.iter().enumerate() {
-            let due = lane
-                .due(outage)
-                .is_some_and(|due| (urged && lane.retry_at.is_none()) || due <= now);
+            let due = lane.due(outage, self.urged).is_some_and(|due| due <= now);
             if let (true, Ok(index)) = (due, u8::try_from(index)) {
                 writes.push(LaneWrite {
                     lane: LaneId(index),
@@ -148,6 +145,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
         }
         writes.retain(|write| !write.records.is_empty());
         self.writing = !writes.is_empty();
+        self.urged &= !self.writing && !self.all_stored();
         writes
     }
 
@@ -158,7 +156,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
             .lanes
             .iter()
             .filter(|_| !self.writing)
-            .filter_map(|lane| lane.due(outage));
+            .filter_map(|lane| lane.due(outage, self.urged));
         let marks = self
             .marks_wanted()
             .then_some(())

@@ -167,7 +167,7 @@ impl Bench {
 
     fn deliver(&mut self, sent: &[(u64, u64)]) {
         for (token, number) in sent {
-            self.lanes.delivered(LANE, *token);
+            self.lanes.delivered(LANE, *token, self.now);
             self.delivered.push(*number);
         }
         self.lanes.settle();

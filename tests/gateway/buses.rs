@@ -1,0 +1,139 @@
+//! Modbus lines with sick slaves.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use load::consume::Reader;
+use serde_json::Value;
+
+use crate::modbus_slave::{Fault, SlaveLine};
+use crate::needs_kafka;
+use crate::peers::Kafka;
+use crate::rig::{Gateway, PATIENCE};
+
+fn config(kafka: &Kafka, line: &SlaveLine, slaves: &[u8]) -> String {
+    let slave = |address: &u8| {
+        format!(
+            "[[modbus.slave]]\naddress = {address}\ndevice = \"slave-{address}\"\n[[modbus.slave.group]]\nname = \"g\"\n\
+             interval = \"200ms\"\nintent = \"feature\"\n[[modbus.slave.group.field]]\nname = \"x\"\naddress = 4\n"
+        )
+    };
+    let slaves: String = slaves.iter().map(slave).collect();
+    format!(
+        "[uplink]\nbrokers = [\"{}\"]\n[[modbus]]\nname = \"bus\"\nline = {{ port = \"{}\", baud = 19200 }}\ntimeout = \"150ms\"\n\
+         retries = 1\n{slaves}",
+        kafka.plain(),
+        line.path()
+    ) + &kafka.topics(&[])
+}
+
+/// Good and bad events of each device over some seconds, and every value that was called good.
+fn watch(kafka: &Kafka, seconds: i64) -> HashMap<String, (i64, i64, Vec<Value>)> {
+    let mut reader = Reader::new(&kafka.plain(), &[&kafka.topic("feature")], &[]);
+    let records = reader.until(PATIENCE, |records| {
+        let times = records.iter().map(|record| record.timestamp);
+        times
+            .clone()
+            .max()
+            .zip(times.min())
+            .is_some_and(|(last, first)| last - first > seconds * 1000)
+    });
+    let mut devices: HashMap<String, (i64, i64, Vec<Value>)> = HashMap::new();
+    for record in records {
+        let (good, bad, values) = devices.entry(record.key.clone()).or_default();
+        let report: Value = serde_json::from_slice(&record.payload).unwrap();
+        if report["quality"] == "good" {
+            *good += 1;
+            values.push(report["values"]["x"]["value"].clone());
+        } else {
+            assert!(
+                report["reason"].is_string() && record.header("tg-quality") == "bad",
+                "{report}"
+            );
+            *bad += 1;
+        }
+    }
+    devices
+}
+
+#[test]
+fn a_dead_slave_and_one_that_sends_garbage_do_not_slow_the_others() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    let line = SlaveLine::start(&[
+        (1, Fault::None),
+        (2, Fault::None),
+        (4, Fault::Garbage),
+        (5, Fault::Exception),
+    ]);
+    let mut gateway = Gateway::new(&config(&kafka, &line, &[1, 2, 3, 4, 5])).start();
+    let devices = watch(&kafka, 15);
+    for (device, value) in [("slave-1", 104), ("slave-2", 204)] {
+        let (good, bad, values) = &devices[device];
+        assert!(
+            *good >= 15 * 5 * 9 / 10,
+            "{device} was read {good} times in 15 s, five a second are due"
+        );
+        assert_eq!(*bad, 0, "{device}");
+        assert!(
+            values.iter().all(|read| *read == value),
+            "{device}: {values:?}"
+        );
+    }
+    for (device, least) in [("slave-3", 3), ("slave-4", 3), ("slave-5", 60)] {
+        let (good, bad, _) = &devices[device];
+        assert_eq!(*good, 0, "{device}");
+        assert!(*bad >= least, "{device} was reported bad {bad} times");
+    }
+    gateway.assert_account_closes();
+    assert!(gateway.log().contains("modbus slave does not answer"));
+}
+
+#[test]
+fn a_late_answer_is_never_taken_for_the_next_one() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    let line = SlaveLine::start(&[(1, Fault::Late), (2, Fault::None)]);
+    let text = config(&kafka, &line, &[1, 2]).replace(
+        "[[modbus.slave.group.field]]\nname = \"x\"\naddress = 4\n[[modbus.slave]]\naddress = 2",
+        "[[modbus.slave.group.field]]\nname = \"x\"\naddress = 4\n[[modbus.slave.group]]\nname = \"h\"\ninterval = \"200ms\"\n\
+         intent = \"feature\"\n[[modbus.slave.group.field]]\nname = \"x\"\naddress = 90\n[[modbus.slave]]\naddress = 2",
+    );
+    let _gateway = Gateway::new(&text).start();
+    let devices = watch(&kafka, 5);
+    assert!(devices["slave-2"].0 > 15);
+    let allowed = [104, 190];
+    assert!(
+        devices["slave-1"]
+            .2
+            .iter()
+            .all(|value| allowed.iter().any(|known| value == known))
+    );
+}
+
+#[test]
+fn a_port_that_vanishes_is_opened_again_when_it_is_back() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    let line = SlaveLine::start(&[(1, Fault::None)]);
+    let mut gateway = Gateway::new("");
+    let link = gateway.path("tty");
+    std::os::unix::fs::symlink(line.path(), &link).unwrap();
+    let text = config(&kafka, &line, &[1]).replace(line.path(), link.to_str().unwrap());
+    let config_path = gateway.path("gateway.toml");
+    let base = std::fs::read_to_string(&config_path).unwrap();
+    std::fs::write(&config_path, base + &text).unwrap();
+    gateway.launch();
+    gateway.wait_until_connected("bus");
+    drop(line);
+    gateway.wait_for_log("modbus line lost");
+    let line = SlaveLine::start(&[(1, Fault::None)]);
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(line.path(), &link).unwrap();
+    gateway.wait_until_connected("bus");
+    let before = gateway.lane("feature")["accepted"].as_u64().unwrap();
+    crate::rig::wait_for("new readings", || {
+        (gateway.lane("feature")["accepted"].as_u64()? > before + 3).then_some(())
+    });
+    std::thread::park_timeout(Duration::ZERO);
+}

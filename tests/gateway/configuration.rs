@@ -1,0 +1,1 @@
+//! A bad configuration never reaches a running gateway without being named.

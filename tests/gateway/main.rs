@@ -1,0 +1,22 @@
+//! Black-box tests: the real binary, a real mosquitto, a real Apache Kafka, real pseudo-terminals.
+//! Each test is an incident; what is looked at is only what comes out.
+
+mod rig;
+
+mod peers;
+
+mod modbus_slave;
+
+mod arrivals;
+
+mod outages;
+
+mod limits;
+
+mod buses;
+
+mod security;
+
+mod configuration;
+
+mod tidy;

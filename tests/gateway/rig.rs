@@ -1,0 +1,309 @@
+//! The rig: a gateway with its brokers, all on ports of their own.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use load::consume::{Account, Reader, Record, account};
+use load::publish::{Publish, publish};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::peers::{Kafka, Mosquitto};
+
+/// Longer than anything here takes on a busy machine with two cores; reaching it is a failure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until `done`, looking again and again.
+pub(crate) fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// A gateway on a directory of its own.
+pub(crate) struct Gateway {
+    pub(crate) directory: TempDir,
+    config: PathBuf,
+    child: Option<Child>,
+}
+
+impl Gateway {
+    /// Writes the configuration, but does not start: `$DIR` stands for the gateway's directory.
+    pub(crate) fn new(config: &str) -> Gateway {
+        let directory = TempDir::new().expect("a directory can be made");
+        let path = directory.path().join("gateway.toml");
+        let base = "[gateway]\nid = \"gw-1\"\nsite = \"plant7\"\nstate_dir = \"$DIR/state\"\nfree_floor = \"1 MiB\"\n\
+                    [status]\nhttp = false\n[replay]\nspread = \"0s\"\nramp = \"0s\"\nevents_per_s = 0\nbytes_per_s = \"1 GiB\"\n";
+        let text =
+            format!("{base}{config}").replace("$DIR", &directory.path().display().to_string());
+        fs::write(&path, text).expect("a file can be written");
+        Gateway {
+            directory,
+            config: path,
+            child: None,
+        }
+    }
+
+    pub(crate) fn start(mut self) -> Gateway {
+        self.launch();
+        self
+    }
+
+    pub(crate) fn launch(&mut self) {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("a log can be opened");
+        let mut command = Command::new("setpriv");
+        command
+            .args([
+                "--pdeathsig",
+                "KILL",
+                "--",
+                env!("CARGO_BIN_EXE_tidegate"),
+                "run",
+                "-c",
+            ])
+            .arg(&self.config);
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the gateway can be started");
+        self.child = Some(child);
+        wait_for("the gateway's status", || self.try_status());
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.path("log")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub(crate) fn kill_9(&mut self) {
+        let mut child = self.child.take().expect("the gateway runs");
+        child.kill().expect("it can be killed");
+        let status = child.wait().expect("it can be waited for");
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "it ran until it was killed:\n{}",
+            self.log()
+        );
+    }
+
+    /// SIGTERM; waits for the end and asserts that it is a good one.
+    pub(crate) fn stop(&mut self) {
+        let mut child = self.child.take().expect("the gateway runs");
+        send_signal(child.id(), "TERM");
+        let status = child.wait().expect("it can be waited for");
+        assert!(status.success(), "{status}:\n{}", self.log());
+    }
+
+    pub(crate) fn try_status(&mut self) -> Option<Value> {
+        if let Some(ended) = self
+            .child
+            .as_mut()
+            .and_then(|child| child.try_wait().ok().flatten())
+        {
+            panic!("the gateway ended with {ended}:\n{}", self.log());
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["status", "--json", "--state"])
+            .arg(self.path("state"))
+            .output()
+            .expect("status can be run");
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    pub(crate) fn status(&mut self) -> Value {
+        wait_for("the gateway's status", || self.try_status())
+    }
+
+    pub(crate) fn lane(&mut self, name: &str) -> Value {
+        let status = self.status();
+        let lanes = status["lanes"].as_array().expect("there are lanes").clone();
+        lanes
+            .into_iter()
+            .find(|lane| lane["name"] == name)
+            .expect("the lane is there")
+    }
+
+    /// `recovered + accepted = delivered + dropped + buffered`, in every lane.
+    pub(crate) fn assert_account_closes(&mut self) {
+        for lane in self.status()["lanes"].as_array().expect("there are lanes") {
+            let count = |name: &str| lane[name].as_u64().expect("a count");
+            let dropped: u64 = lane["dropped"]
+                .as_array()
+                .expect("drops")
+                .iter()
+                .filter_map(|d| d[1].as_u64())
+                .sum();
+            assert_eq!(
+                count("recovered") + count("accepted"),
+                count("delivered") + dropped + count("buffered"),
+                "{lane}"
+            );
+        }
+    }
+
+    pub(crate) fn wait_until_connected(&mut self, source: &str) {
+        wait_for("the source", || {
+            let status = self.status();
+            let sources = status["sources"].as_array()?;
+            sources
+                .iter()
+                .find(|s| s["name"] == source && s["connected"] == true)
+                .map(|_| ())
+        });
+    }
+
+    pub(crate) fn wait_until_drained(&mut self) {
+        wait_for("the lanes to drain", || {
+            let status = self.status();
+            let left: u64 = status["lanes"]
+                .as_array()?
+                .iter()
+                .filter_map(|lane| lane["buffered"].as_u64())
+                .sum();
+            (left == 0).then_some(())
+        });
+    }
+
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        wait_for(text, || self.log().contains(text).then_some(()));
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child
+            && child.kill().is_ok()
+        {
+            let _status = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of the gateway\n{}", self.log());
+        }
+    }
+}
+
+pub(crate) fn send_signal(process: u32, signal: &str) {
+    let sent = Command::new("kill")
+        .args([&format!("-{signal}"), &process.to_string()])
+        .status();
+    assert!(sent.expect("kill can be run").success());
+}
+
+/// A port that nobody uses, as far as can be known.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    listener.local_addr().expect("it has an address").port()
+}
+
+/// Gateway, mosquitto and Kafka, with everything under `plant/{device}/...`.
+pub(crate) struct Rig {
+    pub(crate) gateway: Gateway,
+    pub(crate) mqtt: Mosquitto,
+    pub(crate) kafka: Kafka,
+}
+
+impl Rig {
+    /// Starts all; `more` is added to the sections of some intents.
+    pub(crate) fn start(kafka: Kafka, more: &[(&str, &str)]) -> Rig {
+        let mqtt = Mosquitto::start("");
+        let mut gateway = Gateway::new(&(Rig::config(&mqtt, &kafka) + &kafka.topics(more))).start();
+        gateway.wait_until_connected("plant");
+        Rig {
+            gateway,
+            mqtt,
+            kafka,
+        }
+    }
+
+    pub(crate) fn config(mqtt: &Mosquitto, kafka: &Kafka) -> String {
+        format!(
+            "[uplink]\nbrokers = [\"{}\"]\n[[mqtt]]\nname = \"plant\"\nhost = \"127.0.0.1\"\nport = {}\n\
+             [[mqtt.subscribe]]\ntopic = \"plant/{{device}}/state/{{kind}}\"\nintent = \"state\"\n\
+             [[mqtt.subscribe]]\ntopic = \"plant/{{device}}/diag/{{kind}}\"\nintent = \"diagnostic\"\n\
+             [[inference]]\nname = \"vision\"\nsocket = \"$DIR/vision.sock\"\n",
+            kafka.plain(),
+            mqtt.port
+        )
+    }
+
+    /// Publishes numbered events with QoS 1; returns when mosquitto has acknowledged all.
+    pub(crate) fn publish(&self, topic: &str, numbers: std::ops::Range<u64>, rate: u32) {
+        publish_to(self.mqtt.port, topic, numbers, rate, 1);
+    }
+
+    /// Everything that arrived in the topic of `intent`, once `numbers` are there.
+    pub(crate) fn received(&self, intent: &str, numbers: std::ops::Range<u64>) -> Vec<Record> {
+        received(&self.kafka, intent, numbers)
+    }
+
+    pub(crate) fn account(&self, intent: &str, numbers: std::ops::Range<u64>) -> Account {
+        account(&self.received(intent, numbers.clone()), numbers)
+    }
+}
+
+pub(crate) fn publish_to(
+    port: u16,
+    topic: &str,
+    numbers: std::ops::Range<u64>,
+    rate: u32,
+    qos: u8,
+) {
+    let job = Publish {
+        port,
+        topic: topic.into(),
+        devices: 10,
+        numbers,
+        rate,
+        size: 200,
+        qos,
+        noise: false,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .expect("a runtime can be made")
+        .block_on(publish(job));
+}
+
+pub(crate) fn received(kafka: &Kafka, intent: &str, numbers: std::ops::Range<u64>) -> Vec<Record> {
+    let mut reader = Reader::new(&kafka.plain(), &[&kafka.topic(intent)], &[]);
+    let (mut seen, mut distinct) = (0, std::collections::HashSet::new());
+    reader.until(PATIENCE, |records| {
+        for record in &records[seen..] {
+            distinct.extend(
+                load::Numbered::parse(&record.payload)
+                    .ok()
+                    .map(|e| e.n)
+                    .filter(|n| numbers.contains(n)),
+            );
+        }
+        seen = records.len();
+        distinct.len() as u64 == numbers.end - numbers.start
+    })
+}
+
+pub(crate) fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,171 @@
+//! Encrypted and authenticated links, against a cluster that grants nothing by default.
+
+use std::fs;
+
+use load::consume::{Reader, account};
+
+use crate::needs_kafka;
+use crate::peers::{Kafka, Mosquitto};
+use crate::rig::{Gateway, PATIENCE, project, publish_to};
+
+fn tls() -> std::path::PathBuf {
+    project().join(".cache/kafka/tls")
+}
+
+fn source(port: u16) -> String {
+    format!(
+        "[[mqtt]]\nname = \"plant\"\nhost = \"127.0.0.1\"\nport = {port}\n[[mqtt.subscribe]]\ntopic = \"plant/{{device}}/state/+\"\n\
+         intent = \"state\"\n"
+    )
+}
+
+fn arrives(kafka: &Kafka, uplink: &str) {
+    let mqtt = Mosquitto::start("");
+    let gateway = Gateway::new(&(uplink.to_owned() + &source(mqtt.port) + &kafka.topics(&[])));
+    fs::write(gateway.path("password"), "gateway-secret\n").unwrap();
+    let mut gateway = gateway.start();
+    gateway.wait_until_connected("plant");
+    publish_to(mqtt.port, "plant/{d}/state/temp", 0..50, 0, 1);
+    let mut reader = Reader::new(&kafka.plain(), &[&kafka.topic("state")], &[]);
+    let records = reader.until(PATIENCE, |records| records.len() >= 50);
+    assert_eq!(account(&records, 0..50).lost, 0);
+    assert!(
+        !gateway.log().contains("gateway-secret"),
+        "secrets are not logged"
+    );
+}
+
+#[test]
+fn events_arrive_over_tls_with_scram_and_only_with_the_right_to_write() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    for principal in ["User:gateway"] {
+        kafka.command(
+            "acls",
+            &[
+                "--add",
+                "--allow-principal",
+                principal,
+                "--operation",
+                "All",
+                "--topic",
+                &kafka.topic(""),
+                "--resource-pattern-type",
+                "prefixed",
+            ],
+        );
+        kafka.command(
+            "acls",
+            &[
+                "--add",
+                "--allow-principal",
+                principal,
+                "--operation",
+                "IdempotentWrite",
+                "--cluster",
+            ],
+        );
+    }
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] {
+        let uplink = format!(
+            "[uplink]\nbrokers = [\"{}\"]\ntls = {{ ca_file = \"{}\" }}\nsasl = {{ mechanism = \"{mechanism}\", username = \"gateway\", password = {{ file = \"$DIR/password\" }} }}\n",
+            kafka.sasl_ssl(),
+            tls().join("ca.crt").display(),
+        );
+        arrives(&kafka, &uplink);
+    }
+}
+
+#[test]
+fn events_arrive_over_mutual_tls() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    kafka.command(
+        "acls",
+        &[
+            "--add",
+            "--allow-principal",
+            "User:CN=gateway",
+            "--operation",
+            "All",
+            "--topic",
+            &kafka.topic(""),
+            "--resource-pattern-type",
+            "prefixed",
+        ],
+    );
+    kafka.command(
+        "acls",
+        &[
+            "--add",
+            "--allow-principal",
+            "User:CN=gateway",
+            "--operation",
+            "IdempotentWrite",
+            "--cluster",
+        ],
+    );
+    let tls = tls();
+    let uplink = format!(
+        "[uplink]\nbrokers = [\"{}\"]\ntls = {{ ca_file = \"{}\", cert_file = \"{}\", key_file = \"{}\" }}\n",
+        kafka.ssl(),
+        tls.join("ca.crt").display(),
+        tls.join("client.crt").display(),
+        tls.join("client.key").display(),
+    );
+    arrives(&kafka, &uplink);
+}
+
+#[test]
+fn a_wrong_password_is_said_in_the_log_and_nothing_is_lost() {
+    needs_kafka!();
+    let (kafka, mqtt) = (Kafka::shared(), Mosquitto::start(""));
+    let uplink = format!(
+        "[uplink]\nbrokers = [\"{}\"]\ntls = {{ ca_file = \"{}\" }}\nsasl = {{ mechanism = \"SCRAM-SHA-256\", username = \"gateway\", password = {{ file = \"$DIR/password\" }} }}\n",
+        kafka.sasl_ssl(),
+        tls().join("ca.crt").display(),
+    );
+    let gateway = Gateway::new(&(uplink + &source(mqtt.port) + &kafka.topics(&[])));
+    fs::write(gateway.path("password"), "wrong").unwrap();
+    let mut gateway = gateway.start();
+    gateway.wait_until_connected("plant");
+    publish_to(mqtt.port, "plant/{d}/state/temp", 0..50, 0, 1);
+    gateway.wait_for_log("uthentication failed");
+    assert_eq!(gateway.lane("state")["buffered"], 50);
+}
+
+#[test]
+fn mqtt_arrives_over_mutual_tls_and_a_password() {
+    needs_kafka!();
+    let (kafka, tls) = (Kafka::shared(), tls());
+    let passwords = tempfile::NamedTempFile::new().unwrap();
+    let made = std::process::Command::new("mosquitto_passwd")
+        .args(["-b", "-c"])
+        .arg(passwords.path())
+        .args(["gateway", "secret"])
+        .status();
+    assert!(made.unwrap().success());
+    std::os::unix::fs::chown(passwords.path(), Some(0), None).unwrap_or_default();
+    let secure = crate::rig::free_port();
+    let mosquitto = format!(
+        "per_listener_settings true\nlistener {secure} 127.0.0.1\nallow_anonymous false\npassword_file {}\ncafile {t}/ca.crt\n\
+         certfile {t}/server.crt\nkeyfile {t}/server.key\nrequire_certificate true\nuser root\n",
+        passwords.path().display(),
+        t = tls.display()
+    );
+    let mqtt = Mosquitto::start(&mosquitto);
+    for version in ["3.1.1", "5"] {
+        let text = format!(
+            "[uplink]\nbrokers = [\"{}\"]\n[[mqtt]]\nname = \"plant\"\nhost = \"localhost\"\nport = {secure}\nversion = \"{version}\"\n\
+             client_id = \"secure-{version}\"\nusername = \"gateway\"\npassword = {{ file = \"$DIR/password\" }}\n\
+             tls = {{ ca_file = \"{t}/ca.crt\", cert_file = \"{t}/client.crt\", key_file = \"{t}/client.key\" }}\n\
+             [[mqtt.subscribe]]\ntopic = \"plant/{{device}}/state/+\"\nintent = \"state\"\n",
+            kafka.plain(),
+            t = tls.display()
+        );
+        let gateway = Gateway::new(&(text + &kafka.topics(&[])));
+        fs::write(gateway.path("password"), "secret\n").unwrap();
+        gateway.start().wait_until_connected("plant");
+    }
+    drop(mqtt);
+}

@@ -1,0 +1,100 @@
+//! `load publish` and `load consume`, for the bars.
+
+use std::time::Duration;
+
+use clap::Parser;
+use load::consume::{Reader, account};
+use load::publish::{Publish, publish};
+
+#[derive(Debug, Parser)]
+enum Command {
+    /// Publish numbered events over MQTT and wait until all are acknowledged.
+    Publish {
+        #[arg(long)]
+        port: u16,
+        #[arg(long, default_value = "plant/{d}/state/temp")]
+        topic: String,
+        #[arg(long, default_value_t = 50)]
+        devices: u64,
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        #[arg(long)]
+        count: u64,
+        #[arg(long, default_value_t = 0)]
+        rate: u32,
+        #[arg(long, default_value_t = 200)]
+        size: usize,
+        #[arg(long, default_value_t = 1)]
+        qos: u8,
+    },
+    /// Read topics until `count` distinct numbers have arrived, and print the account as JSON.
+    Consume {
+        #[arg(long)]
+        brokers: String,
+        #[arg(long, value_delimiter = ',')]
+        topics: Vec<String>,
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        #[arg(long)]
+        count: u64,
+        /// Seconds.
+        #[arg(long, default_value_t = 60)]
+        patience: u64,
+    },
+}
+
+fn main() {
+    match Command::parse() {
+        Command::Publish {
+            port,
+            topic,
+            devices,
+            from,
+            count,
+            rate,
+            size,
+            qos,
+        } => {
+            let job = Publish {
+                port,
+                topic,
+                devices,
+                numbers: from..from + count,
+                rate,
+                size,
+                qos,
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime
+                .expect("a runtime can be made")
+                .block_on(publish(job));
+        }
+        Command::Consume {
+            brokers,
+            topics,
+            from,
+            count,
+            patience,
+        } => {
+            let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+            let mut reader = Reader::new(&brokers, &topics, &[]);
+            let mut numbers = std::collections::HashSet::new();
+            let mut seen = 0;
+            let records = reader.until(Duration::from_secs(patience), |records| {
+                for record in records.iter().skip(seen) {
+                    numbers.extend(load::Numbered::parse(&record.payload).map(|event| event.n));
+                }
+                seen = records.len();
+                numbers.len() as u64 >= count
+            });
+            let text = serde_json::to_string(&account(&records, from..from + count))
+                .expect("an account is JSON");
+            #[expect(clippy::print_stdout, reason = "the account is this command's output")]
+            {
+                println!("{text}");
+            }
+        }
+    }
+}
