@@ -52,4 +52,13 @@ pub(crate) enum Command {
     Completions { shell: Shell },
     /// Print the manual page.
     Man,
+    /// Show the main job: a simulated plant, a mock cluster, an outage and what became of every event.
+    ///
+    /// Needs mosquitto on this machine, and nothing else. Exits with 1 if the account does not close.
+    #[cfg(feature = "demo")]
+    Demo {
+        /// An outage of 6 seconds instead of 30.
+        #[arg(long)]
+        quick: bool,
+    },
 }

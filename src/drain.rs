@@ -1,6 +1,5 @@
 //! From the lanes to the uplink: asks the shaper, then does one of a few named things.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use adapters::Clock;
@@ -8,6 +7,7 @@ use buffer::{LaneId, Lanes, Next};
 use jiff::Timestamp;
 
 use crate::address::Addresses;
+use crate::holdback::Holdback;
 use crate::intent::Intents;
 use crate::link::{Change, Link};
 use crate::record::{Record, Slip};
@@ -29,9 +29,7 @@ pub(crate) struct Drain {
     clock: Clock,
     gateway: String,
     names: Vec<String>,
-    topic_retry: Duration,
-    /// Topics that do not take records, until when, and why.
-    blocked: HashMap<String, (Instant, String)>,
+    holdback: Holdback,
     set_aside: SetAside,
     reports: Vec<Report>,
     signals: Vec<Signal>,
@@ -58,6 +56,8 @@ pub(crate) struct Parts {
     pub gateway: String,
     pub topic_retry: Duration,
     pub set_aside: SetAside,
+    /// The buffer held records at start.
+    pub has_backlog: bool,
 }
 
 impl Drain {
@@ -65,7 +65,7 @@ impl Drain {
     pub(crate) fn new(parts: Parts, intents: &Intents, now: Instant) -> Drain {
         Drain {
             uplink: parts.uplink,
-            link: Link::new(now),
+            link: Link::new(parts.has_backlog, now),
             addresses: parts.addresses,
             shaper: parts.shaper,
             lanes: intents.iter().map(|(lane, _)| lane).collect(),
@@ -75,8 +75,7 @@ impl Drain {
                 .iter()
                 .map(|(_, intent)| intent.name.clone())
                 .collect(),
-            topic_retry: parts.topic_retry,
-            blocked: HashMap::new(),
+            holdback: Holdback::new(parts.topic_retry),
             set_aside: parts.set_aside,
             reports: Vec::new(),
             signals: Vec::new(),
@@ -118,17 +117,33 @@ impl Drain {
             outcome,
         } = report;
         match outcome {
-            Delivery::Delivered => lanes.delivered(lane, token, now),
-            Delivery::Rejected { reason } => self.reject(lanes, lane, token, &reason),
+            Delivery::Delivered => {
+                self.holdback.passed(lane);
+                lanes.delivered(lane, token, now);
+            }
+            Delivery::Rejected { reason } if self.was_alone(lanes, lane) => {
+                self.holdback.passed(lane);
+                self.reject(lanes, lane, token, &reason);
+            }
+            Delivery::Rejected { .. } => {
+                self.holdback.suspect(lane);
+                self.holdback.pause(now);
+                lanes.defer(lane, token);
+            }
             Delivery::Blocked { topic, reason } => {
-                self.block(&topic, reason, now);
+                self.holdback.block(topic, reason, now);
                 lanes.defer(lane, token);
             }
             Delivery::Again => {
-                self.block("", "the cluster did not take it this time".into(), now);
+                self.holdback.pause(now);
                 lanes.defer(lane, token);
             }
         }
+    }
+
+    /// What is refused alone is itself at fault, not another record of its batch.
+    fn was_alone(&self, lanes: &Lanes<Record, Slip>, lane: LaneId) -> bool {
+        self.holdback.is_careful(lane) && lanes.in_flight(lane) == 1
     }
 
     fn reject(&mut self, lanes: &mut Lanes<Record, Slip>, lane: LaneId, token: u64, reason: &str) {
@@ -140,23 +155,6 @@ impl Drain {
         tracing::error!(lane = name, seq = placed.sequence, subject = %placed.record.origin.subject,
             bytes = placed.record.payload.len(), reason, kept_at = %kept_at.display(),
             "the cluster will never take this record; it is set aside");
-    }
-
-    fn block(&mut self, topic: &str, reason: String, now: Instant) {
-        let until = now
-            + if topic.is_empty() {
-                Duration::from_secs(1)
-            } else {
-                self.topic_retry
-            };
-        let fresh = self
-            .blocked
-            .insert(topic.to_owned(), (until, reason.clone()))
-            .is_none();
-        if fresh && !topic.is_empty() {
-            tracing::error!(topic, reason, retry_every = ?self.topic_retry,
-                "the cluster does not take this topic; create it or grant the right to write; its events wait in the buffer");
-        }
     }
 
     fn signal(
@@ -214,15 +212,16 @@ impl Drain {
     }
 
     fn unblock(&mut self, lanes: &mut Lanes<Record, Slip>, now: Instant) {
-        let before = self.blocked.len();
-        self.blocked.retain(|_, (until, _)| *until > now);
-        if before > self.blocked.len() || (self.blocked.is_empty() && lanes.has_deferred()) {
+        let expired = self.holdback.expired(now);
+        if lanes.has_deferred() && (expired || self.holdback.is_idle()) {
             lanes.retry_deferred();
         }
     }
 
     fn backlog(&self, lanes: &Lanes<Record, Slip>, lane: LaneId) -> Backlog {
-        let next = lanes.peek(lane);
+        // A lane that is careful has one record in flight at a time.
+        let waits = self.holdback.is_careful(lane) && lanes.in_flight(lane) > 0;
+        let next = lanes.peek(lane).filter(|_| !waits);
         let replay = next.as_ref().is_some_and(|next| self.is_replay(next));
         Backlog {
             lane,
@@ -253,7 +252,7 @@ impl Drain {
             }
             let (size, token) = (next.bytes, next.token);
             let address = self.addresses.of(lane, &next.placed.record.origin);
-            let blocked = self.blocked.contains_key(&address.topic);
+            let blocked = self.holdback.is_blocked(&address.topic);
             let sent = if blocked {
                 Ok(())
             } else {
@@ -262,9 +261,17 @@ impl Drain {
             match sent {
                 Ok(()) => lanes.hand_over(lane, now),
                 Err(Unsent::Full) => break,
-                Err(Unsent::Rejected(reason)) => {
+                Err(Unsent::Failed(outcome)) => {
                     lanes.hand_over(lane, now);
-                    self.reject(lanes, lane, token, &reason);
+                    self.report(
+                        lanes,
+                        Report {
+                            lane,
+                            token,
+                            outcome,
+                        },
+                        now,
+                    );
                 }
             }
             if blocked {
@@ -272,6 +279,9 @@ impl Drain {
             }
             events += 1;
             bytes += size;
+            if self.holdback.is_careful(lane) {
+                break;
+            }
         }
         self.shaper
             .sent(lane, events, bytes, kind.unwrap_or(false), &self.link, now);
@@ -341,7 +351,6 @@ impl Drain {
 
     /// Topics that are waited for, and why.
     pub(crate) fn blocked(&self) -> impl Iterator<Item = (&str, &str)> {
-        let named = self.blocked.iter().filter(|(topic, _)| !topic.is_empty());
-        named.map(|(topic, (_, reason))| (topic.as_str(), reason.as_str()))
+        self.holdback.topics()
     }
 }

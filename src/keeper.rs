@@ -69,10 +69,6 @@ impl Keeper {
         self.answers.recv().await
     }
 
-    pub(crate) fn try_answer(&mut self) -> Option<Answer> {
-        self.answers.try_recv().ok()
-    }
-
     pub(crate) fn join(&mut self) {
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("the disk thread panicked; what had a receipt is on disk");

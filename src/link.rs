@@ -17,6 +17,8 @@ pub(crate) struct Link {
     outage: Duration,
     /// Down although connected: only a delivery ends that.
     stalled: bool,
+    /// A broker has answered since it counts as up.
+    confirmed: bool,
 }
 
 /// What changed.
@@ -27,15 +29,19 @@ pub(crate) enum Change {
 }
 
 impl Link {
-    /// Down at first: nothing has been delivered yet.
+    /// Taken to be up at first, so that a start costs no alarm a second; the first word from a broker,
+    /// or its absence, tells. With a backlog from before, the start is a return from an outage: a
+    /// region that gets its power back starts as one.
     #[must_use]
-    pub(crate) fn new(now: Instant) -> Link {
+    pub(crate) fn new(has_backlog: bool, now: Instant) -> Link {
+        let outage = if has_backlog { BLIP } else { Duration::ZERO };
         Link {
-            up: false,
+            up: true,
             since: now,
             last_delivery: now,
-            outage: Duration::ZERO,
+            outage,
             stalled: false,
+            confirmed: false,
         }
     }
 
@@ -85,8 +91,14 @@ impl Link {
     }
 
     fn rise(&mut self, now: Instant) -> Option<Change> {
-        if self.up {
+        if self.up && self.confirmed {
             return None;
+        }
+        if self.up {
+            self.confirmed = true;
+            return Some(Change::Up {
+                outage: Duration::ZERO,
+            });
         }
         let outage = now.saturating_duration_since(self.since);
         *self = Link {
@@ -95,6 +107,7 @@ impl Link {
             last_delivery: now,
             outage,
             stalled: false,
+            confirmed: true,
         };
         Some(Change::Up { outage })
     }
@@ -106,9 +119,10 @@ impl Link {
         *self = Link {
             up: false,
             since: now,
-            last_delivery: self.last_delivery,
             outage: Duration::ZERO,
             stalled,
+            confirmed: false,
+            ..self.clone()
         };
         Some(Change::Down)
     }
@@ -122,14 +136,20 @@ mod tests {
     fn the_link_goes_down_when_nothing_arrives_and_up_when_something_does() {
         let begun = Instant::now();
         let at = |seconds: u64| begun + Duration::from_secs(seconds);
-        let mut link = Link::new(begun);
+        let mut link = Link::new(false, begun);
+        assert!(link.is_up(), "nothing speaks against it yet");
         assert_eq!(
             link.connected(true, at(1)),
             Some(Change::Up {
-                outage: Duration::from_secs(1)
+                outage: Duration::ZERO
             })
         );
-        assert_eq!(link.returned_from(), None, "a blip brings no fleet back");
+        assert_eq!(
+            link.returned_from(),
+            None,
+            "a start without a backlog is no return"
+        );
+        assert!(Link::new(true, begun).returned_from().is_some());
         assert_eq!(link.watch(Some(at(2)), at(6)), None);
         assert_eq!(link.watch(Some(at(2)), at(8)), Some(Change::Down));
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -11,21 +11,15 @@ use crate::config::{LogFormat, LogSection};
 /// Libraries that say each failure of an outage again; what matters of it Tidegate says itself.
 const QUIET: &str = "rdkafka=error,librdkafka=off,sled=error,rumqttc=off";
 
-pub(crate) fn filter(level: &str) -> Result<EnvFilter, ParseError> {
-    let known = ["error", "warn", "info", "debug", "trace", "off"];
-    let plain = level
-        .split(',')
-        .next()
-        .is_some_and(|first| known.contains(&first) || first.contains('='));
-    if !plain {
-        return EnvFilter::builder().parse(format!("{level}=?"));
-    }
-    EnvFilter::builder().parse(format!("{QUIET},{level}"))
+/// What is logged; `level` is one of the five, or a list like `info,rdkafka=debug`.
+pub(crate) fn filter(level: &str) -> Result<Targets, ParseError> {
+    format!("{QUIET},{level}").parse()
 }
 
 /// Begins logging; a second call changes nothing.
 pub(crate) fn begin(section: &LogSection) {
-    let filter = filter(&section.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter(&section.level)
+        .unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
     let registry = tracing_subscriber::registry().with(filter);
     let under_systemd =
         std::env::var_os("JOURNAL_STREAM").is_some() && !std::io::stderr().is_terminal();

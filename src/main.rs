@@ -30,6 +30,8 @@ mod link;
 
 mod address;
 
+mod holdback;
+
 mod setaside;
 
 mod uplink;
@@ -41,6 +43,9 @@ mod status;
 mod supervisor;
 
 mod version;
+
+#[cfg(feature = "demo")]
+mod demo;
 
 use std::io::Write;
 use std::path::Path;
@@ -77,6 +82,10 @@ fn main() -> ExitCode {
                 Ok(()) => say(&String::from_utf8_lossy(&page)),
                 Err(error) => fail(&error),
             }
+        }
+        #[cfg(feature = "demo")]
+        Command::Demo { quick } => {
+            demo::run(quick).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
         }
     }
 }

@@ -290,7 +290,8 @@ mod tests {
     }
 
     fn up_after(outage: u64, begun: Instant) -> (Link, Instant) {
-        let mut link = Link::new(begun);
+        let mut link = Link::new(false, begun);
+        link.connected(false, begun);
         let now = begun + Duration::from_secs(outage);
         link.delivered(now);
         (link, now)
@@ -340,15 +341,10 @@ mod tests {
             bytes[lane.index()] += sent;
             shaper.sent(lane, 1, sent, false, &link, now);
         }
-        let unit = bytes[3];
-        assert!(
-            (3.8..4.2).contains(&(f64::from(bytes[1]) / f64::from(unit))),
-            "{bytes:?}"
-        );
-        assert!(
-            (1.9..2.1).contains(&(f64::from(bytes[2]) / f64::from(unit))),
-            "{bytes:?}"
-        );
+        // Weights 4, 2 and 1, in tenths.
+        let tenths = |index: usize| bytes[index] * 10 / bytes[3];
+        assert!((38..=42).contains(&tenths(1)), "{bytes:?}");
+        assert!((19..=21).contains(&tenths(2)), "{bytes:?}");
     }
 
     #[test]

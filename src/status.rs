@@ -205,12 +205,24 @@ fn source_status(name: &str, stats: &adapters::SourceStats) -> SourceStatus {
     }
 }
 
+impl LaneStatus {
+    pub(crate) fn dropped_in_all(&self) -> u64 {
+        self.dropped.iter().map(|(_, count)| count).sum()
+    }
+}
+
 impl Snapshot {
+    /// Everything that was accepted is delivered or dropped.
+    #[cfg(feature = "demo")]
+    pub(crate) fn is_drained(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.buffered == 0)
+    }
+
     /// What a heartbeat says: enough to see from afar what is wrong.
     #[must_use]
     pub(crate) fn heartbeat(&self) -> Value {
         let lanes = self.lanes.iter().map(|lane| {
-            let dropped: u64 = lane.dropped.iter().map(|(_, count)| count).sum();
+            let dropped = lane.dropped_in_all();
             let report = json!({ "accepted": lane.accepted, "delivered": lane.delivered, "buffered": lane.buffered,
                 "refused": lane.refused, "dropped": dropped, "disk_bytes": lane.disk_bytes, "oldest_s": lane.oldest_s });
             (lane.name.clone(), report)

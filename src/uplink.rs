@@ -64,8 +64,8 @@ pub(crate) enum Signal {
 pub(crate) enum Unsent {
     /// The queue is full: later.
     Full,
-    /// The client library itself will not take it, now or ever.
-    Rejected(String),
+    /// The client library knows at once what would become of it.
+    Failed(Delivery),
 }
 
 /// The version of librdkafka that was linked.

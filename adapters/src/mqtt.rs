@@ -59,9 +59,10 @@ enum Lost {
     Broken(String),
     #[error("no answer from the broker within {PATIENCE:?}")]
     Silent,
-    /// Its lane refuses: the session is given up so that the broker offers the message again.
-    #[error("an event was refused because its lane is full; it stays with the broker")]
-    Refused,
+    #[error(
+        "connecting anew, so that the broker offers again what a full lane refused or what it left out"
+    )]
+    Again,
     #[error("the broker refused to subscribe to {0}")]
     Subscription(String),
     #[error("the broker releases QoS 2 message {0}, taken before the last start")]

@@ -24,6 +24,9 @@ const WRITE_RECORDS_MAX: usize = 4096;
 /// A source that waits gets its receipts by delivery, if those come within this; else the disk is
 /// faster, and worth a write.
 const PROMPT: Duration = Duration::from_millis(50);
+/// What a lane may hold beyond its memory while the disk takes what is there: a source has at most
+/// its own window under way, and nothing of it is to be dropped for a commit of some milliseconds.
+const BURST: usize = 2 * 1024 * 1024;
 /// Bytes read ahead of the window: two blocks, so that the disk reads while the wire is busy.
 const AHEAD_BYTES: usize = 128 * 1024;
 
@@ -46,7 +49,7 @@ pub struct LaneSettings {
     pub commit_every: Duration,
     /// Bytes on disk.
     pub budget: u64,
-    /// Bytes in memory; up to twice as much while a write is under way.
+    /// Bytes in memory; up to 2 MiB more while a write is under way.
     pub memory: usize,
 }
 
@@ -194,11 +197,11 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             self.counts.refused += 1;
             return Err(Refusal::TooLarge(ticket));
         }
-        if self.memory + bytes > self.settings.memory * 2 {
+        if self.memory + bytes > self.settings.memory + BURST {
             self.make_room_in_memory(bytes);
         }
         let refuses = self.settings.when_full == WhenFull::Refuse;
-        let full = self.memory + bytes > self.settings.memory * 2
+        let full = self.memory + bytes > self.settings.memory + BURST
             || self.disk_need(bytes) > self.settings.budget;
         if refuses && full {
             self.counts.refused += 1;
@@ -237,7 +240,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     }
 
     fn make_room_in_memory(&mut self, needed: usize) {
-        let limit = (self.settings.memory * 2).saturating_sub(needed);
+        let limit = (self.settings.memory + BURST).saturating_sub(needed);
         while self.memory > limit
             && let Some(entry) = self
                 .front

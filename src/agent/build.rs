@@ -69,6 +69,7 @@ pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>),
         file.uplink.fallback_topic.clone(),
     );
     let shaper = Shaper::new(Shape::new(&file.replay, &identity.id), &intents);
+    let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
     let parts = drain::Parts {
         uplink,
         addresses,
@@ -77,12 +78,12 @@ pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>),
         gateway: identity.id.clone(),
         topic_retry: file.uplink.topic_retry.0,
         set_aside: SetAside::new(&state),
+        has_backlog: recovered > 0,
     };
     let (sender, submissions) = adapters::channel(SUBMISSIONS);
     let (asks, requests) = mpsc::channel(REQUESTS);
     let (stopping, stop) = watch::channel(false);
     let urge = Arc::new(Urge::default());
-    let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
     let facts = Facts {
         gateway: identity.id.clone(),
         brokers: file.uplink.brokers.join(","),

@@ -138,7 +138,7 @@ impl Uplink {
                 Ok(())
             }
             Err((KafkaError::MessageProduction(Code::QueueFull), _)) => Err(Unsent::Full),
-            Err((error, _)) => Err(Unsent::Rejected(error.to_string())),
+            Err((error, _)) => Err(Unsent::Failed(sort(&error, &message.address.topic))),
         }
     }
 

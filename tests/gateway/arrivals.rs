@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 
 use load::consume::Reader;
+use load::slave::{Fault, SlaveLine};
 use serde_json::{Value, json};
 
-use crate::modbus_slave::{Fault, SlaveLine};
 use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
 use crate::rig::{Gateway, PATIENCE, Rig, publish_to, wait_for};
@@ -202,7 +202,7 @@ fn the_agent_comes_up_before_its_brokers_do() {
 fn both_versions_of_mqtt_and_all_qos_arrive_and_survive_a_kill_between() {
     needs_kafka!();
     for version in ["3.1.1", "5"] {
-        let (kafka, mqtt) = (Kafka::shared(), Mosquitto::start(""));
+        let (kafka, mqtt) = (Kafka::shared(), Mosquitto::start("log_type all"));
         let config = format!(
             "[uplink]\nbrokers = [\"{}\"]\n[[mqtt]]\nname = \"plant\"\nhost = \"127.0.0.1\"\nport = {}\nversion = \"{version}\"\n\
              [[mqtt.subscribe]]\ntopic = \"plant/{{device}}/state/+\"\nqos = 2\nintent = \"state\"\n",

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use load::consume::Reader;
+use load::slave::{Fault, SlaveLine};
 use serde_json::Value;
 
-use crate::modbus_slave::{Fault, SlaveLine};
 use crate::needs_kafka;
 use crate::peers::Kafka;
 use crate::rig::{Gateway, PATIENCE};

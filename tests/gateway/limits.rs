@@ -159,6 +159,16 @@ fn a_topic_that_the_cluster_does_not_take_holds_up_only_itself() {
         "topics",
         &["--create", "--topic", "known.temp", "--partitions", "1"],
     );
+    kafka.command(
+        "topics",
+        &[
+            "--create",
+            "--topic",
+            "tidegate.health",
+            "--partitions",
+            "1",
+        ],
+    );
     let config =
         Rig::config(&mqtt, &kafka).replace("[uplink]\n", "[uplink]\ntopic_retry = \"1s\"\n");
     let config = config + "[[intent]]\nname = \"state\"\ntopic = \"known.{kind}\"\n";

@@ -5,8 +5,6 @@ mod rig;
 
 mod peers;
 
-mod modbus_slave;
-
 mod arrivals;
 
 mod outages;

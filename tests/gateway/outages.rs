@@ -176,6 +176,7 @@ fn what_waited_out_an_outage_says_so_and_alarms_pass_it() {
     rig.kafka.signal("STOP");
     rig.gateway.wait_for_log("uplink lost");
     rig.publish("plant/{d}/state/temp", 10..4_000, 0);
+    let_pass(Duration::from_secs(6));
     rig.kafka.signal("CONT");
     rig.gateway.wait_for_log("uplink up cluster=");
     let mut stream = UnixStream::connect(rig.gateway.path("vision.sock")).unwrap();

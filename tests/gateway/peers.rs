@@ -33,7 +33,7 @@ impl Mosquitto {
     fn on(port: u16, directory: TempDir, more: &str) -> Mosquitto {
         let config = directory.path().join("mosquitto.conf");
         let text = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 1000000\n{more}\n"
+            "max_queued_messages 1000000\n{more}\nlistener {port} 127.0.0.1\nallow_anonymous true\n"
         );
         fs::write(&config, text).expect("a file can be written");
         let mut command = Command::new("setpriv");

@@ -92,7 +92,7 @@ impl Connection<'_, '_> {
                     ping_at = Instant::now() + keep_alive;
                     self.ping()?;
                 }
-                () = sleep_until(self.unacked.retry_at()) => return Err(Lost::Refused),
+                () = sleep_until(self.unacked.retry_at()) => return Err(Lost::Again),
                 () = sleep_until(stop_by.unwrap_or(ping_at)), if stop_by.is_some() => return Err(Lost::Stopped),
             }
             self.acknowledge().await?;
@@ -119,6 +119,7 @@ impl Connection<'_, '_> {
             match packet {
                 Incoming::Publish(publish) => self.publish(&publish, stamp).await,
                 Incoming::PubRel(release) => {
+                    self.unacked.released(release.pkid);
                     self.write(rumqttc::Packet::PubComp(PubComp::new(release.pkid)))
                         .await?;
                     self.flush().await?;
@@ -151,7 +152,8 @@ impl Connection<'_, '_> {
             self.parts
                 .source
                 .event(publish.topic.as_bytes(), &publish.payload, mark, stamp);
-        self.unacked.push(publish.pkid, publish.qos as u8);
+        self.unacked
+            .push(publish.pkid, publish.qos as u8, publish.dup);
         self.parts.intake.submit(event).await;
     }
 

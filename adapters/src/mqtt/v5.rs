@@ -33,6 +33,9 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
         expect_releases(&mut eventloop, around, settings.window)?;
     }
     let unacked = RefCell::new(Unacked::new(settings.window));
+    if parts.unknown_release.take().is_some() {
+        unacked.borrow_mut().repeated();
+    }
     let mut incoming = Incoming {
         eventloop,
         client: &client,
@@ -49,7 +52,7 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
         ended = incoming.run() => ended,
         ended = acknowledge(&client, parts.receipts, parts.intake, &unacked) => ended,
         ended = finish(stop, &unacked) => ended,
-        ended = give_up_for_refused(&unacked) => ended,
+        ended = connect_anew(&unacked) => ended,
     };
     if matches!(outcome, Err(Lost::Stopped)) {
         // Lets the last acknowledgements out; the broker repeats what is not acknowledged.
@@ -115,6 +118,7 @@ impl Incoming<'_> {
                 Event::Incoming(Packet::Publish(publish)) if publish.topic.is_empty() => {}
                 Event::Incoming(Packet::Publish(publish)) => {
                     batch += 1;
+                    self.unacked.borrow_mut().arrived(batch);
                     self.publish(&publish).await;
                 }
                 Event::Incoming(Packet::ConnAck(connack)) => {
@@ -151,7 +155,7 @@ impl Incoming<'_> {
             .event(&publish.topic, &publish.payload, mark, self.intake.now());
         self.unacked
             .borrow_mut()
-            .push(publish.pkid, publish.qos as u8);
+            .push(publish.pkid, publish.qos as u8, publish.dup);
         self.intake.submit(event).await;
         if self.unacked.borrow().is_full() {
             self.intake.urge();
@@ -240,13 +244,13 @@ async fn finish(stop: &mut Stop, unacked: &RefCell<Unacked>) -> Ended {
     Err(Lost::Stopped)
 }
 
-async fn give_up_for_refused(unacked: &RefCell<Unacked>) -> Ended {
+async fn connect_anew(unacked: &RefCell<Unacked>) -> Ended {
     loop {
         let retry_at = unacked.borrow().retry_at();
         // Looked at again now and then, for the first refusal comes later.
         sleep_until(retry_at.min(Instant::now() + std::time::Duration::from_secs(1))).await;
         if unacked.borrow().retry_at() <= Instant::now() {
-            return Err(Lost::Refused);
+            return Err(Lost::Again);
         }
     }
 }

@@ -2,7 +2,11 @@
 
 pub mod consume;
 
+pub mod mock;
+
 pub mod publish;
+
+pub mod slave;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -63,6 +63,7 @@ fn main() {
                 rate,
                 size,
                 qos,
+                noise: false,
             };
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

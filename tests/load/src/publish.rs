@@ -1,5 +1,6 @@
 //! Numbered events over MQTT; done when the broker has acknowledged all.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rumqttc::{AsyncClient, Event, EventLoop, Incoming, MqttOptions, QoS};
@@ -21,19 +22,27 @@ pub struct Publish {
     pub noise: bool,
 }
 
+/// Tells the clients of one process apart.
+static CLIENTS: AtomicU64 = AtomicU64::new(0);
+
 /// Publishes, and returns when every message of QoS 1 or 2 is acknowledged.
 ///
 /// # Panics
 /// When the broker is lost: a test's broker is not meant to go away.
 pub async fn publish(job: Publish) {
     let mut options = MqttOptions::new(
-        format!("load-{}-{}", std::process::id(), job.numbers.start),
+        format!(
+            "load-{}-{}",
+            std::process::id(),
+            CLIENTS.fetch_add(1, Ordering::Relaxed)
+        ),
         "127.0.0.1",
         job.port,
     );
     options
         .set_inflight(1000)
-        .set_keep_alive(Duration::from_secs(60));
+        .set_keep_alive(Duration::from_secs(60))
+        .set_max_packet_size(1 << 20, 1 << 20);
     let (client, eventloop) = AsyncClient::new(options, 1000);
     let count = job.numbers.end - job.numbers.start;
     let settled = acknowledged(eventloop, count, job.qos);

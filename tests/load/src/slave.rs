@@ -13,7 +13,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     None,
     /// Answers bytes that mean nothing.
     Garbage,
@@ -23,7 +23,7 @@ pub(crate) enum Fault {
     Late,
 }
 
-pub(crate) struct SlaveLine {
+pub struct SlaveLine {
     path: String,
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -31,9 +31,13 @@ pub(crate) struct SlaveLine {
 
 impl SlaveLine {
     /// Slaves that are not named are dead.
-    pub(crate) fn start(slaves: &[(u8, Fault)]) -> SlaveLine {
-        let master =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal can be had");
+    ///
+    /// # Panics
+    /// When there is no pseudo-terminal to be had.
+    #[must_use]
+    pub fn start(slaves: &[(u8, Fault)]) -> SlaveLine {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .expect("a pseudo-terminal can be had");
         grantpt(&master)
             .and_then(|()| unlockpt(&master))
             .expect("it can be unlocked");
@@ -55,7 +59,8 @@ impl SlaveLine {
         }
     }
 
-    pub(crate) fn path(&self) -> &str {
+    #[must_use]
+    pub fn path(&self) -> &str {
         &self.path
     }
 }

@@ -1,0 +1,35 @@
+# `make help` says what there is.
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.PHONY: help setup setup-test build demo test lint bench bars
+
+setup: ## Install what a build and the demo need (Debian packages)
+	@tests/setup build
+
+setup-test:
+	@tests/setup test
+
+build: setup ## Build the release binary
+	$(CARGO) build --locked --release
+
+demo: setup ## Show the main job: a simulated plant, an outage of 30 s, a reconnect, the account
+	$(CARGO) build --locked
+	target/debug/tidegate demo
+
+test: setup-test ## Run all tests, with a real mosquitto and a real Apache Kafka
+	$(CARGO) test --locked --workspace
+
+lint: setup ## Formatting, clippy without warnings, dependencies, shell scripts
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@tests/setup lint
+	cargo-deny --all-features check --hide-inclusion-graph advisories bans licenses sources
+	shellcheck .ci/run tests/setup tests/kafka/broker tests/bars/*
+
+bench: build ## Measure CPU, throughput, disk and memory (see tests/bars)
+	tests/bars/all
