@@ -84,7 +84,7 @@ fn work(mut disk: Disk<Record>, jobs: &Receiver<Job>, answers: &mpsc::Sender<Ans
                 let read = disk.read(ask.lane, ask.sequences.start, ask.sequences.end);
                 Answer::Read(read.map_err(|error| (ask.lane, error)))
             }
-            Job::Mark(marks) => Answer::Marked(disk.mark(marks, Instant::now())),
+            Job::Mark(marks) => Answer::Marked(disk.mark(&marks, Instant::now())),
             Job::Close => {
                 let closed = disk.close();
                 if answers.blocking_send(Answer::Closed(closed)).is_err() {

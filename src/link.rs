@@ -21,6 +21,9 @@ pub(crate) struct Link {
     confirmed: bool,
 }
 
+/// A link that goes down again within this had not really come back.
+const SETTLED: Duration = Duration::from_secs(15);
+
 /// What changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -116,9 +119,17 @@ impl Link {
         if !self.up {
             return None;
         }
+        // A relapse goes on with the outage that it returned from.
+        let relapse =
+            self.returned_from().is_some() && now.saturating_duration_since(self.since) < SETTLED;
+        let since = if relapse {
+            self.since.checked_sub(self.outage).unwrap_or(now)
+        } else {
+            now
+        };
         *self = Link {
             up: false,
-            since: now,
+            since,
             outage: Duration::ZERO,
             stalled,
             confirmed: false,

@@ -126,7 +126,7 @@ mod tests {
             payload: Bytes::from_static(b"1"),
         };
         let id = String::from_utf8(record.id("gw").to_vec()).unwrap();
-        assert_eq!(id, "77ef0fd4-5ba7-8e3a-b3f9-6e9a4f19aa38");
+        assert_eq!(id, "a8b6554c-79b2-84f5-8cc2-56d476e0b59b");
         let later = Record {
             stamp: Stamp {
                 unix_us: 9,

@@ -59,9 +59,7 @@ enum Lost {
     Broken(String),
     #[error("no answer from the broker within {PATIENCE:?}")]
     Silent,
-    #[error(
-        "connecting anew, so that the broker offers again what a full lane refused or what it left out"
-    )]
+    #[error("connecting anew, so that the broker offers again what a full lane refused")]
     Again,
     #[error("the broker refused to subscribe to {0}")]
     Subscription(String),

@@ -3,29 +3,19 @@
 //! Blocking; made to be called from one thread of its own. It is handed what to write and says what
 //! became of it. What is waiting, in memory or in flight is known by [`crate::Lanes`] alone.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rustix::fs::{FlockOperation, flock};
-
-use crate::block::{
-    self, BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, Encoder, Placed, STORED_BYTES_MAX, Sound,
-};
-use crate::database::{Database, DiskError};
-use crate::files;
+use crate::block::{self, Encoder, Placed};
+use crate::database::DiskError;
+use crate::encode::{encode, latest_of_each_key};
+use crate::layout::{self, FORMAT};
 use crate::marks::{LaneMark, MarksFile};
 use crate::ranges::Ranges;
 use crate::tail::{Cleared, Tail};
 use crate::{LaneId, Record, WhenFull};
-
-/// The layout of the state directory that this code writes; it refuses a newer one.
-const FORMAT: u32 = 1;
-/// Keys whose latest record a merge keeps; more would take too much memory while it runs.
-const COALESCED_KEYS_MAX: usize = 16 * 1024;
 
 /// A lane's place on disk.
 #[derive(Debug, Clone)]
@@ -136,8 +126,8 @@ impl<R: Record> Disk<R> {
         floor: u64,
     ) -> Result<(Disk<R>, Opened), OpenError> {
         fs::create_dir_all(root.join("lanes")).map_err(DiskError::io(root))?;
-        let lock = lock(root)?;
-        check_format(root)?;
+        let lock = layout::lock(root)?;
+        layout::check_format(root)?;
         let set_aside = root.join("set-aside");
         let mut notices = Vec::new();
         let (marks, kept_at) = MarksFile::open(&root.join("marks"), &set_aside)?;
@@ -154,7 +144,7 @@ impl<R: Record> Disk<R> {
             );
             tails.push(Tail::open(tail, &mut notices)?);
         }
-        notices.extend(orphans(root, lanes).map_err(DiskError::io(root))?);
+        notices.extend(layout::orphans(root, lanes).map_err(DiskError::io(root))?);
         let names = lanes.iter().map(|lane| lane.name.clone()).collect();
         let encoder = Encoder::new().map_err(DiskError::io(root))?;
         let mut disk = Disk {
@@ -235,9 +225,9 @@ impl<R: Record> Disk<R> {
         let needed = blocks.iter().map(|block| block.encoded.len() as u64).sum();
         *stored_bytes = needed;
         cleared.extend(tail.make_room(needed, &|paths| {
-            latest_of_each_key::<R>(tail_tag(&write.lane, &self.names), paths)
+            latest_of_each_key::<R>(tail_tag(write.lane, &self.names), paths)
         })?);
-        while let Err(full) = check_space(&self.root, needed, self.floor) {
+        while let Err(full) = layout::check_space(&self.root, needed, self.floor) {
             // The policy that a full lane follows is followed on a full disk as well.
             match tail.when_full {
                 WhenFull::Refuse => return Err(full),
@@ -287,7 +277,7 @@ impl<R: Record> Disk<R> {
     }
 
     /// Remembers where the lanes stand and deletes what no lane waits for. Returns bytes on disk.
-    pub fn mark(&mut self, marks: Vec<LaneMark>, now: Instant) -> Result<Vec<u64>, DiskError> {
+    pub fn mark(&mut self, marks: &[LaneMark], now: Instant) -> Result<Vec<u64>, DiskError> {
         for (mark, name) in marks.iter().zip(&self.names) {
             self.marks.marks.lanes.insert(name.clone(), mark.clone());
         }
@@ -332,132 +322,6 @@ fn tag(name: &str) -> u8 {
     crc32c::crc32c(name.as_bytes()).to_le_bytes()[0]
 }
 
-fn tail_tag(lane: &LaneId, names: &[String]) -> u8 {
+fn tail_tag(lane: LaneId, names: &[String]) -> u8 {
     names.get(lane.index()).map_or(0, |name| tag(name))
-}
-
-fn lock(root: &Path) -> Result<File, OpenError> {
-    let path = root.join("LOCK");
-    let file = File::create(&path).map_err(DiskError::io(&path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse {
-            path: root.to_owned(),
-        }),
-        Err(error) => Err(DiskError::io(&path)(error.into()).into()),
-    }
-}
-
-fn check_format(root: &Path) -> Result<(), OpenError> {
-    let path = root.join("FORMAT");
-    match fs::read_to_string(&path) {
-        Ok(text) => match text.trim().parse::<u32>() {
-            Ok(found) if found > FORMAT => Err(OpenError::Newer {
-                path,
-                found: found.to_string(),
-            }),
-            // An empty or garbled file is a torn write of the only format there has been.
-            Ok(_) | Err(_) => Ok(()),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(files::write_whole(&path, format!("{FORMAT}\n").as_bytes())
-                .map_err(DiskError::io(&path))?)
-        }
-        Err(error) => Err(DiskError::io(&path)(error).into()),
-    }
-}
-
-fn orphans(root: &Path, lanes: &[LaneDisk]) -> io::Result<Vec<Notice>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(root.join("lanes"))? {
-        let entry = entry?;
-        let lane = entry.file_name().to_string_lossy().into_owned();
-        if lanes.iter().all(|known| known.name != lane)
-            && fs::read_dir(entry.path())?.next().is_some()
-        {
-            found.push(Notice::Orphan {
-                lane,
-                bytes: files::disk_usage(&entry.path())?,
-            });
-        }
-    }
-    Ok(found)
-}
-
-fn check_space(root: &Path, needed: u64, floor: u64) -> Result<(), DiskError> {
-    let free = files::free_space(root).map_err(DiskError::io(root))?;
-    let needed = needed + floor;
-    if free < needed {
-        return Err(DiskError::Full {
-            path: root.to_owned(),
-            free,
-            needed,
-            floor,
-        });
-    }
-    Ok(())
-}
-
-/// Cuts `records` into blocks where one is full or the epoch changes.
-fn encode<R: Record>(
-    encoder: &mut Encoder,
-    tag: u8,
-    records: &[Placed<R>],
-) -> io::Result<Vec<Sound>> {
-    let mut blocks = Vec::new();
-    let mut rest = records;
-    while let Some(head) = rest.first() {
-        let mut bytes = 0;
-        let count = rest
-            .iter()
-            .take(BLOCK_RECORDS_MAX)
-            .take_while(|record| {
-                bytes += record.record.size();
-                record.epoch == head.epoch && bytes <= BLOCK_BYTES_MAX
-            })
-            .count()
-            .max(1);
-        let (block, remaining) = rest.split_at(count);
-        let encoded = encoder.encode(tag, block)?;
-        if encoded.len() > STORED_BYTES_MAX {
-            return Err(io::Error::other(format!(
-                "a block of {} bytes is over sled's limit",
-                encoded.len()
-            )));
-        }
-        blocks.push(Sound::new(encoded).map_err(io::Error::other)?);
-        rest = remaining;
-    }
-    Ok(blocks)
-}
-
-/// The latest record of each key in the given generations, or `None` when there are too many keys.
-fn latest_of_each_key<R: Record>(
-    tag: u8,
-    paths: &[PathBuf],
-) -> Result<Option<Vec<Sound>>, DiskError> {
-    let mut latest: HashMap<u64, Placed<R>> = HashMap::new();
-    for path in paths {
-        for encoded in Database::open(path)?.blocks()? {
-            let (_, records) =
-                block::decode::<R>(&encoded).map_err(|error| DiskError::Damaged {
-                    path: path.clone(),
-                    reason: error.to_string(),
-                })?;
-            latest.extend(
-                records
-                    .into_iter()
-                    .map(|record| (record.record.key(), record)),
-            );
-            if latest.len() > COALESCED_KEYS_MAX {
-                return Ok(None);
-            }
-        }
-    }
-    let mut records: Vec<Placed<R>> = latest.into_values().collect();
-    records.sort_by_key(|record| record.sequence);
-    let mut encoder = Encoder::new().map_err(DiskError::io(Path::new("zstd")))?;
-    encode(&mut encoder, tag, &records)
-        .map(Some)
-        .map_err(DiskError::io(Path::new("zstd")))
 }

@@ -144,7 +144,9 @@ pub(crate) fn recover(
                 .all(|raw| stored.iter().any(|kept| kept.header == raw.header)) =>
         {
             let mut generation = Generation::empty(path);
-            stored.iter().for_each(|block| generation.holds(block));
+            for block in &stored {
+                generation.holds(block);
+            }
             generation.seal()?;
             return Ok((generation, None));
         }
@@ -230,10 +232,14 @@ pub(crate) fn move_aside(path: &Path, set_aside: &Path) -> Result<PathBuf, DiskE
         .map(|part| part.to_string_lossy())
         .collect();
     let name = parts.into_iter().rev().collect::<Vec<_>>().join("-");
-    let kept_at = (0..)
-        .map(|n| set_aside.join(format!("{name}.{n}")))
-        .find(|target| !target.exists());
-    let kept_at = kept_at.expect("there is always a next number");
+    let mut number = 0_u32;
+    let kept_at = loop {
+        let target = set_aside.join(format!("{name}.{number}"));
+        if !target.exists() {
+            break target;
+        }
+        number += 1;
+    };
     fs::rename(path, &kept_at).map_err(DiskError::io(path))?;
     bound(set_aside).map_err(DiskError::io(set_aside))?;
     Ok(kept_at)

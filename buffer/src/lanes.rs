@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::block::Placed;
 use crate::disk::{LaneOpened, LaneWrite, ReadBack, Written};
-use crate::lane::{Counts, Dropped, Lane, LaneSettings, Next, Refusal};
+use crate::lane::Lane;
 use crate::marks::LaneMark;
+use crate::settings::{Counts, Dropped, LaneSettings, Next, Refusal};
 use crate::{LaneId, Record, Ticket};
 
 /// After a write failed the lane goes on from memory and tries again this much later.
@@ -22,7 +23,7 @@ pub struct ReadAsk {
 }
 
 pub struct Lanes<R, T> {
-    lanes: Vec<Lane<R, T>>,
+    all: Vec<Lane<R, T>>,
     /// A group commit is under way.
     writing: bool,
     marking: bool,
@@ -35,13 +36,13 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     /// `settings` and `opened` are in the order of [`LaneId`]s.
     #[must_use]
     pub fn new(epoch: u32, settings: Vec<LaneSettings>, opened: Vec<LaneOpened>) -> Self {
-        let lanes = settings
+        let all = settings
             .into_iter()
             .zip(opened)
             .map(|(s, o)| Lane::new(s, epoch, o))
             .collect();
         Lanes {
-            lanes,
+            all,
             writing: false,
             marking: false,
             marked_at: None,
@@ -50,19 +51,19 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     }
 
     fn lane(&self, lane: LaneId) -> &Lane<R, T> {
-        self.lanes
+        self.all
             .get(lane.index())
             .expect("lane ids are made from the list of lanes")
     }
 
     fn lane_mut(&mut self, lane: LaneId) -> &mut Lane<R, T> {
-        self.lanes
+        self.all
             .get_mut(lane.index())
             .expect("lane ids are made from the list of lanes")
     }
 
     pub fn ids(&self) -> impl Iterator<Item = LaneId> + use<R, T> {
-        (0..self.lanes.len())
+        (0..self.all.len())
             .filter_map(|index| u8::try_from(index).ok())
             .map(LaneId)
     }
@@ -106,12 +107,12 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
 
     /// Deferred records are to be tried again.
     pub fn retry_deferred(&mut self) {
-        self.lanes.iter_mut().for_each(Lane::retry_deferred);
+        self.all.iter_mut().for_each(Lane::retry_deferred);
     }
 
     #[must_use]
     pub fn has_deferred(&self) -> bool {
-        self.lanes.iter().any(Lane::has_deferred)
+        self.all.iter().any(Lane::has_deferred)
     }
 
     /// Everything of this lane that is in flight is to be sent again, in order.
@@ -120,7 +121,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     }
 
     pub fn settle(&mut self) {
-        self.lanes.iter_mut().for_each(Lane::settle);
+        self.all.iter_mut().for_each(Lane::settle);
     }
 
     /// A source waits for receipts: the next commit is due now.
@@ -134,7 +135,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
             return Vec::new();
         }
         let mut writes = Vec::new();
-        for (index, lane) in self.lanes.iter().enumerate() {
+        for (index, lane) in self.all.iter().enumerate() {
             let due = lane.due(outage, self.urged).is_some_and(|due| due <= now);
             if let (true, Ok(index)) = (due, u8::try_from(index)) {
                 writes.push(LaneWrite {
@@ -153,7 +154,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     #[must_use]
     pub fn next_due(&self, outage: bool) -> Option<Instant> {
         let writes = self
-            .lanes
+            .all
             .iter()
             .filter(|_| !self.writing)
             .filter_map(|lane| lane.due(outage, self.urged));
@@ -199,11 +200,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     }
 
     fn marks_wanted(&self) -> bool {
-        !self.marking
-            && self
-                .lanes
-                .iter()
-                .any(|lane| lane.moved && lane.on_disk() > 0)
+        !self.marking && self.all.iter().any(|lane| lane.moved && lane.on_disk() > 0)
     }
 
     /// Marks that are to be written now. The answer goes to [`Lanes::marked`].
@@ -219,7 +216,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     /// Marks of all lanes, wanted or not: for the last ones before the end.
     pub fn marks_at_once(&mut self) -> Vec<LaneMark> {
         self.marking = true;
-        self.lanes
+        self.all
             .iter_mut()
             .map(|lane| {
                 lane.moved = false;
@@ -231,7 +228,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     /// The marks were written, and left so many bytes on disk; `None` if they could not be.
     pub fn marked(&mut self, bytes: Option<&[u64]>) {
         self.marking = false;
-        for (index, lane) in self.lanes.iter_mut().enumerate() {
+        for (index, lane) in self.all.iter_mut().enumerate() {
             match bytes.and_then(|bytes| bytes.get(index)) {
                 Some(bytes) => lane.set_on_disk(*bytes),
                 None => lane.moved = true,
@@ -242,11 +239,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     /// Nothing is waiting to be written or being written.
     #[must_use]
     pub fn all_stored(&self) -> bool {
-        !self.writing
-            && self
-                .lanes
-                .iter()
-                .all(|lane| lane.oldest_unstored().is_none())
+        !self.writing && self.all.iter().all(|lane| lane.oldest_unstored().is_none())
     }
 
     #[must_use]

@@ -15,9 +15,15 @@ mod lanes;
 
 mod lane;
 
+mod settings;
+
 mod window;
 
 mod disk;
+
+mod layout;
+
+mod encode;
 
 mod tail;
 
@@ -41,10 +47,10 @@ pub use database::DiskError;
 pub use disk::{
     Disk, LaneDisk, LaneOpened, LaneWrite, Notice, OpenError, Opened, ReadBack, Written,
 };
-pub use lane::{Counts, DropReason, Dropped, LaneSettings, Next, Order, Refusal};
 pub use lanes::{Lanes, ReadAsk};
 pub use marks::LaneMark;
 pub use ranges::Ranges;
+pub use settings::{Counts, DropReason, Dropped, LaneSettings, Next, Order, Refusal};
 pub use tail::Cleared;
 
 /// What a lane holds. Cloning is done only for what must be written to disk, and should be cheap.

@@ -32,6 +32,8 @@ pub(crate) struct Window<R, T> {
     /// Token of the first record of `sent`.
     base: u64,
     oldest: Option<Instant>,
+    /// Bytes of all records in it.
+    bytes: usize,
 }
 
 impl<R, T> Window<R, T> {
@@ -40,11 +42,16 @@ impl<R, T> Window<R, T> {
             sent: VecDeque::new(),
             base: 0,
             oldest: None,
+            bytes: 0,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.sent.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn next_token(&self) -> u64 {
@@ -55,6 +62,7 @@ impl<R, T> Window<R, T> {
         if self.sent.is_empty() {
             self.oldest = Some(now);
         }
+        self.bytes += entry.bytes;
         self.sent.push_back((entry, Flight::Sent));
     }
 
@@ -81,12 +89,14 @@ impl<R, T> Window<R, T> {
         };
         let gone = self.sent.pop_front_if(|item| leaves(item))?;
         self.base += 1;
+        self.bytes -= gone.0.bytes;
         Some(gone)
     }
 
     /// Takes all out, to be sent again.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = (Entry<R, T>, Flight)> {
         self.base += self.sent.len() as u64;
+        self.bytes = 0;
         std::mem::take(&mut self.sent).into_iter()
     }
 

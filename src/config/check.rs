@@ -40,6 +40,7 @@ pub(super) fn problems(file: &File) -> Vec<Problem> {
     gateway(file, &mut found);
     uplink(file, &mut found);
     sources(file, &mut found);
+    qos_two(file, &mut found);
     intents(file, &mut found);
     routes(file, &mut found);
     found.0
@@ -203,6 +204,23 @@ fn sources(file: &File, found: &mut Found) {
             "mqtt",
             "there is no source; add an [[mqtt]], [[modbus]] or [[inference]] section",
         );
+    }
+}
+
+/// Exactly once ends at the receipt: QoS 2 gains nothing here.
+fn qos_two(file: &File, found: &mut Found) {
+    for (m, mqtt) in file.mqtt.iter().enumerate() {
+        for (s, _) in mqtt
+            .subscribe
+            .iter()
+            .enumerate()
+            .filter(|(_, section)| section.qos == 2)
+        {
+            found.warn(
+                format!("mqtt[{m}].subscribe[{s}].qos"),
+                "`2` costs two more packets and gains nothing, as repeats carry the same id; mosquitto 2.0.11 stops sending to a session that is taken up again with QoS 2 in flight; use 1",
+            );
+        }
     }
 }
 

@@ -1,1 +1,276 @@
 //! A bad configuration never reaches a running gateway without being named.
+
+use std::fs;
+use std::process::Command;
+
+use crate::rig::project;
+
+fn check(text: &str) -> (Option<i32>, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .arg("check")
+        .arg(file.path())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn every_configuration_that_is_shipped_is_good() {
+    let mut seen = 0;
+    for entry in fs::read_dir(project().join("configs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            let (code, said) = check(&fs::read_to_string(&path).unwrap());
+            assert_eq!(code, Some(0), "{}: {said}", path.display());
+            assert!(!said.contains("warning"), "{}: {said}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3);
+    let minimal = fs::read_to_string(project().join("configs/minimal.toml")).unwrap();
+    assert!(minimal.lines().count() < 25);
+}
+
+const UPLINK: &str = "[uplink]\nbrokers = [\"kafka:9092\"]\n";
+const MQTT: &str = "[[mqtt]]\nname = \"plant\"\n[[mqtt.subscribe]]\ntopic = \"a/{device}\"\n";
+const BUS: &str = "[[modbus]]\nname = \"bus\"\nline = { port = \"/dev/ttyS1\" }\n[[modbus.slave]]\naddress = 1\ndevice = \"d\"\n\
+                   [[modbus.slave.group]]\nname = \"g\"\n[[modbus.slave.group.field]]\nname = \"x\"\naddress = 0\n";
+
+#[test]
+fn each_mistake_is_named_with_its_key_its_value_and_what_would_be_right() {
+    let with = |more: &str| format!("{UPLINK}{MQTT}{more}");
+    let bus = |from: &str, to: &str| {
+        assert!(BUS.contains(from));
+        format!("{UPLINK}{}", BUS.replace(from, to))
+    };
+    let cases: Vec<(String, &str)> = vec![
+        ("uplink = 5\n[".into(), "line 2: syntax:"),
+        (MQTT.into(), "uplink: missing; it has no default"),
+        (format!("[uplink]\n{MQTT}"), "uplink.brokers: missing"),
+        (
+            format!("[uplink]\nbrokers = []\n{MQTT}"),
+            "line 2: uplink.brokers: `[]` is empty",
+        ),
+        (
+            format!("[uplink]\nbrokers = [\"kafka\"]\n{MQTT}"),
+            "uplink.brokers[0]: `kafka` is not \"host:port\"",
+        ),
+        (
+            format!("[uplink]\nbrokers = \"kafka:9092\"\n{MQTT}"),
+            "line 2: uplink.brokers: wrong type: string",
+        ),
+        (
+            with("[gatway]\nid = \"x\"\n"),
+            "gatway: unknown key; did you mean `gateway`?",
+        ),
+        (
+            with("[gateway]\nsiet = \"x\"\n"),
+            "line 8: gateway.siet: unknown key; did you mean `site`?",
+        ),
+        (with("[gateway]\nid = \" \"\n"), "gateway.id: `` is empty"),
+        (
+            with("[gateway]\nstate_dir = \"state\"\n"),
+            "gateway.state_dir: `state` is relative; use an absolute path",
+        ),
+        (
+            with("[gateway]\nstop_grace = \"soon\"\n"),
+            "gateway.stop_grace: `soon` is not a duration",
+        ),
+        (
+            with("[gateway]\nfree_floor = \"5 MBytes\"\n"),
+            "gateway.free_floor: `5 MBytes` is not a size",
+        ),
+        (
+            with("[status]\nlisten = \"0.0.0.0:9464\"\n"),
+            "status.listen: `0.0.0.0:9464` is reachable from outside",
+        ),
+        (
+            with("[status]\nhttp = \"yes\"\n"),
+            "status.http: wrong type: string \"yes\", expected a boolean",
+        ),
+        (
+            with("[log]\nlevel = \"loud\"\n"),
+            "log.level: `loud` is not a level",
+        ),
+        (
+            with("[log]\nformat = \"xml\"\n"),
+            "log.format: unknown value `xml`",
+        ),
+        (
+            with("[uplink.kafka]\nacks = \"1\"\n"),
+            "uplink.kafka.acks: cannot be set: an event is delivered when",
+        ),
+        (
+            with("[uplink.kafka]\n\"message.timeout.ms\" = \"5\"\n"),
+            "cannot be set: no time-out may drop an event",
+        ),
+        (
+            with("[uplink.kafka]\n\"sasl.password\" = \"x\"\n"),
+            "uplink.kafka.sasl.password: cannot be set here",
+        ),
+        (
+            with(
+                "[uplink.sasl]\nmechanism = \"GSSAPI\"\nusername = \"u\"\npassword = { file = \"/p\" }\n",
+            ),
+            "uplink.sasl.mechanism: unknown value `GSSAPI`",
+        ),
+        (
+            with("[uplink.sasl]\nmechanism = \"PLAIN\"\nusername = \"u\"\npassword = \"p\"\n"),
+            "uplink.sasl.password",
+        ),
+        (
+            with("[uplink.tls]\ncert_file = \"/c\"\n"),
+            "uplink.tls: mutual TLS needs both",
+        ),
+        (
+            with(MQTT),
+            "mqtt[1].name: `plant` is the name of another source",
+        ),
+        (
+            with("qos = 3\n"),
+            "mqtt[0].subscribe[0].qos: `3` is not a QoS; use 0, 1 or 2",
+        ),
+        (
+            with("intent = \"alarms\"\n"),
+            "mqtt[0].subscribe[0].intent: no intent is named `alarms`; there are critical, state",
+        ),
+        (
+            format!("{UPLINK}[[mqtt]]\nname = \"p\"\n[[mqtt.subscribe]]\ntopic = \"a/b#\"\n"),
+            "line 6: mqtt[0].subscribe[0].topic: in `a/b#` the `#` must",
+        ),
+        (
+            format!("{UPLINK}[[mqtt]]\nname = \"p q\"\n[[mqtt.subscribe]]\ntopic = \"a\"\n"),
+            "mqtt[0].name: `p q` is not a name",
+        ),
+        (
+            format!(
+                "{UPLINK}[[mqtt]]\nname = \"p\"\nversion = \"4\"\n[[mqtt.subscribe]]\ntopic = \"a\"\n"
+            ),
+            "mqtt[0].version: unknown value `4`",
+        ),
+        (
+            format!(
+                "{UPLINK}[[mqtt]]\nname = \"p\"\nport = 99999\n[[mqtt.subscribe]]\ntopic = \"a\"\n"
+            ),
+            "mqtt[0].port",
+        ),
+        (
+            with("[[route]]\nintent = \"nothing\"\n"),
+            "line 8: route[0].intent: no intent is named `nothing`",
+        ),
+        (
+            with("[[intent]]\nname = \"state\"\ntopic = \"{site}.state\"\n"),
+            "line 9: intent[0].topic: `{site}` cannot be filled in: gateway.site is not set",
+        ),
+        (
+            with("[[intent]]\nname = \"state\"\ntopic = \"{line}\"\n"),
+            "`{line}` cannot be filled in: no subscription, source or gateway tag",
+        ),
+        (
+            with("[[intent]]\nname = \"state\"\ntopic = \"{device\"\n"),
+            "intent[0].topic: `{device` has a `{` without its `}`",
+        ),
+        (
+            with("[[intent]]\nname = \"state\"\nbudget = \"1 KiB\"\n"),
+            "intent[0].budget: `1 KiB` is too small",
+        ),
+        (
+            with("[[intent]]\nname = \"state\"\nwhen_full = \"block\"\n"),
+            "intent[0].when_full: unknown value `block`",
+        ),
+        (
+            with("[[intent]]\nname = \"state\"\n[[intent]]\nname = \"state\"\n"),
+            "intent[1].name: `state` stands twice",
+        ),
+        (
+            bus("port = \"/dev/ttyS1\"", "baud = 9600"),
+            "modbus[0].line: names no line",
+        ),
+        (
+            bus("address = 1\n", "address = 250\n"),
+            "modbus[0].slave[0].address: `250` is not a slave address",
+        ),
+        (
+            bus("name = \"g\"", "name = \"g\"\nfunction = 6"),
+            "group[0].function: `6` does not read; use 1, 2, 3 or 4",
+        ),
+        (
+            bus("name = \"x\"", "name = \"x\"\ntype = \"string\""),
+            "field[0].length: missing; a string needs",
+        ),
+        (
+            format!("{UPLINK}[[inference]]\nname = \"v\"\n"),
+            "inference[0].socket: missing; set `socket` or `tail`",
+        ),
+        (
+            format!("{UPLINK}[[inference]]\nname = \"v\"\nsocket = \"/s\"\nmode = \"rw\"\n"),
+            "inference[0].mode: `rw` is not a mode",
+        ),
+    ];
+    assert!(cases.len() >= 30);
+    for (text, expected) in cases {
+        let (code, said) = check(&text);
+        assert_eq!(code, Some(1), "{text}\n{said}");
+        assert!(
+            said.contains(expected),
+            "expected: {expected}\nsaid: {said}\nfor:\n{text}"
+        );
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let text = "[uplink]\nbrokers = [\"kafka\"]\n[gateway]\nsiet = \"x\"\n[log]\nlevel = 5\n[[route]]\nintent = \"nothing\"\n";
+    let (code, said) = check(text);
+    assert_eq!(code, Some(1));
+    for part in [
+        "uplink.brokers[0]",
+        "gateway.siet",
+        "log.level",
+        "route[0].intent",
+        "4 to be put right",
+    ] {
+        assert!(said.contains(part), "{part} is missing in:\n{said}");
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_print_shows_the_outcome() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), format!("{UPLINK}{MQTT}")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command
+        .args(["check", "--print"])
+        .arg(file.path())
+        .env("TIDEGATE__GATEWAY__SITE", "plant7")
+        .env("TIDEGATE__STATUS__HTTP", "false");
+    let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(
+        said.contains("site = \"plant7\"") && said.contains("http = false"),
+        "{said}"
+    );
+    let (code, again) = check(&said);
+    assert_eq!(code, Some(0), "what is printed is a configuration: {again}");
+}
+
+#[test]
+fn a_second_agent_on_the_same_state_says_so_and_leaves_the_first_alone() {
+    let mut first = crate::rig::Gateway::new("[uplink]\nbrokers = [\"127.0.0.1:9\"]\n[[inference]]\nname = \"v\"\nsocket = \"$DIR/v.sock\"\n").start();
+    let second = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["run", "-c"])
+        .arg(first.path("gateway.toml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(
+        !second.status.success() && said.contains("is in use by another process"),
+        "{said}"
+    );
+    assert_eq!(first.status()["epoch"], 1);
+}

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::needs_kafka;
 use crate::peers::Kafka;
-use crate::rig::{Rig, publish_to, received};
+use crate::rig::{Rig, publish_to, received, wait_for};
 
 /// How long the cluster is gone.
 fn outage() -> Duration {
@@ -178,7 +178,9 @@ fn what_waited_out_an_outage_says_so_and_alarms_pass_it() {
     rig.publish("plant/{d}/state/temp", 10..4_000, 0);
     let_pass(Duration::from_secs(6));
     rig.kafka.signal("CONT");
-    rig.gateway.wait_for_log("uplink up cluster=");
+    wait_for("the link", || {
+        (rig.gateway.status()["link"]["up"] == true).then_some(())
+    });
     let mut stream = UnixStream::connect(rig.gateway.path("vision.sock")).unwrap();
     for number in 0..20 {
         writeln!(stream, "{}", json!({ "intent": "critical", "device": "door", "payload": Numbered::new(number, 0, false) })).unwrap();

@@ -119,7 +119,6 @@ impl Connection<'_, '_> {
             match packet {
                 Incoming::Publish(publish) => self.publish(&publish, stamp).await,
                 Incoming::PubRel(release) => {
-                    self.unacked.released(release.pkid);
                     self.write(rumqttc::Packet::PubComp(PubComp::new(release.pkid)))
                         .await?;
                     self.flush().await?;
@@ -152,8 +151,7 @@ impl Connection<'_, '_> {
             self.parts
                 .source
                 .event(publish.topic.as_bytes(), &publish.payload, mark, stamp);
-        self.unacked
-            .push(publish.pkid, publish.qos as u8, publish.dup);
+        self.unacked.push(publish.pkid, publish.qos as u8);
         self.parts.intake.submit(event).await;
     }
 

@@ -33,9 +33,6 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
         expect_releases(&mut eventloop, around, settings.window)?;
     }
     let unacked = RefCell::new(Unacked::new(settings.window));
-    if parts.unknown_release.take().is_some() {
-        unacked.borrow_mut().repeated();
-    }
     let mut incoming = Incoming {
         eventloop,
         client: &client,
@@ -118,7 +115,6 @@ impl Incoming<'_> {
                 Event::Incoming(Packet::Publish(publish)) if publish.topic.is_empty() => {}
                 Event::Incoming(Packet::Publish(publish)) => {
                     batch += 1;
-                    self.unacked.borrow_mut().arrived(batch);
                     self.publish(&publish).await;
                 }
                 Event::Incoming(Packet::ConnAck(connack)) => {
@@ -155,7 +151,7 @@ impl Incoming<'_> {
             .event(&publish.topic, &publish.payload, mark, self.intake.now());
         self.unacked
             .borrow_mut()
-            .push(publish.pkid, publish.qos as u8, publish.dup);
+            .push(publish.pkid, publish.qos as u8);
         self.intake.submit(event).await;
         if self.unacked.borrow().is_full() {
             self.intake.urge();

@@ -1,0 +1,262 @@
+//! What a lane asks of the disk, and what it makes of the answers.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::Lane;
+use crate::block::Placed;
+use crate::disk::{ReadBack, Written};
+use crate::marks::LaneMark;
+use crate::ranges::Ranges;
+use crate::settings::{DropReason, Dropped, Order};
+use crate::tail::Cleared;
+use crate::window::Entry;
+use crate::{Kept, Record, Ticket};
+
+/// Records in one write of a lane, so that a commit takes a bounded time and memory.
+const WRITE_RECORDS_MAX: usize = 4096;
+/// A source that waits gets its receipts by delivery, if those come within this; else the disk is
+/// faster, and worth a write.
+const PROMPT: Duration = Duration::from_millis(50);
+/// Bytes read ahead of the window: two blocks, so that the disk reads while the wire is busy.
+const AHEAD_BYTES: usize = 128 * 1024;
+
+impl<R: Record, T: Ticket> Lane<R, T> {
+    /// When the lane must be written; `None` when all of it is stored or delivered.
+    pub(crate) fn due(&self, outage: bool, urged: bool) -> Option<Instant> {
+        let oldest = self.oldest_unstored()?;
+        if self.held() > self.settings.memory || self.deferring() {
+            return Some(oldest.max(self.retry_at.unwrap_or(oldest)));
+        }
+        let mut wait = self.settings.persist_after;
+        if outage {
+            wait = wait.min(self.settings.commit_every);
+        }
+        if urged {
+            let prompt = !outage && self.latency < PROMPT;
+            wait = wait.min(if prompt { PROMPT } else { Duration::ZERO });
+        }
+        let due = oldest + wait;
+        Some(self.retry_at.map_or(due, |retry| due.max(retry)))
+    }
+
+    fn deferring(&self) -> bool {
+        self.has_deferred() && self.window.len() > 0
+    }
+
+    pub(crate) fn oldest_unstored(&self) -> Option<Instant> {
+        if self.stored_to == self.next {
+            return None;
+        }
+        let in_window = match self.settings.order {
+            Order::InOrder
+                if self
+                    .window
+                    .last_sequence()
+                    .is_none_or(|last| last < self.stored_to) =>
+            {
+                None
+            }
+            Order::InOrder | Order::LiveFirst => self
+                .window
+                .open()
+                .find(|entry| entry.placed.sequence >= self.stored_to),
+        };
+        let in_front = self
+            .front
+            .partition_point(|entry| entry.placed.sequence < self.stored_to);
+        let in_ahead = || {
+            self.ahead
+                .iter()
+                .find(|entry| entry.placed.sequence >= self.stored_to)
+        };
+        in_window
+            .or_else(in_ahead)
+            .or_else(|| self.front.get(in_front))
+            .map(|entry| entry.arrived)
+    }
+
+    /// What is not stored yet, in order.
+    pub(crate) fn unstored(&self) -> Vec<Placed<R>> {
+        let fresh = |entry: &&Entry<R, T>| entry.placed.sequence >= self.stored_to;
+        let in_front = self
+            .front
+            .partition_point(|entry| entry.placed.sequence < self.stored_to);
+        let sent = self.window.open().chain(self.ahead.iter()).filter(fresh);
+        let mut records: Vec<Placed<R>> = sent.map(|entry| entry.placed.clone()).collect();
+        records.sort_by_key(|placed| placed.sequence);
+        let room = WRITE_RECORDS_MAX.saturating_sub(records.len());
+        records.extend(
+            self.front
+                .range(in_front..)
+                .take(room)
+                .map(|entry| entry.placed.clone()),
+        );
+        records
+    }
+
+    pub(crate) fn written(&mut self, written: &Written, retry_at: Instant, outage: bool) {
+        self.on_disk = written.bytes;
+        self.counts.stored_bytes += if written.outcome.is_ok() {
+            written.stored_bytes
+        } else {
+            0
+        };
+        written
+            .cleared
+            .iter()
+            .for_each(|cleared| self.cleared(cleared));
+        self.retry_at = written.outcome.is_err().then_some(retry_at);
+        if written.outcome.is_ok() {
+            let from = self
+                .front
+                .partition_point(|entry| entry.placed.sequence < self.stored_to);
+            self.stored_to = self.stored_to.max(written.end);
+            let stored_to = self.stored_to;
+            let held = self
+                .window
+                .open_mut()
+                .chain(&mut self.ahead)
+                .chain(self.front.range_mut(from..));
+            for entry in held.filter(|entry| entry.placed.sequence < stored_to) {
+                if let Some(ticket) = entry.ticket.take() {
+                    ticket.resolve(Kept::Stored);
+                }
+            }
+            self.moved = true;
+            self.settle();
+        }
+        self.evict(outage);
+    }
+
+    /// Gives memory back that the disk can stand in for.
+    fn evict(&mut self, outage: bool) {
+        let all = outage && self.settings.order == Order::LiveFirst;
+        while (all || self.held() > self.settings.memory)
+            && let Some(entry) = self
+                .front
+                .pop_front_if(|entry| entry.placed.sequence < self.stored_to)
+        {
+            self.memory -= entry.bytes;
+        }
+    }
+
+    fn cleared(&mut self, cleared: &Cleared) {
+        let in_flight = self.in_memory();
+        let gone = |entry: &Entry<R, T>| {
+            cleared.sequences.contains(&entry.placed.sequence)
+                && !cleared.kept.contains(entry.placed.sequence)
+        };
+        let mut freed = 0;
+        self.front.retain(|entry| {
+            let gone = gone(entry);
+            freed += if gone { entry.bytes } else { 0 };
+            !gone
+        });
+        self.memory -= freed;
+        let mut dropped: Ranges = self.waiting.within(cleared.sequences.clone()).collect();
+        for kept in cleared.kept.iter().chain(in_flight.iter()) {
+            dropped.remove(kept);
+        }
+        let reason = if cleared.coalesced {
+            DropReason::Coalesced
+        } else {
+            DropReason::Budget
+        };
+        self.drop_waiting(reason, &dropped);
+    }
+
+    /// What is in the window or read ahead.
+    fn in_memory(&self) -> Ranges {
+        let held = self.window.open().chain(self.ahead.iter());
+        let mut sequences: Vec<u64> = held.map(|entry| entry.placed.sequence).collect();
+        sequences.sort_unstable();
+        sequences
+            .into_iter()
+            .map(|sequence| sequence..sequence + 1)
+            .collect()
+    }
+
+    pub(super) fn drop_waiting(&mut self, reason: DropReason, sequences: &Ranges) {
+        for run in sequences.iter() {
+            self.waiting.remove(run);
+        }
+        self.note_drop(reason, sequences);
+    }
+
+    pub(super) fn note_drop(&mut self, reason: DropReason, sequences: &Ranges) {
+        let (Some(first), Some(last)) = (sequences.first_from(0), sequences.iter().last()) else {
+            return;
+        };
+        let slot = DropReason::ALL.iter().position(|known| *known == reason);
+        if let Some(count) = slot.and_then(|slot| self.counts.dropped.get_mut(slot)) {
+            *count += sequences.len();
+        }
+        self.moved = true;
+        match self.drops.last_mut() {
+            Some(noted) if noted.reason == reason && noted.last < first => {
+                noted.last = last.end - 1;
+                noted.count += sequences.len();
+            }
+            _ => self.drops.push(Dropped {
+                reason,
+                first,
+                last: last.end - 1,
+                count: sequences.len(),
+            }),
+        }
+    }
+
+    /// Where to read on, if there is room and something to read. The caller must do it.
+    pub(crate) fn begin_read(&mut self) -> Option<Range<u64>> {
+        if self.reading || self.ahead_bytes >= AHEAD_BYTES {
+            return None;
+        }
+        let from = self.unread()?;
+        let front = self
+            .front
+            .front()
+            .map_or(self.next, |entry| entry.placed.sequence);
+        self.reading = true;
+        Some(from..front)
+    }
+
+    pub(crate) fn read_failed(&mut self) {
+        self.reading = false;
+    }
+
+    pub(crate) fn read_back(&mut self, back: ReadBack<R>, now: Instant) {
+        self.reading = false;
+        if back.covers.start < self.cursor {
+            return; // asked before the cursor moved on; what it covers is in memory
+        }
+        let mut missing: Ranges = self.waiting.within(back.covers.clone()).collect();
+        self.in_memory().iter().for_each(|held| {
+            missing.remove(held);
+        });
+        for placed in back.records {
+            if missing.remove(placed.sequence..placed.sequence + 1) == 0 {
+                continue;
+            }
+            let bytes = placed.record.size();
+            self.memory += bytes;
+            self.ahead_bytes += bytes;
+            self.ahead.push_back(Entry {
+                placed,
+                ticket: None,
+                bytes,
+                arrived: now,
+                replay: true,
+            });
+        }
+        self.cursor = back.covers.end.max(self.cursor);
+        self.drop_waiting(DropReason::Damage, &missing);
+    }
+
+    pub(crate) fn mark(&self) -> LaneMark {
+        LaneMark {
+            stored_to: self.stored_to,
+            waiting: self.waiting.within(0..self.stored_to).collect(),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a lane is told, and what it tells.
+
+use std::time::{Duration, Instant};
+
+use crate::WhenFull;
+use crate::block::Placed;
+
+/// Which records of a lane go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Strictly by sequence.
+    InOrder,
+    /// New ones first; what had to wait on disk follows.
+    LiveFirst,
+}
+
+#[derive(Debug, Clone)]
+pub struct LaneSettings {
+    pub order: Order,
+    pub when_full: WhenFull,
+    /// How long a record may wait in memory for its delivery before it is written.
+    pub persist_after: Duration,
+    /// The same during an outage: the interval of group commits.
+    pub commit_every: Duration,
+    /// Bytes on disk.
+    pub budget: u64,
+    /// Bytes in memory; up to 2 MiB more while a write is under way.
+    pub memory: usize,
+}
+
+/// Why records were dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// The lane's disk budget was used up, and these were its oldest.
+    Budget,
+    /// A newer record of the same key took its place when the budget was used up.
+    Coalesced,
+    /// The disk did not take it, and memory was full.
+    Memory,
+    /// Its block was damaged.
+    Damage,
+    /// The cluster will never take it.
+    Rejected,
+}
+
+impl DropReason {
+    pub const ALL: [DropReason; 5] = [
+        Self::Budget,
+        Self::Coalesced,
+        Self::Memory,
+        Self::Damage,
+        Self::Rejected,
+    ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            DropReason::Budget => "budget",
+            DropReason::Coalesced => "coalesced",
+            DropReason::Memory => "memory",
+            DropReason::Damage => "damage",
+            DropReason::Rejected => "rejected",
+        }
+    }
+}
+
+/// Records dropped at one time for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    pub reason: DropReason,
+    pub first: u64,
+    pub last: u64,
+    pub count: u64,
+}
+
+/// A lane's account since the start: `recovered + accepted = delivered + dropped + waiting`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub recovered: u64,
+    pub accepted: u64,
+    pub delivered: u64,
+    pub refused: u64,
+    /// By [`DropReason`], in the order of `DropReason::ALL`.
+    pub dropped: [u64; DropReason::ALL.len()],
+    /// Bytes of blocks written.
+    pub stored_bytes: u64,
+}
+
+/// Why a record was not accepted; the ticket comes back.
+#[derive(Debug)]
+pub enum Refusal<T> {
+    Full(T),
+    TooLarge(T),
+}
+
+/// The record that is to be sent next.
+#[derive(Debug)]
+pub struct Next<'a, R> {
+    /// Names the record until it is settled.
+    pub token: u64,
+    pub placed: &'a Placed<R>,
+    pub bytes: usize,
+    /// It had to wait on disk.
+    pub replay: bool,
+    /// When it was accepted, or read back from disk.
+    pub arrived: Instant,
+}

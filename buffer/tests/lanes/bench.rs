@@ -1,0 +1,210 @@
+//! A buffer whose disk half answers at once.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tidegate_buffer::{
+    Counts, Disk, DropReason, Kept, LaneDisk, LaneId, LaneSettings, Lanes, Notice, Order, Record,
+    Refusal, Ticket, WhenFull,
+};
+
+pub(crate) const LANE: LaneId = LaneId(0);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Note {
+    pub(crate) key: u64,
+    pub(crate) number: u64,
+    #[serde(with = "serde_bytes_like")]
+    pub(crate) body: Vec<u8>,
+}
+
+mod serde_bytes_like {
+    pub(super) fn serialize<S: serde::Serializer>(body: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(body)
+    }
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl serde::de::Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+        from.deserialize_bytes(Bytes)
+    }
+}
+
+impl Record for Note {
+    fn size(&self) -> usize {
+        self.body.len() + 40
+    }
+    fn key(&self) -> u64 {
+        self.key
+    }
+}
+
+pub(crate) type Receipts = Rc<RefCell<BTreeMap<u64, Kept>>>;
+
+#[derive(Debug)]
+pub(crate) struct Slip(u64, Receipts);
+
+impl Ticket for Slip {
+    fn resolve(self, kept: Kept) {
+        assert!(
+            self.1.borrow_mut().insert(self.0, kept).is_none(),
+            "a receipt is given once"
+        );
+    }
+}
+
+/// A buffer whose disk half answers at once.
+pub(crate) struct Bench {
+    pub(crate) lanes: Lanes<Note, Slip>,
+    pub(crate) disk: Disk<Note>,
+    pub(crate) notices: Vec<Notice>,
+    pub(crate) receipts: Receipts,
+    pub(crate) now: Instant,
+    pub(crate) outage: bool,
+    pub(crate) number: u64,
+    pub(crate) delivered: Vec<u64>,
+}
+
+pub(crate) fn settings(order: Order, when_full: WhenFull, budget: u64) -> LaneSettings {
+    LaneSettings {
+        order,
+        when_full,
+        persist_after: Duration::from_secs(1),
+        commit_every: Duration::ZERO,
+        budget,
+        memory: 16 * 1024,
+    }
+}
+
+impl Bench {
+    pub(crate) fn open(root: &Path, settings: &LaneSettings) -> Bench {
+        let lane = LaneDisk {
+            name: "state".into(),
+            budget: settings.budget,
+            when_full: settings.when_full,
+        };
+        let (disk, opened) = Disk::open(root, &[lane], 0).unwrap();
+        Bench {
+            lanes: Lanes::new(opened.epoch, vec![settings.clone()], opened.lanes),
+            disk,
+            notices: opened.notices,
+            receipts: Rc::default(),
+            now: Instant::now(),
+            outage: true,
+            number: 0,
+            delivered: Vec::new(),
+        }
+    }
+
+    /// Offers a record of `size` bytes that do not compress.
+    pub(crate) fn append(&mut self, size: usize) -> Result<u64, Refusal<Slip>> {
+        let number = self.number;
+        let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let noise = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[3]
+        });
+        let note = Note {
+            key: number % 20,
+            number,
+            body: noise.take(size).collect(),
+        };
+        self.lanes.append(
+            LANE,
+            note,
+            Slip(number, Rc::clone(&self.receipts)),
+            self.now,
+        )?;
+        self.number += 1;
+        Ok(number)
+    }
+
+    pub(crate) fn commit(&mut self) {
+        let writes = self.lanes.commit(self.now, self.outage);
+        if !writes.is_empty() {
+            let written = self.disk.write(writes, self.now);
+            self.lanes.written(&written, self.now, self.outage);
+        }
+    }
+
+    /// Hands out up to `count` records and leaves them in flight.
+    pub(crate) fn send(&mut self, count: usize) -> Vec<(u64, u64)> {
+        let mut sent = Vec::new();
+        for _ in 0..count {
+            if self.lanes.peek(LANE).is_none() {
+                for ask in self.lanes.reads() {
+                    let back = self
+                        .disk
+                        .read(ask.lane, ask.sequences.start, ask.sequences.end)
+                        .unwrap();
+                    self.lanes.read_back(back, self.now);
+                }
+            }
+            let Some(next) = self.lanes.peek(LANE) else {
+                break;
+            };
+            sent.push((next.token, next.placed.record.number));
+            self.lanes.hand_over(LANE, self.now);
+        }
+        sent
+    }
+
+    pub(crate) fn deliver(&mut self, sent: &[(u64, u64)]) {
+        for (token, number) in sent {
+            self.lanes.delivered(LANE, *token, self.now);
+            self.delivered.push(*number);
+        }
+        self.lanes.settle();
+    }
+
+    pub(crate) fn mark(&mut self) {
+        let marks = self.lanes.marks_at_once();
+        let bytes = self.disk.mark(&marks, self.now).unwrap();
+        self.lanes.marked(Some(&bytes));
+    }
+
+    pub(crate) fn drain(&mut self) -> Vec<u64> {
+        let mut all = Vec::new();
+        loop {
+            let sent = self.send(100);
+            if sent.is_empty() && self.lanes.peek(LANE).is_none() && self.lanes.reads().is_empty() {
+                return all;
+            }
+            self.deliver(&sent);
+            all.extend(sent.iter().map(|(_, number)| *number));
+        }
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        self.lanes.counts(LANE)
+    }
+
+    pub(crate) fn account_closes(&self) -> bool {
+        let c = self.counts();
+        c.recovered + c.accepted
+            == c.delivered + c.dropped.iter().sum::<u64>() + self.lanes.waiting(LANE)
+    }
+
+    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
+        let slot = DropReason::ALL
+            .iter()
+            .position(|known| *known == reason)
+            .unwrap();
+        self.counts().dropped[slot]
+    }
+}
