@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(
             link.connected(true, at(40)),
             Some(Change::Up {
-                outage: Duration::from_secs(10)
+                outage: Duration::from_secs(32)
             })
         );
     }

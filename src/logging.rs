@@ -13,7 +13,17 @@ const QUIET: &str = "rdkafka=error,librdkafka=off,sled=error,rumqttc=off";
 
 /// What is logged; `level` is one of the five, or a list like `info,rdkafka=debug`.
 pub(crate) fn filter(level: &str) -> Result<Targets, ParseError> {
-    format!("{QUIET},{level}").parse()
+    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+    // A word alone would be taken for the name of a module.
+    let meant = level
+        .split(',')
+        .all(|part| part.contains('=') || levels.contains(&part.trim()));
+    let text = if meant {
+        format!("{QUIET},{level}")
+    } else {
+        format!("{level}=?")
+    };
+    text.parse()
 }
 
 /// Begins logging; a second call changes nothing.

@@ -24,6 +24,8 @@ mod drain;
 
 mod shaper;
 
+mod shape;
+
 mod pacer;
 
 mod link;

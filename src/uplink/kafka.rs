@@ -43,6 +43,8 @@ struct Connection {
     poller: Option<Poller>,
     in_flight: usize,
     number: usize,
+    /// Whether it has a broker, by its last word on it.
+    connected: bool,
 }
 
 struct Poller {
@@ -56,6 +58,8 @@ struct Inbox {
     /// Token, bytes that are no longer in flight, and outcome.
     reports: Mutex<Vec<(usize, usize, Delivery)>>,
     signals: Mutex<Vec<Signal>>,
+    /// Connection, and whether it has a broker.
+    connected: Mutex<Vec<(usize, bool)>>,
     notify: Notify,
 }
 
@@ -166,6 +170,19 @@ impl Uplink {
             }
         }
         signals.append(&mut lock(&self.inbox.signals));
+        let changes = std::mem::take(&mut *lock(&self.inbox.connected));
+        for (number, connected) in &changes {
+            if let Some(connection) = self.connections.get_mut(*number) {
+                connection.connected = *connected;
+            }
+        }
+        if !changes.is_empty() {
+            let any = self
+                .connections
+                .iter()
+                .any(|connection| connection.connected);
+            signals.push(Signal::Connected(any));
+        }
     }
 
     /// Makes a connection anew. What was in flight is forgotten and must be sent again; returns whose
@@ -232,6 +249,7 @@ impl Connection {
             poller,
             in_flight: 0,
             number,
+            connected: false,
         })
     }
 
@@ -275,6 +293,11 @@ struct Context {
 }
 
 impl Context {
+    fn connected(&self, connected: bool) {
+        lock(&self.inbox.connected).push((self.number, connected));
+        self.inbox.notify.notify_one();
+    }
+
     fn signal(&self, signal: Signal) {
         let mut signals = lock(&self.inbox.signals);
         if signals.len() < SIGNALS_MAX {
@@ -290,7 +313,7 @@ impl ClientContext for Context {
             .brokers
             .values()
             .any(|broker| broker.state == "UP");
-        self.signal(Signal::Connected(up));
+        self.connected(up);
         let throttled = statistics
             .brokers
             .values()
@@ -311,7 +334,7 @@ impl ClientContext for Context {
                     reason: reason.to_owned(),
                 });
             }
-            Some(Code::AllBrokersDown) => self.signal(Signal::Connected(false)),
+            Some(Code::AllBrokersDown) => self.connected(false),
             Some(_) | None => self.signal(Signal::Trouble(reason.to_owned())),
         }
     }

@@ -26,6 +26,9 @@ enum Command {
         size: usize,
         #[arg(long, default_value_t = 1)]
         qos: u8,
+        /// Payloads that do not compress.
+        #[arg(long)]
+        noise: bool,
     },
     /// Read topics until `count` distinct numbers have arrived, and print the account as JSON.
     Consume {
@@ -54,6 +57,7 @@ fn main() {
             rate,
             size,
             qos,
+            noise,
         } => {
             let job = Publish {
                 port,
@@ -63,7 +67,7 @@ fn main() {
                 rate,
                 size,
                 qos,
-                noise: false,
+                noise,
             };
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
