@@ -84,6 +84,8 @@ impl Link {
         in_flight_since: Option<Instant>,
         now: Instant,
     ) -> Option<Change> {
+        // With nothing in flight any more no delivery can come: a connection has to do.
+        self.stalled &= in_flight_since.is_some();
         let waiting = in_flight_since.map(|since| since.max(self.last_delivery));
         let stalled = waiting.is_some_and(|since| now.saturating_duration_since(since) > STALL);
         if self.up && stalled {
@@ -167,6 +169,12 @@ mod tests {
             link.connected(true, at(9)),
             None,
             "a connection alone does not end a stall"
+        );
+        let mut emptied = link.clone();
+        assert_eq!(emptied.watch(None, at(10)), None);
+        assert!(
+            emptied.connected(true, at(11)).is_some(),
+            "unless nothing is in flight any more"
         );
         assert_eq!(
             link.delivered(at(20)),
