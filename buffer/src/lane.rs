@@ -8,6 +8,8 @@
 //! In an ordered lane records are handed out strictly from left to right. In a live-first lane the
 //! front goes first and the rest behind it.
 
+mod room;
+
 mod storage;
 
 use std::collections::VecDeque;
@@ -46,6 +48,8 @@ pub(crate) struct Lane<R, T> {
     reading: bool,
     on_disk: u64,
     pub(crate) retry_at: Option<Instant>,
+    /// The next sequence when the front was coalesced last.
+    coalesced_at: u64,
     /// How long the last delivery took, from being accepted.
     latency: Duration,
     /// Waiting changed since the last mark.
@@ -76,6 +80,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             reading: false,
             on_disk: opened.bytes,
             retry_at: None,
+            coalesced_at: 0,
             latency: Duration::ZERO,
             moved: true,
             drops: Vec::new(),
@@ -136,31 +141,6 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     /// Bytes in memory that are not in flight: those are bounded by the connection.
     fn held(&self) -> usize {
         self.memory - self.window.bytes()
-    }
-
-    fn make_room_in_memory(&mut self, needed: usize) {
-        let limit = (self.settings.memory + BURST).saturating_sub(needed);
-        while self.held() > limit
-            && let Some(entry) = self
-                .front
-                .pop_front_if(|entry| entry.placed.sequence < self.stored_to)
-        {
-            self.memory -= entry.bytes;
-        }
-        if self.settings.when_full == WhenFull::Refuse {
-            return;
-        }
-        let mut dropped = Ranges::default();
-        while self.held() > limit
-            && let Some(entry) = self.front.pop_front()
-        {
-            self.memory -= entry.bytes;
-            dropped.insert(entry.placed.sequence..entry.placed.sequence + 1);
-            if let Some(ticket) = entry.ticket {
-                ticket.resolve(Kept::Dropped);
-            }
-        }
-        self.drop_waiting(DropReason::Memory, &dropped);
     }
 
     /// The next record to send, if it is in memory.

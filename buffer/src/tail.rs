@@ -169,18 +169,13 @@ impl Tail {
             generation.holds(block);
         }
         generation.measure()?;
-        if head.stored >= self.generation_bytes() {
+        if head.stored >= generation_bytes(self.budget) {
             self.seal_head()
         } else {
             Ok(())
         }
     }
 
-    fn generation_bytes(&self) -> u64 {
-        GENERATION_BYTES
-            .min(self.budget / 8)
-            .max(GENERATION_BYTES_MIN)
-    }
 
     pub(crate) fn seal_head(&mut self) -> Result<(), DiskError> {
         match (self.head.take(), self.generations.back_mut()) {
@@ -336,6 +331,11 @@ impl Tail {
         *damaged = sound;
         Ok(())
     }
+}
+
+/// Bytes of blocks that make a generation in a lane of this budget; also what one write may hold.
+pub(crate) fn generation_bytes(budget: u64) -> u64 {
+    GENERATION_BYTES.min(budget / 8).max(GENERATION_BYTES_MIN)
 }
 
 /// Reads the generations at the given paths and returns blocks with the latest record of each key.

@@ -43,8 +43,8 @@ struct Connection {
     poller: Option<Poller>,
     in_flight: usize,
     number: usize,
-    /// Whether it has a broker, by its last word on it.
-    connected: bool,
+    /// Whether it has a broker, by its last word on it, if it has said one.
+    connected: Option<bool>,
 }
 
 struct Poller {
@@ -159,6 +159,9 @@ impl Uplink {
             if let Some((number, last)) = self.lanes.get(lane) {
                 if let Some(connection) = self.connections.get_mut(*number) {
                     connection.in_flight = connection.in_flight.saturating_sub(bytes);
+                    if outcome == Delivery::Delivered {
+                        connection.connected = Some(true);
+                    }
                 }
                 let behind = low_bits(last.wrapping_sub((token & low_bits(u64::MAX)) as u64));
                 let token = last.saturating_sub(behind as u64);
@@ -173,15 +176,16 @@ impl Uplink {
         let changes = std::mem::take(&mut *lock(&self.inbox.connected));
         for (number, connected) in &changes {
             if let Some(connection) = self.connections.get_mut(*number) {
-                connection.connected = *connected;
+                connection.connected = Some(*connected);
             }
         }
         if !changes.is_empty() {
-            let any = self
-                .connections
-                .iter()
-                .any(|connection| connection.connected);
-            signals.push(Signal::Connected(any));
+            let said = || self.connections.iter().map(|one| one.connected);
+            if said().any(|connected| connected == Some(true)) {
+                signals.push(Signal::Connected(true));
+            } else if said().all(|connected| connected == Some(false)) {
+                signals.push(Signal::Connected(false));
+            }
         }
     }
 
@@ -249,7 +253,7 @@ impl Connection {
             poller,
             in_flight: 0,
             number,
-            connected: false,
+            connected: None,
         })
     }
 

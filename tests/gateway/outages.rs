@@ -174,8 +174,9 @@ fn what_waited_out_an_outage_says_so_and_alarms_pass_it() {
     rig.publish("plant/{d}/state/temp", 0..10, 0);
     assert_eq!(rig.account("state", 0..10).lost, 0);
     rig.kafka.signal("STOP");
-    rig.publish("plant/{d}/state/temp", 10..4_000, 0);
+    rig.publish("plant/{d}/state/temp", 10..20, 0);
     rig.gateway.wait_for_log("uplink lost");
+    rig.publish("plant/{d}/state/temp", 20..4_000, 0);
     let_pass(Duration::from_secs(6));
     rig.kafka.signal("CONT");
     wait_for("the link", || {

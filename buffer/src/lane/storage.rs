@@ -9,7 +9,7 @@ use crate::disk::{ReadBack, Written};
 use crate::marks::LaneMark;
 use crate::ranges::Ranges;
 use crate::settings::{DropReason, Dropped, Order};
-use crate::tail::Cleared;
+use crate::tail::{Cleared, generation_bytes};
 use crate::window::Entry;
 use crate::{Kept, Record, Ticket};
 
@@ -83,16 +83,20 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             .front
             .partition_point(|entry| entry.placed.sequence < self.stored_to);
         let sent = self.window.open().chain(self.ahead.iter()).filter(fresh);
-        let mut records: Vec<Placed<R>> = sent.map(|entry| entry.placed.clone()).collect();
-        records.sort_by_key(|placed| placed.sequence);
-        let room = WRITE_RECORDS_MAX.saturating_sub(records.len());
-        records.extend(
-            self.front
-                .range(in_front..)
-                .take(room)
-                .map(|entry| entry.placed.clone()),
-        );
-        records
+        let mut sent: Vec<&Entry<R, T>> = sent.collect();
+        sent.sort_by_key(|entry| entry.placed.sequence);
+        let limit = generation_bytes(self.settings.budget);
+        let mut bytes = 0;
+        sent.into_iter()
+            .chain(self.front.range(in_front..))
+            .take(WRITE_RECORDS_MAX)
+            .take_while(|entry| {
+                let fits = bytes == 0 || bytes + entry.bytes as u64 <= limit;
+                bytes += entry.bytes as u64;
+                fits
+            })
+            .map(|entry| entry.placed.clone())
+            .collect()
     }
 
     pub(crate) fn written(&mut self, written: &Written, retry_at: Instant, outage: bool) {

@@ -13,14 +13,11 @@ impl Tail {
     ///
     /// `None` when there are not two to merge, or when merging would not halve them.
     pub(super) fn merge_oldest(&mut self, keys: KeysOf<'_>) -> Result<Option<Cleared>, DiskError> {
-        let sealed = self
-            .generations
-            .iter()
-            .take(2)
-            .filter(|generation| generation.sealed)
-            .count();
-        if sealed < 2 {
+        if self.generations.len() < 2 {
             return Ok(None);
+        }
+        if self.generations.len() == 2 {
+            self.seal_head()?;
         }
         self.reader = None;
         let paths: Vec<PathBuf> = self

@@ -183,6 +183,22 @@ fn a_full_lane_that_coalesces_keeps_the_latest_of_each_key() {
 }
 
 #[test]
+fn a_burst_that_the_disk_cannot_follow_is_coalesced_in_memory() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = settings(Order::InOrder, WhenFull::CoalesceLatest, 2 << 20);
+    let mut bench = Bench::open(root.path(), &settings);
+    for _ in 0..20_000 {
+        bench.append(400).unwrap();
+    }
+    assert!(bench.dropped(DropReason::Coalesced) > 10_000);
+    assert_eq!(bench.dropped(DropReason::Memory), 0);
+    assert!(bench.account_closes());
+    let left = bench.drain();
+    assert!(left.is_sorted());
+    assert_eq!(left.last(), Some(&19_999));
+}
+
+#[test]
 fn a_damaged_generation_is_set_aside_salvaged_and_its_loss_counted() {
     for (damage, at) in [("flip", 0.5), ("zero", 0.3), ("zero", 0.7), ("cut", 0.6)] {
         let root = tempfile::tempdir().unwrap();
