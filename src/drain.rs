@@ -35,6 +35,10 @@ pub(crate) struct Drain {
     signals: Vec<Signal>,
     trouble: Option<(Instant, String)>,
     pub throttled_ms: u64,
+    /// What the last turn was decided on; kept for its memory.
+    backlog: Vec<Backlog>,
+    /// The last time that was written out: a batch of events shares it.
+    time: (i64, String),
 }
 
 /// What [`Drain::pump`] leaves to be done.
@@ -81,6 +85,8 @@ impl Drain {
             signals: Vec::new(),
             trouble: None,
             throttled_ms: 0,
+            backlog: Vec::new(),
+            time: (0, Timestamp::UNIX_EPOCH.to_string()),
         }
     }
 
@@ -197,12 +203,12 @@ impl Drain {
     pub(crate) fn pump(&mut self, lanes: &mut Lanes<Record, Slip>, now: Instant) -> Left {
         self.unblock(lanes, now);
         for _ in 0..TURNS {
-            let backlog: Vec<Backlog> = self
-                .lanes
-                .iter()
-                .map(|lane| self.backlog(lanes, *lane))
-                .collect();
-            match self.shaper.turn(&backlog, &self.link, now) {
+            let mut backlog = std::mem::take(&mut self.backlog);
+            backlog.clear();
+            backlog.extend(self.lanes.iter().map(|lane| self.backlog(lanes, *lane)));
+            let turn = self.shaper.turn(&backlog, &self.link, now);
+            self.backlog = backlog;
+            match turn {
                 Turn::Send { lane, bytes } => self.send(lanes, lane, bytes, now),
                 Turn::Wait { until } => return Left::Until(until),
                 Turn::Idle => return Left::Nothing,
@@ -300,45 +306,34 @@ impl Drain {
             Some(_) => self.clock.corrected(record.stamp),
         };
         let id = record.id(&self.gateway);
-        let time = Timestamp::from_microsecond(stamp.unix_us)
-            .unwrap_or(Timestamp::UNIX_EPOCH)
-            .to_string();
-        let (epoch, sequence) = (
-            next.placed.epoch.to_string(),
-            next.placed.sequence.to_string(),
-        );
-        let mut headers: Vec<(&'static str, &[u8])> = Vec::with_capacity(14);
-        headers.extend([
-            ("ce_specversion", b"1.0".as_slice()),
-            ("ce_id", id.as_slice()),
-            ("ce_source", address.source.as_bytes()),
-            ("ce_type", address.kind.as_bytes()),
-            ("ce_time", time.as_bytes()),
-            ("ce_subject", record.origin.subject.as_bytes()),
-            (
-                "tg-lane",
-                self.names
-                    .get(lane.index())
-                    .map_or(b"".as_slice(), |name| name.as_bytes()),
-            ),
-            ("tg-epoch", epoch.as_bytes()),
-            ("tg-seq", sequence.as_bytes()),
-            ("tg-replay", if replay { b"true" } else { b"false" }),
-            (
-                "tg-clock",
-                if stamp.unsynced_boot_us.is_some() {
-                    b"unsynced"
-                } else {
-                    b"synced"
-                },
-            ),
-        ]);
-        if let Some(kind) = &record.origin.content_type {
-            headers.push(("content-type", kind.as_bytes()));
+        if self.time.0 != stamp.unix_us {
+            let time = Timestamp::from_microsecond(stamp.unix_us);
+            self.time = (
+                stamp.unix_us,
+                time.unwrap_or(Timestamp::UNIX_EPOCH).to_string(),
+            );
         }
-        if record.origin.quality == adapters::Quality::Bad {
-            headers.push(("tg-quality", b"bad"));
-        }
+        let (mut epoch, mut sequence) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let epoch = epoch.format(next.placed.epoch);
+        let sequence = sequence.format(next.placed.sequence);
+        let name = self.names.get(lane.index()).map_or("", String::as_str);
+        let synced = stamp.unsynced_boot_us.is_none();
+        let bad = record.origin.quality == adapters::Quality::Bad;
+        let headers = [
+            ("ce_specversion", Some(b"1.0".as_slice())),
+            ("ce_id", Some(&id)),
+            ("ce_source", Some(address.source.as_bytes())),
+            ("ce_type", Some(address.kind.as_bytes())),
+            ("ce_time", Some(self.time.1.as_bytes())),
+            ("ce_subject", Some(record.origin.subject.as_bytes())),
+            ("tg-lane", Some(name.as_bytes())),
+            ("tg-epoch", Some(epoch.as_bytes())),
+            ("tg-seq", Some(sequence.as_bytes())),
+            ("tg-replay", Some(if replay { b"true" } else { b"false" })),
+            ("tg-clock", Some(if synced { b"synced" } else { b"unsynced" })),
+            ("content-type", record.origin.content_type.as_deref().map(str::as_bytes)),
+            ("tg-quality", bad.then_some(b"bad".as_slice())),
+        ];
         self.uplink.send(&Message {
             lane,
             token: next.token,

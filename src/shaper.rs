@@ -4,7 +4,7 @@
 //! Varghese 1995). What had to wait out an outage is *replay*: it leaves under token buckets, from a
 //! start that is spread over the fleet and along a ramp.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use buffer::LaneId;
 
@@ -242,6 +242,8 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;

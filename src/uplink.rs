@@ -21,8 +21,8 @@ pub(crate) struct Message<'a> {
     pub payload: &'a [u8],
     /// Milliseconds since 1970.
     pub timestamp: i64,
-    /// In order: name and value.
-    pub headers: &'a [(&'static str, &'a [u8])],
+    /// In order: name and value; one without a value is left out.
+    pub headers: &'a [(&'static str, Option<&'a [u8]>)],
 }
 
 /// What became of a record that was handed over.

@@ -22,8 +22,9 @@ use super::{Delivery, Message, Report, Signal, Unsent, UplinkError, settings::se
 use crate::config::UplinkSection;
 use crate::intent::{Intents, Sending};
 
-/// How long a poll thread sleeps when there is nothing to serve; a stop waits for it.
-const POLL: Duration = Duration::from_millis(100);
+/// How long a poll thread sleeps when there is nothing to serve; a stop waits for it. rdkafka spins
+/// through the last millisecond of it, so it must not be short.
+const POLL: Duration = Duration::from_secs(1);
 /// Signals that wait to be looked at; more of the same say nothing new.
 const SIGNALS_MAX: usize = 64;
 /// A token crosses librdkafka in 24 bits, with 8 bits for the lane: 32 bits also on armv7.
@@ -34,6 +35,8 @@ pub(crate) struct Uplink {
     /// The connection of each lane, and the token after its last.
     lanes: Vec<(usize, u64)>,
     inbox: Arc<Inbox>,
+    /// Swapped with the inbox's, so that neither grows anew each time.
+    taken: Vec<(usize, usize, Delivery)>,
     limit: usize,
 }
 
@@ -95,6 +98,7 @@ impl Uplink {
             connections,
             lanes,
             inbox,
+            taken: Vec::new(),
             limit,
         })
     }
@@ -122,11 +126,9 @@ impl Uplink {
             .expect("every lane has a connection");
         let headers = message.headers.iter().fold(
             OwnedHeaders::new_with_capacity(message.headers.len()),
-            |all, (key, value)| {
-                all.insert(Header {
-                    key,
-                    value: Some(*value),
-                })
+            |all, (key, value)| match *value {
+                None => all,
+                value => all.insert(Header { key, value }),
             },
         );
         let token = usize::from(message.lane.0) << TOKEN_BITS | low_bits(message.token);
@@ -153,8 +155,8 @@ impl Uplink {
 
     /// All reports and signals since the last call.
     pub(crate) fn take(&mut self, reports: &mut Vec<Report>, signals: &mut Vec<Signal>) {
-        let taken = std::mem::take(&mut *lock(&self.inbox.reports));
-        for (token, bytes, outcome) in taken {
+        std::mem::swap(&mut self.taken, &mut *lock(&self.inbox.reports));
+        for (token, bytes, outcome) in self.taken.drain(..) {
             let lane = token >> TOKEN_BITS;
             if let Some((number, last)) = self.lanes.get(lane) {
                 if let Some(connection) = self.connections.get_mut(*number) {
@@ -195,6 +197,7 @@ impl Uplink {
         let Some(broken) = self.connections.get_mut(number) else {
             return Ok(Vec::new());
         };
+        broken.begin_close();
         broken.close();
         // What the purge gave back is about tokens that are sent anew.
         lock(&self.inbox.reports).clear();
@@ -212,6 +215,7 @@ impl Uplink {
 
     /// Stops the poll threads. What is in flight stays with its lane.
     pub(crate) fn close(&mut self) {
+        self.connections.iter().for_each(Connection::begin_close);
         self.connections.iter_mut().for_each(Connection::close);
     }
 }
@@ -257,14 +261,18 @@ impl Connection {
         })
     }
 
-    fn close(&mut self) {
+    fn begin_close(&self) {
         self.producer
             .purge(PurgeConfig::default().queue().inflight());
-        if let Some(poller) = self.poller.take() {
+        if let Some(poller) = &self.poller {
             poller.stop.store(true, Ordering::Relaxed);
-            if poller.thread.join().is_err() {
-                tracing::error!(connection = self.number, "a poll thread panicked");
-            }
+        }
+    }
+
+    fn close(&mut self) {
+        let ended = self.poller.take().map(|poller| poller.thread.join());
+        if ended.is_some_and(|ended| ended.is_err()) {
+            tracing::error!(connection = self.number, "a poll thread panicked");
         }
     }
 }

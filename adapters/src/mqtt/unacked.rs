@@ -28,7 +28,7 @@ pub(super) struct Unacked {
 
 impl Unacked {
     /// How long a read waits under load for more to arrive.
-    pub(super) const GATHER: Duration = Duration::from_millis(1);
+    pub(super) const GATHER: Duration = Duration::from_millis(2);
 
     pub(super) fn new(window: u16) -> Unacked {
         Unacked {

@@ -155,22 +155,32 @@ impl Connection<'_, '_> {
         self.parts.intake.submit(event).await;
     }
 
+    /// Acknowledges all that has its receipt, as one write.
     async fn acknowledge(&mut self) -> Result<(), Lost> {
-        let mut wrote = false;
-        while let Some(outcome) = self.parts.receipts.ready() {
-            if let Some((packet_id, qos)) = self.unacked.settle(outcome, &self.parts.intake.stats) {
-                self.write(match qos {
-                    2 => rumqttc::Packet::PubRec(PubRec::new(packet_id)),
-                    _ => rumqttc::Packet::PubAck(PubAck::new(packet_id)),
-                })
-                .await?;
+        let network = self.eventloop.network.as_mut().ok_or(Lost::Silent)?;
+        let (receipts, unacked) = (&mut *self.parts.receipts, &mut self.unacked);
+        let stats = &self.parts.intake.stats;
+        let written = timeout(PATIENCE, async {
+            let mut wrote = false;
+            while let Some(outcome) = receipts.ready() {
+                let packet = match unacked.settle(outcome, stats) {
+                    None => continue,
+                    Some((packet_id, 2)) => rumqttc::Packet::PubRec(PubRec::new(packet_id)),
+                    Some((packet_id, _)) => rumqttc::Packet::PubAck(PubAck::new(packet_id)),
+                };
+                network.write(packet).await?;
                 wrote = true;
             }
-        }
+            if wrote { network.flush().await } else { Ok(()) }
+        });
+        written
+            .await
+            .map_err(|_| Lost::Silent)?
+            .map_err(Lost::broken)?;
         if self.unacked.is_full() {
             self.parts.intake.urge();
         }
-        if wrote { self.flush().await } else { Ok(()) }
+        Ok(())
     }
 
     async fn subscribe(&mut self) -> Result<(), Lost> {
