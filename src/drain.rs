@@ -330,8 +330,14 @@ impl Drain {
             ("tg-epoch", Some(epoch.as_bytes())),
             ("tg-seq", Some(sequence.as_bytes())),
             ("tg-replay", Some(if replay { b"true" } else { b"false" })),
-            ("tg-clock", Some(if synced { b"synced" } else { b"unsynced" })),
-            ("content-type", record.origin.content_type.as_deref().map(str::as_bytes)),
+            (
+                "tg-clock",
+                Some(if synced { b"synced" } else { b"unsynced" }),
+            ),
+            (
+                "content-type",
+                record.origin.content_type.as_deref().map(str::as_bytes),
+            ),
             ("tg-quality", bad.then_some(b"bad".as_slice())),
         ];
         self.uplink.send(&Message {

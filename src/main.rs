@@ -1,5 +1,7 @@
 //! Tidegate: an edge gateway agent.
 
+mod allocator;
+
 mod cli;
 
 mod config;
@@ -97,7 +99,11 @@ fn run(path: &Path) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    let settled = allocator::settle();
     logging::begin(&loaded.file.log);
+    if let Err(error) = settled {
+        tracing::warn!(%error, "the allocator keeps its own settings; memory use will be higher");
+    }
     for warning in &loaded.warnings {
         tracing::warn!(file = %path.display(), "{warning}");
     }

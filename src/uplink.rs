@@ -1,5 +1,6 @@
 //! The way out. One file names rdkafka; everything else knows these words.
 
+mod callbacks;
 mod kafka;
 
 mod settings;

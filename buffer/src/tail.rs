@@ -176,7 +176,6 @@ impl Tail {
         }
     }
 
-
     pub(crate) fn seal_head(&mut self) -> Result<(), DiskError> {
         match (self.head.take(), self.generations.back_mut()) {
             (Some(_), Some(generation)) => generation.seal(),

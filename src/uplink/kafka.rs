@@ -1,23 +1,21 @@
-//! The Kafka producers. Every name of rdkafka stands in this file and its settings.
+//! The Kafka producers. Every name of rdkafka stands in this file, its callbacks and settings.
 //!
 //! Intents with the same urgency and batching share a connection: with the defaults there are two,
 //! one for urgent intents and one for the rest. librdkafka tries a record for ever
 //! (`message.timeout.ms` is 0); what it gives back is sorted by what is to be done with it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use buffer::LaneId;
-use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
-use rdkafka::statistics::Statistics;
-use tokio::sync::Notify;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 
+use super::callbacks::{Context, Inbox, cost, lock, sort};
 use super::{Delivery, Message, Report, Signal, Unsent, UplinkError, settings::settings};
 use crate::config::UplinkSection;
 use crate::intent::{Intents, Sending};
@@ -25,8 +23,6 @@ use crate::intent::{Intents, Sending};
 /// How long a poll thread sleeps when there is nothing to serve; a stop waits for it. rdkafka spins
 /// through the last millisecond of it, so it must not be short.
 const POLL: Duration = Duration::from_secs(1);
-/// Signals that wait to be looked at; more of the same say nothing new.
-const SIGNALS_MAX: usize = 64;
 /// A token crosses librdkafka in 24 bits, with 8 bits for the lane: 32 bits also on armv7.
 const TOKEN_BITS: u32 = 24;
 
@@ -53,17 +49,6 @@ struct Connection {
 struct Poller {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
-}
-
-/// What the callbacks leave for the agent.
-#[derive(Default)]
-struct Inbox {
-    /// Token, bytes that are no longer in flight, and outcome.
-    reports: Mutex<Vec<(usize, usize, Delivery)>>,
-    signals: Mutex<Vec<Signal>>,
-    /// Connection, and whether it has a broker.
-    connected: Mutex<Vec<(usize, bool)>>,
-    notify: Notify,
 }
 
 impl Uplink {
@@ -143,7 +128,9 @@ impl Uplink {
                 connection.in_flight += cost(message.payload.len());
                 Ok(())
             }
-            Err((KafkaError::MessageProduction(Code::QueueFull), _)) => Err(Unsent::Full),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                Err(Unsent::Full)
+            }
             Err((error, _)) => Err(Unsent::Failed(sort(&error, &message.address.topic))),
         }
     }
@@ -220,18 +207,9 @@ impl Uplink {
     }
 }
 
-/// What a record takes in flight besides its payload: key, headers and librdkafka's own.
-fn cost(payload: usize) -> usize {
-    payload + 256
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "24 bits fit everywhere")]
 fn low_bits(token: u64) -> usize {
     (token & ((1 << TOKEN_BITS) - 1)) as usize
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Connection {
@@ -240,11 +218,7 @@ impl Connection {
         number: usize,
         inbox: &Arc<Inbox>,
     ) -> Result<Connection, UplinkError> {
-        let context = Context {
-            number,
-            inbox: Arc::clone(inbox),
-            throttled: Mutex::new(0),
-        };
+        let context = Context::new(number, inbox);
         let producer = Arc::new(
             config
                 .create_with_context(context)
@@ -294,112 +268,6 @@ impl Poller {
             stop,
             thread: thread.expect("a thread can be started"),
         }
-    }
-}
-
-struct Context {
-    number: usize,
-    inbox: Arc<Inbox>,
-    /// Throttle time that was reported last.
-    throttled: Mutex<u64>,
-}
-
-impl Context {
-    fn connected(&self, connected: bool) {
-        lock(&self.inbox.connected).push((self.number, connected));
-        self.inbox.notify.notify_one();
-    }
-
-    fn signal(&self, signal: Signal) {
-        let mut signals = lock(&self.inbox.signals);
-        if signals.len() < SIGNALS_MAX {
-            signals.push(signal);
-        }
-        self.inbox.notify.notify_one();
-    }
-}
-
-impl ClientContext for Context {
-    fn stats(&self, statistics: Statistics) {
-        let up = statistics
-            .brokers
-            .values()
-            .any(|broker| broker.state == "UP");
-        self.connected(up);
-        let throttled = statistics
-            .brokers
-            .values()
-            .filter_map(|broker| broker.throttle.as_ref())
-            .map(|t| t.max)
-            .max();
-        let throttled = u64::try_from(throttled.unwrap_or(0)).unwrap_or(0);
-        if std::mem::replace(&mut *lock(&self.throttled), throttled) != throttled {
-            self.signal(Signal::Throttled(throttled));
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        match error.rdkafka_error_code() {
-            Some(Code::Fatal) => {
-                self.signal(Signal::Fatal {
-                    connection: self.number,
-                    reason: reason.to_owned(),
-                });
-            }
-            Some(Code::AllBrokersDown) => self.connected(false),
-            Some(_) | None => self.signal(Signal::Trouble(reason.to_owned())),
-        }
-    }
-
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(connection = self.number, facility, "{message}");
-    }
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
-        let (message, outcome) = match result {
-            Ok(message) => (message, Delivery::Delivered),
-            Err((error, message)) => (message, sort(error, message.topic())),
-        };
-        let bytes = cost(message.payload().map_or(0, <[u8]>::len));
-        let mut reports = lock(&self.inbox.reports);
-        reports.push((token, bytes, outcome));
-        if reports.len() == 1 {
-            self.inbox.notify.notify_one();
-        }
-    }
-}
-
-/// Sorts a failure by what is to be done next.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "librdkafka has some 200 codes; those not named are worth another try"
-)]
-fn sort(error: &KafkaError, topic: &str) -> Delivery {
-    let reason = || error.to_string();
-    match error.rdkafka_error_code() {
-        Some(
-            Code::MessageSizeTooLarge
-            | Code::InvalidMessageSize
-            | Code::InvalidRecord
-            | Code::InvalidTimestamp
-            | Code::PolicyViolation,
-        ) => Delivery::Rejected { reason: reason() },
-        Some(
-            Code::UnknownTopic
-            | Code::UnknownPartition
-            | Code::UnknownTopicOrPartition
-            | Code::InvalidTopic
-            | Code::TopicAuthorizationFailed
-            | Code::ClusterAuthorizationFailed,
-        ) => Delivery::Blocked {
-            topic: topic.to_owned(),
-            reason: reason(),
-        },
-        _ => Delivery::Again,
     }
 }
 

@@ -13,8 +13,9 @@ use crate::tail::{Cleared, generation_bytes};
 use crate::window::Entry;
 use crate::{Kept, Record, Ticket};
 
-/// Records in one write of a lane, so that a commit takes a bounded time and memory.
+/// Records and bytes in one write of a lane, so that a commit takes a bounded time and memory.
 const WRITE_RECORDS_MAX: usize = 4096;
+const WRITE_BYTES_MAX: u64 = 1024 * 1024;
 /// A source that waits gets its receipts by delivery, if those come within this; else the disk is
 /// faster, and worth a write.
 const PROMPT: Duration = Duration::from_millis(50);
@@ -85,7 +86,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         let sent = self.window.open().chain(self.ahead.iter()).filter(fresh);
         let mut sent: Vec<&Entry<R, T>> = sent.collect();
         sent.sort_by_key(|entry| entry.placed.sequence);
-        let limit = generation_bytes(self.settings.budget);
+        let limit = generation_bytes(self.settings.budget).min(WRITE_BYTES_MAX);
         let mut bytes = 0;
         sent.into_iter()
             .chain(self.front.range(in_front..))

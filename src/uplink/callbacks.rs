@@ -1,0 +1,150 @@
+//! What librdkafka says to the agent: reports, signals and log lines, from its poll threads.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::producer::ProducerContext;
+use rdkafka::statistics::Statistics;
+use tokio::sync::Notify;
+
+use super::{Delivery, Signal};
+
+/// Signals that wait to be looked at; more of the same say nothing new.
+const SIGNALS_MAX: usize = 64;
+
+/// What the callbacks leave for the agent.
+#[derive(Default)]
+pub(super) struct Inbox {
+    /// Token, bytes that are no longer in flight, and outcome.
+    pub(super) reports: Mutex<Vec<(usize, usize, Delivery)>>,
+    pub(super) signals: Mutex<Vec<Signal>>,
+    /// Connection, and whether it has a broker.
+    pub(super) connected: Mutex<Vec<(usize, bool)>>,
+    pub(super) notify: Notify,
+}
+
+/// What a record takes in flight besides its payload: key, headers and librdkafka's own.
+pub(super) fn cost(payload: usize) -> usize {
+    payload + 256
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) struct Context {
+    number: usize,
+    inbox: Arc<Inbox>,
+    /// Throttle time that was reported last.
+    throttled: Mutex<u64>,
+}
+
+impl Context {
+    pub(super) fn new(number: usize, inbox: &Arc<Inbox>) -> Context {
+        Context {
+            number,
+            inbox: Arc::clone(inbox),
+            throttled: Mutex::new(0),
+        }
+    }
+
+    fn connected(&self, connected: bool) {
+        lock(&self.inbox.connected).push((self.number, connected));
+        self.inbox.notify.notify_one();
+    }
+
+    fn signal(&self, signal: Signal) {
+        let mut signals = lock(&self.inbox.signals);
+        if signals.len() < SIGNALS_MAX {
+            signals.push(signal);
+        }
+        self.inbox.notify.notify_one();
+    }
+}
+
+impl ClientContext for Context {
+    fn stats(&self, statistics: Statistics) {
+        let up = statistics
+            .brokers
+            .values()
+            .any(|broker| broker.state == "UP");
+        self.connected(up);
+        let throttled = statistics
+            .brokers
+            .values()
+            .filter_map(|broker| broker.throttle.as_ref())
+            .map(|t| t.max)
+            .max();
+        let throttled = u64::try_from(throttled.unwrap_or(0)).unwrap_or(0);
+        if std::mem::replace(&mut *lock(&self.throttled), throttled) != throttled {
+            self.signal(Signal::Throttled(throttled));
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(Code::Fatal) => {
+                self.signal(Signal::Fatal {
+                    connection: self.number,
+                    reason: reason.to_owned(),
+                });
+            }
+            Some(Code::AllBrokersDown) => self.connected(false),
+            Some(_) | None => self.signal(Signal::Trouble(reason.to_owned())),
+        }
+    }
+
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(connection = self.number, facility, "{message}");
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
+        let (message, outcome) = match result {
+            Ok(message) => (message, Delivery::Delivered),
+            Err((error, message)) => (message, sort(error, message.topic())),
+        };
+        let bytes = cost(message.payload().map_or(0, <[u8]>::len));
+        let mut reports = lock(&self.inbox.reports);
+        reports.push((token, bytes, outcome));
+        if reports.len() == 1 {
+            self.inbox.notify.notify_one();
+        }
+    }
+}
+
+/// Sorts a failure by what is to be done next.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "librdkafka has some 200 codes; those not named are worth another try"
+)]
+pub(super) fn sort(error: &KafkaError, topic: &str) -> Delivery {
+    let reason = || error.to_string();
+    match error.rdkafka_error_code() {
+        Some(
+            Code::MessageSizeTooLarge
+            | Code::InvalidMessageSize
+            | Code::InvalidRecord
+            | Code::InvalidTimestamp
+            | Code::PolicyViolation,
+        ) => Delivery::Rejected { reason: reason() },
+        Some(
+            Code::UnknownTopic
+            | Code::UnknownPartition
+            | Code::UnknownTopicOrPartition
+            | Code::InvalidTopic
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed,
+        ) => Delivery::Blocked {
+            topic: topic.to_owned(),
+            reason: reason(),
+        },
+        _ => Delivery::Again,
+    }
+}
