@@ -95,11 +95,11 @@ fn main() -> ExitCode {
 }
 
 fn run(path: &Path) -> ExitCode {
+    let settled = allocator::settle();
     let loaded = match load(path) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let settled = allocator::settle();
     logging::begin(&loaded.file.log);
     if let Err(error) = settled {
         tracing::warn!(%error, "the allocator keeps its own settings; memory use will be higher");
