@@ -237,7 +237,7 @@ impl Agent {
             .intents
             .id(HEALTH)
             .expect("the health intent is built in");
-        self.ingest.report(&mut self.lanes, lane, event, now);
+        Ingest::report(&mut self.lanes, lane, event, now);
     }
 
     fn link_changed(&mut self, change: Change, now: Instant) {

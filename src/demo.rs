@@ -23,7 +23,7 @@ use watch::{Phase, Watch};
 const BEFORE: Duration = Duration::from_secs(6);
 const AFTER: Duration = Duration::from_secs(6);
 /// A drain, or a start, that takes longer than this is a failure.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {

@@ -18,7 +18,7 @@ use crate::uplink::{Delivery, Message, Report, Signal, Unsent, Uplink};
 /// Turns in one go; then the agent looks at what else there is.
 const TURNS: usize = 32;
 /// Events of trouble on a connection are told at most this often.
-const TROUBLE_EVERY: Duration = Duration::from_secs(60);
+const TROUBLE_EVERY: Duration = Duration::from_mins(1);
 
 pub(crate) struct Drain {
     pub uplink: Uplink,
@@ -191,7 +191,7 @@ impl Drain {
                 match self.uplink.rebuild(connection) {
                     Ok(resend) => resend.into_iter().for_each(|lane| lanes.resend(lane)),
                     Err(error) => {
-                        tracing::error!(%error, "cannot make a kafka producer; restart the agent")
+                        tracing::error!(%error, "cannot make a kafka producer; restart the agent");
                     }
                 }
                 None

@@ -41,7 +41,6 @@ impl Ingest {
 
     /// Takes one of the gateway's own reports.
     pub(crate) fn report(
-        &mut self,
         lanes: &mut Lanes<Record, Slip>,
         lane: LaneId,
         event: Event,

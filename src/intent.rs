@@ -48,13 +48,12 @@ impl Intents {
     pub(crate) fn new(file: &File) -> Intents {
         let mut sections = built_in();
         for section in &file.intent {
-            match sections.iter_mut().find(|known| known.name == section.name) {
-                Some(known) => overlay(known, section),
-                None => {
-                    let mut fresh = blank(&section.name, &format!("tidegate.{}", section.name));
-                    overlay(&mut fresh, section);
-                    sections.push(fresh);
-                }
+            if let Some(known) = sections.iter_mut().find(|known| known.name == section.name) {
+                overlay(known, section);
+            } else {
+                let mut fresh = blank(&section.name, &format!("tidegate.{}", section.name));
+                overlay(&mut fresh, section);
+                sections.push(fresh);
             }
         }
         Intents(sections.iter().take(INTENTS_MAX).map(meant).collect())

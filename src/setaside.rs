@@ -40,6 +40,15 @@ impl SetAside {
             fs::rename(&self.path, self.path.with_extension("jsonl.1"))?;
         }
         let record = &placed.record;
+        let text = str::from_utf8(&record.payload).ok();
+        let hex = || {
+            record
+                .payload
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
+        let hex = text.is_none().then(hex);
         let line = serde_json::json!({
             "lane": lane,
             "epoch": placed.epoch,
@@ -47,7 +56,8 @@ impl SetAside {
             "reason": reason,
             "origin": *record.origin,
             "unix_us": record.stamp.unix_us,
-            "payload": String::from_utf8_lossy(&record.payload),
+            "payload": text,
+            "payload_hex": hex,
         });
         let mut file = File::options().create(true).append(true).open(&self.path)?;
         writeln!(file, "{line}")

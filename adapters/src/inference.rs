@@ -104,12 +104,11 @@ impl Maker {
     }
 
     fn event(&mut self, message: Message, stamp: Stamp) -> Event {
-        let mark = match &message.id {
-            Some(id) => xxhash_rust::xxh3::xxh3_64(id.as_bytes()),
-            None => {
-                self.unnumbered = self.unnumbered.wrapping_add(1);
-                self.unnumbered
-            }
+        let mark = if let Some(id) = &message.id {
+            xxhash_rust::xxh3::xxh3_64(id.as_bytes())
+        } else {
+            self.unnumbered = self.unnumbered.wrapping_add(1);
+            self.unnumbered
         };
         let stamp = message.unix_us.map_or(stamp, |unix_us| Stamp {
             unix_us,

@@ -37,7 +37,7 @@ use plan::Group;
 const FAILURES_MAX: u32 = 3;
 /// How long such a slave is left alone at first, and at most.
 const REST_FIRST: Duration = Duration::from_secs(2);
-const REST_MOST: Duration = Duration::from_secs(60);
+const REST_MOST: Duration = Duration::from_mins(1);
 /// A port that is gone gives an error at once and for ever.
 const REOPEN_FIRST: Duration = Duration::from_millis(500);
 const REOPEN_MOST: Duration = Duration::from_secs(10);

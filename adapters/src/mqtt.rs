@@ -70,6 +70,7 @@ enum Lost {
 }
 
 impl Lost {
+    #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
     fn broken(error: impl ToString) -> Lost {
         Lost::Broken(error.to_string())
     }

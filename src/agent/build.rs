@@ -8,7 +8,7 @@ use adapters::modbus::Modbus;
 use adapters::mqtt::{Mqtt, MqttError};
 use adapters::{Clock, Intake, Urge};
 use buffer::{Disk, Lanes, OpenError};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -63,37 +63,13 @@ pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>),
             path: state.clone(),
             source,
         })?;
-    let uplink = Uplink::new(&file.uplink, &client_id(file, &identity.id), &intents)?;
-    let addresses = Addresses::new(
-        intents.clone(),
-        identity.clone(),
-        file.uplink.fallback_topic.clone(),
-    );
-    let shaper = Shaper::new(Shape::new(&file.replay, &identity.id), &intents);
     let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
-    let parts = drain::Parts {
-        uplink,
-        addresses,
-        shaper,
-        clock,
-        gateway: identity.id.clone(),
-        topic_retry: file.uplink.topic_retry.0,
-        set_aside: SetAside::new(&state),
-        has_backlog: recovered > 0,
-    };
+    let parts = drain_parts(file, &identity, &intents, clock, recovered > 0)?;
     let (sender, submissions) = adapters::channel(SUBMISSIONS);
     let (asks, requests) = mpsc::channel(REQUESTS);
     let (stopping, stop) = watch::channel(false);
     let urge = Arc::new(Urge::default());
-    let facts = Facts {
-        gateway: identity.id.clone(),
-        brokers: file.uplink.brokers.join(","),
-        epoch: opened.epoch,
-        started,
-        heartbeat: file.status.heartbeat.0,
-        stop_grace: file.gateway.stop_grace.0,
-        state: state.clone(),
-    };
+    let facts = facts(file, &identity, opened.epoch, started);
     let mut agent = Agent {
         lanes: Lanes::new(opened.epoch, intents.lanes(), opened.lanes),
         ingest: Ingest {
@@ -118,9 +94,7 @@ pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>),
         intents,
     };
     let last_stop = LastStop::in_state(&state).take();
-    tracing::info!(gateway = %identity.id, epoch = agent.facts.epoch, recovered, %last_stop, version = crate::version::VERSION, "tidegate started");
-    let report = json!({ "version": crate::version::VERSION, "epoch": agent.facts.epoch, "recovered": recovered, "last_stop": last_stop });
-    agent.report("start", &report, started);
+    agent.tell_start(recovered, &last_stop, started);
     for notice in &opened.notices {
         agent.notice(notice, started);
     }
@@ -134,6 +108,49 @@ pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>),
     };
     sources.start(&mut agent)?;
     Ok((agent, asks))
+}
+fn drain_parts(
+    file: &File,
+    identity: &Identity,
+    intents: &Intents,
+    clock: Clock,
+    has_backlog: bool,
+) -> Result<drain::Parts, UplinkError> {
+    Ok(drain::Parts {
+        uplink: Uplink::new(&file.uplink, &client_id(file, &identity.id), intents)?,
+        addresses: Addresses::new(
+            intents.clone(),
+            identity.clone(),
+            file.uplink.fallback_topic.clone(),
+        ),
+        shaper: Shaper::new(Shape::new(&file.replay, &identity.id), intents),
+        clock,
+        gateway: identity.id.clone(),
+        topic_retry: file.uplink.topic_retry.0,
+        set_aside: SetAside::new(&file.gateway.state_dir),
+        has_backlog,
+    })
+}
+
+fn facts(file: &File, identity: &Identity, epoch: u32, started: Instant) -> Facts {
+    Facts {
+        gateway: identity.id.clone(),
+        brokers: file.uplink.brokers.join(","),
+        epoch,
+        started,
+        heartbeat: file.status.heartbeat.0,
+        stop_grace: file.gateway.stop_grace.0,
+        state: file.gateway.state_dir.clone(),
+    }
+}
+
+impl Agent {
+    fn tell_start(&mut self, recovered: u64, last_stop: &Value, now: Instant) {
+        let (epoch, version) = (self.facts.epoch, crate::version::VERSION);
+        tracing::info!(gateway = %self.facts.gateway, epoch, recovered, %last_stop, version, "tidegate started");
+        let report = json!({ "version": version, "epoch": epoch, "recovered": recovered, "last_stop": last_stop });
+        self.report("start", &report, now);
+    }
 }
 
 struct Sources<'a> {

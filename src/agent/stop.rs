@@ -16,7 +16,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
 impl Agent {
     pub(super) async fn stop(mut self, reason: &'static str) -> Result<(), AgentError> {
         let begun = Instant::now();
-        let grace = begun + self.facts.stop_grace.max(CLOSING) - CLOSING;
+        let grace = begun + self.facts.stop_grace.saturating_sub(CLOSING);
         crate::supervisor::stopping();
         tracing::info!(reason, "stopping: sources first, then the buffer");
         self.report("stop", &json!({ "reason": reason }), begun);

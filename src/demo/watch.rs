@@ -91,6 +91,20 @@ impl Watch {
         while begun.elapsed() < Duration::from_secs(20) && self.differences(last).is_some() {
             std::thread::park_timeout(Duration::from_millis(100));
         }
+        self.tell_lanes(last);
+        self.tell_alarms();
+        match self.differences(last) {
+            None => {
+                tell(
+                    "the account closes: accepted = delivered + dropped, and the cluster has every delivered event",
+                );
+                Ok(())
+            }
+            Some(difference) => Err(DemoError::Account(difference)),
+        }
+    }
+
+    fn tell_lanes(&self, last: &Snapshot) {
         tell("\nthe account:");
         tell(&format!(
             "{:<12}{:>10}{:>11}{:>9}{:>10}",
@@ -109,6 +123,10 @@ impl Watch {
         }
         let distinct: u64 = seen.ids.values().map(|ids| ids.len() as u64).sum();
         tell(&format!("duplicates: {}", seen.records - distinct));
+    }
+
+    fn tell_alarms(&self) {
+        let seen = lock(&self.seen);
         for (index, (phase, from)) in self.phases.iter().enumerate() {
             let to = self.phases.get(index + 1).map_or(u64::MAX, |next| next.1);
             let mut took: Vec<u64> = seen
@@ -137,16 +155,6 @@ impl Watch {
                 ms(at(50)),
                 ms(at(99))
             ));
-        }
-        drop(seen);
-        match self.differences(last) {
-            None => {
-                tell(
-                    "the account closes: accepted = delivered + dropped, and the cluster has every delivered event",
-                );
-                Ok(())
-            }
-            Some(difference) => Err(DemoError::Account(difference)),
         }
     }
 

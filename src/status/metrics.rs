@@ -1,4 +1,4 @@
-//! The snapshot as Prometheus metrics (OpenMetrics text).
+//! The snapshot as Prometheus metrics (`OpenMetrics` text).
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -149,9 +149,9 @@ fn sources(registry: &mut Registry, sources: &[SourceStatus]) {
     ];
     for (name, help, reading) in readings {
         let family = family(registry, name, help);
-        sources
-            .iter()
-            .for_each(|source| set(&family, &source.name, "", reading(source)));
+        for source in sources {
+            set(&family, &source.name, "", reading(source));
+        }
     }
 }
 

@@ -119,11 +119,7 @@ impl ProducerContext for Context {
     }
 }
 
-/// Sorts a failure by what is to be done next.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "librdkafka has some 200 codes; those not named are worth another try"
-)]
+/// Sorts a failure by what is to be done next. Codes that are not named are worth another try.
 pub(super) fn sort(error: &KafkaError, topic: &str) -> Delivery {
     let reason = || error.to_string();
     match error.rdkafka_error_code() {

@@ -207,7 +207,7 @@ impl Uplink {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "24 bits fit everywhere")]
+#[allow(clippy::cast_possible_truncation, reason = "24 bits fit everywhere")]
 fn low_bits(token: u64) -> usize {
     (token & ((1 << TOKEN_BITS) - 1)) as usize
 }

@@ -39,7 +39,28 @@ fn events_of_all_three_inputs_arrive_in_their_intents_topics() {
     );
     assert_eq!(acknowledged, json!({ "ack": 1 }));
 
-    let state = crate::rig::received(&kafka, "state", 0..20);
+    expect_states(&kafka);
+    let alarm = first(&kafka, "critical");
+    assert_eq!(
+        (alarm.key.as_str(), alarm.timestamp),
+        ("cam-1", 1_700_000_000_000)
+    );
+    assert_eq!(
+        alarm.payload, br#"{"score":0.97}"#,
+        "the payload is as it came"
+    );
+    assert_eq!(alarm.header("ce_time"), "2023-11-14T22:13:20Z");
+    expect_readings(&kafka);
+    let start: Value = serde_json::from_slice(&first(&kafka, "health").payload).unwrap();
+    assert_eq!(
+        (&start["epoch"], &start["recovered"]),
+        (&json!(1), &json!(0))
+    );
+    gateway.assert_account_closes();
+}
+
+fn expect_states(kafka: &Kafka) {
+    let state = crate::rig::received(kafka, "state", 0..20);
     for record in &state {
         let number = load::Numbered::parse(&record.payload).unwrap().n;
         assert_eq!(record.key, format!("d{}/temp", number % 10));
@@ -71,19 +92,10 @@ fn events_of_all_three_inputs_arrive_in_their_intents_topics() {
         (0..20).collect::<Vec<_>>(),
         "sequences are dense"
     );
+}
 
-    let alarm = first(&kafka, "critical");
-    assert_eq!(
-        (alarm.key.as_str(), alarm.timestamp),
-        ("cam-1", 1_700_000_000_000)
-    );
-    assert_eq!(
-        alarm.payload, br#"{"score":0.97}"#,
-        "the payload is as it came"
-    );
-    assert_eq!(alarm.header("ce_time"), "2023-11-14T22:13:20Z");
-
-    let power = first(&kafka, "feature");
+fn expect_readings(kafka: &Kafka) {
+    let power = first(kafka, "feature");
     let report: Value = serde_json::from_slice(&power.payload).unwrap();
     assert_eq!(
         (power.key.as_str(), power.header("ce_subject")),
@@ -98,13 +110,6 @@ fn events_of_all_three_inputs_arrive_in_their_intents_topics() {
         report["values"]["energy"],
         json!({ "value": 702 * 65_536 + 703, "quality": "good" })
     );
-
-    let start: Value = serde_json::from_slice(&first(&kafka, "health").payload).unwrap();
-    assert_eq!(
-        (&start["epoch"], &start["recovered"]),
-        (&json!(1), &json!(0))
-    );
-    gateway.assert_account_closes();
 }
 
 fn first(kafka: &Kafka, intent: &str) -> load::consume::Record {

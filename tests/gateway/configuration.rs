@@ -43,6 +43,7 @@ const BUS: &str = "[[modbus]]\nname = \"bus\"\nline = { port = \"/dev/ttyS1\" }\
                    [[modbus.slave.group]]\nname = \"g\"\n[[modbus.slave.group.field]]\nname = \"x\"\naddress = 0\n";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_mistake_is_named_with_its_key_its_value_and_what_would_be_right() {
     let with = |more: &str| format!("{UPLINK}{MQTT}{more}");
     let bus = |from: &str, to: &str| {

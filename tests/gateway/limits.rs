@@ -181,7 +181,7 @@ fn a_topic_that_the_cluster_does_not_take_holds_up_only_itself() {
             numbers,
             0,
             1,
-        )
+        );
     };
     send("unknown", 0..10);
     send("temp", 10..20);

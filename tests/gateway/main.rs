@@ -1,6 +1,8 @@
 //! Black-box tests: the real binary, a real mosquitto, a real Apache Kafka, real pseudo-terminals.
 //! Each test is an incident; what is looked at is only what comes out.
 
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
 mod rig;
 
 mod peers;

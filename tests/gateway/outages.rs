@@ -106,7 +106,7 @@ fn an_outage_with_two_kills_loses_nothing_and_keeps_every_device_in_order() {
     let state =
         std::thread::spawn(move || publish_to(port, "plant/{d}/state/temp", 0..total, 400, 1));
     let diag = std::thread::spawn(move || {
-        publish_to(port, "plant/{d}/diag/log", total..total * 2, 400, 1)
+        publish_to(port, "plant/{d}/diag/log", total..total * 2, 400, 1);
     });
     let client = InferenceClient::start(rig.gateway.path("vision.sock"));
 

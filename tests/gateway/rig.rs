@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::peers::{Kafka, Mosquitto};
 
 /// Longer than anything here takes on a busy machine with two cores; reaching it is a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Waits until `done`, looking again and again.
 pub(crate) fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {

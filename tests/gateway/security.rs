@@ -42,7 +42,8 @@ fn arrives(kafka: &Kafka, uplink: &str, first: u64) {
 fn events_arrive_over_tls_with_scram_and_only_with_the_right_to_write() {
     needs_kafka!();
     let kafka = Kafka::shared();
-    for principal in ["User:gateway"] {
+    {
+        let principal = "User:gateway";
         kafka.command(
             "acls",
             &[

@@ -57,7 +57,7 @@ impl InferenceSection {
         let mut problems = Vec::new();
         match (&self.socket, &self.tail) {
             (None, None) => {
-                problems.push(("socket".into(), "missing; set `socket` or `tail`".into()))
+                problems.push(("socket".into(), "missing; set `socket` or `tail`".into()));
             }
             (Some(_), Some(_)) => problems.push((
                 "tail".into(),

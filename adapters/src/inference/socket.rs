@@ -159,14 +159,13 @@ impl Frames {
     /// The next message; the inner error is about this message alone. Safe to cancel.
     async fn next(&mut self) -> io::Result<Option<Result<Message, MessageError>>> {
         loop {
-            let is_cbor = *match self.cbor {
-                Some(ref known) => known,
-                None => {
-                    let Some(first) = self.reader.fill_buf().await?.first() else {
-                        return Ok(None);
-                    };
-                    self.cbor.insert(*first == 0)
-                }
+            let is_cbor = *if let Some(ref known) = self.cbor {
+                known
+            } else {
+                let Some(first) = self.reader.fill_buf().await?.first() else {
+                    return Ok(None);
+                };
+                self.cbor.insert(*first == 0)
             };
             let frame = if is_cbor {
                 self.frame().await?

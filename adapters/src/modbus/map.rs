@@ -55,7 +55,9 @@ pub(super) fn value(field: &FieldSection, function: u8, first: u16, data: &[u8])
 fn ordered(raw: &[u8], field: &FieldSection) -> Vec<u8> {
     let mut words: Vec<[u8; 2]> = raw.as_chunks::<2>().0.to_vec();
     if matches!(field.order, WordOrder::Badc | WordOrder::Dcba) {
-        words.iter_mut().for_each(|word| word.reverse());
+        for word in &mut words {
+            word.reverse();
+        }
     }
     // A string's registers follow each other whatever the order of numbers.
     if matches!(field.order, WordOrder::Cdab | WordOrder::Dcba)

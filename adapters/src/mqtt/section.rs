@@ -98,7 +98,7 @@ fn default_keep_alive() -> Span {
 }
 
 fn default_session_expiry() -> Span {
-    Span(Duration::from_secs(7 * 24 * 3600))
+    Span(Duration::from_hours(168))
 }
 
 fn default_qos() -> u8 {

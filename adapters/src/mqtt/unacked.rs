@@ -14,7 +14,7 @@ const REFUSED_RETRY: Duration = Duration::from_secs(5);
 /// Messages taken at once that make a pause before the next read worth it.
 const GATHER_FROM: usize = 2;
 /// Without a refused message there is nothing to connect anew for.
-const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+const NEVER: Duration = Duration::from_hours(8760);
 
 #[derive(Debug)]
 pub(super) struct Unacked {

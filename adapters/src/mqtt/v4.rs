@@ -27,12 +27,12 @@ const UNACKED_MAX: usize = 4096;
 
 pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
     let mut eventloop = EventLoop::new(options(parts.settings), 1);
-    let connack = tokio::select! {
-        event = eventloop.poll() => match event.map_err(Lost::broken)? {
-            Event::Incoming(Incoming::ConnAck(connack)) => connack,
-            other => return Err(Lost::Broken(format!("expected CONNACK, got {other:?}"))),
-        },
+    let first = tokio::select! {
+        event = eventloop.poll() => event.map_err(Lost::broken)?,
         () = stopped(stop) => return Err(Lost::Stopped),
+    };
+    let Event::Incoming(Incoming::ConnAck(connack)) = first else {
+        return Err(Lost::Broken(format!("expected CONNACK, got {first:?}")));
     };
     if !connack.session_present {
         parts.session.begin();
@@ -116,8 +116,8 @@ impl Connection<'_, '_> {
         let mut next = Some(packet);
         let mut taken = 0;
         while let Some(packet) = next {
-            match packet {
-                Incoming::Publish(publish) => self.publish(&publish, stamp).await,
+            match &packet {
+                Incoming::Publish(publish) => self.publish(publish, stamp).await,
                 Incoming::PubRel(release) => {
                     self.write(rumqttc::Packet::PubComp(PubComp::new(release.pkid)))
                         .await?;
@@ -128,7 +128,17 @@ impl Connection<'_, '_> {
                 Incoming::Disconnect => {
                     return Err(Lost::Broken("the broker said DISCONNECT".into()));
                 }
-                other => return Err(Lost::Broken(format!("unexpected packet {other:?}"))),
+                Incoming::Connect(_)
+                | Incoming::ConnAck(_)
+                | Incoming::PubAck(_)
+                | Incoming::PubRec(_)
+                | Incoming::PubComp(_)
+                | Incoming::Subscribe(_)
+                | Incoming::Unsubscribe(_)
+                | Incoming::UnsubAck(_)
+                | Incoming::PingReq => {
+                    return Err(Lost::Broken(format!("unexpected packet {packet:?}")));
+                }
             }
             taken += 1;
             if taken >= BATCH {

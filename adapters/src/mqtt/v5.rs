@@ -252,8 +252,8 @@ async fn connect_anew(unacked: &RefCell<Unacked>) -> Ended {
 }
 
 fn lost(error: ConnectionError) -> Lost {
-    match error {
-        ConnectionError::MqttState(StateError::Unsolicited(id)) => Lost::Unknown(id),
-        other => Lost::broken(other),
+    if let ConnectionError::MqttState(StateError::Unsolicited(id)) = error {
+        return Lost::Unknown(id);
     }
+    Lost::broken(error)
 }

@@ -55,9 +55,9 @@ impl Reader {
         config
             .set("reconnect.backoff.max.ms", "500")
             .set("topic.metadata.refresh.interval.ms", "1000");
-        settings.iter().for_each(|(key, value)| {
+        for (key, value) in settings {
             config.set(*key, *value);
-        });
+        }
         let consumer = config.create().expect("settings are good");
         let mut reader = Reader {
             consumer,
@@ -189,11 +189,11 @@ pub fn account(records: &[Record], numbers: std::ops::Range<u64>) -> Account {
     account.distinct = first.len() as u64;
     account.lost = (numbers.end - numbers.start) - account.distinct;
     latencies.sort_unstable();
-    let at = |share: f64| {
-        let index =
-            ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
-        latencies.get(index).map_or(0.0, |us| *us as f64 / 1000.0)
+    let at = |percent: usize| {
+        let index = (latencies.len() * percent / 100).min(latencies.len().saturating_sub(1));
+        let us = latencies.get(index).copied().unwrap_or(0);
+        Duration::from_micros(us).as_secs_f64() * 1000.0
     };
-    (account.p50_ms, account.p99_ms, account.max_ms) = (at(0.5), at(0.99), at(1.0));
+    (account.p50_ms, account.p99_ms, account.max_ms) = (at(50), at(99), at(100));
     account
 }

@@ -41,7 +41,7 @@ pub async fn publish(job: Publish) {
     );
     options
         .set_inflight(1000)
-        .set_keep_alive(Duration::from_secs(60))
+        .set_keep_alive(Duration::from_mins(1))
         .set_max_packet_size(1 << 20, 1 << 20);
     let (client, eventloop) = AsyncClient::new(options, 1000);
     let count = job.numbers.end - job.numbers.start;
@@ -51,8 +51,8 @@ pub async fn publish(job: Publish) {
         let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(job.qos)];
         for number in job.numbers.clone() {
             if job.rate > 0 {
-                let due = Duration::from_secs_f64(
-                    (number - job.numbers.start) as f64 / f64::from(job.rate),
+                let due = Duration::from_micros(
+                    (number - job.numbers.start) * 1_000_000 / u64::from(job.rate),
                 );
                 if due > begun.elapsed() + Duration::from_millis(1) {
                     tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;

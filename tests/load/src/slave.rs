@@ -93,7 +93,7 @@ fn serve(mut line: std::fs::File, slaves: &HashMap<u8, Fault>, stop: &AtomicBool
         if request.len() < 8 {
             continue;
         }
-        let asked: Vec<u8> = request.drain(..).collect();
+        let asked: Vec<u8> = std::mem::take(&mut request);
         let Some(fault) = slaves.get(&asked[0]) else {
             continue;
         };
