@@ -34,6 +34,32 @@ fn main() {
         "cargo::rustc-env=TIDEGATE_TARGET={}",
         std::env::var("TARGET").unwrap_or_default()
     );
+    println!("cargo::rustc-env=TIDEGATE_LIBRARIES={}", libraries());
+    println!("cargo::rerun-if-changed=Cargo.lock");
     println!("cargo::rerun-if-changed=.git/HEAD");
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+}
+
+/// The versions of the libraries that an operator may be asked for, from the lock file.
+fn libraries() -> String {
+    const NAMES: [&str; 8] = [
+        "rumqttc",
+        "tokio",
+        "rdkafka",
+        "sled",
+        "serde_cbor",
+        "rustls",
+        "tokio-serial",
+        "zstd",
+    ];
+    let lock = std::fs::read_to_string("Cargo.lock").expect("the lock file is there");
+    let field = |entry: &str, key: &str| {
+        let line = entry.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(line.trim_matches([' ', '=', '"']).to_owned())
+    };
+    let named = lock.split("[[package]]").filter_map(|entry| {
+        let name = field(entry, "name").filter(|name| NAMES.contains(&name.as_str()))?;
+        Some(format!("{name} {}", field(entry, "version")?))
+    });
+    named.collect::<Vec<_>>().join(", ")
 }

@@ -107,7 +107,7 @@ impl Agent {
         }
         let left = self.drain.pump(&mut self.lanes, now);
         self.ask_disk(now);
-        let mut until = self.next_tick;
+        let mut until = self.next_tick.min(self.drain.uplink.due());
         match left {
             Left::More => until = now,
             Left::Until(at) => until = until.min(at),
@@ -142,7 +142,6 @@ impl Agent {
         tokio::select! {
             biased;
             Some(answer) = self.keeper.answer() => self.answered(answer, Instant::now()),
-            () = self.drain.uplink.changed() => {}
             count = self.submissions.recv_many(&mut self.batch, BATCH), if !self.submissions.is_closed() || !self.submissions.is_empty() => {
                 let now = Instant::now();
                 for submission in self.batch.drain(..count) {

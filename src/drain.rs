@@ -97,7 +97,7 @@ impl Drain {
             std::mem::take(&mut self.reports),
             std::mem::take(&mut self.signals),
         );
-        self.uplink.take(&mut reports, &mut signals);
+        self.uplink.take(&mut reports, &mut signals, now);
         let delivered = reports
             .iter()
             .any(|report| report.outcome == Delivery::Delivered);
@@ -289,6 +289,7 @@ impl Drain {
                 break;
             }
         }
+        self.uplink.sent(now);
         self.shaper
             .sent(lane, events, bytes, kind.unwrap_or(false), &self.link, now);
     }

@@ -1,7 +1,5 @@
 //! What this binary is made of.
 
-use std::fmt::Write;
-
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const REVISION: &str = env!("TIDEGATE_REVISION");
 pub(crate) const TARGET: &str = env!("TIDEGATE_TARGET");
@@ -18,22 +16,19 @@ const fn seconds(digits: &str) -> i64 {
     value
 }
 
-/// Several lines: version, git revision, target and the libraries that matter on the wire and on disk.
+/// Several lines: version, git revision, target, features, and the libraries that matter on the wire and
+/// on disk.
 #[must_use]
 pub(crate) fn long() -> String {
-    let mut text = format!("tidegate {VERSION} ({REVISION})\ntarget     {TARGET}\n");
-    for (library, version) in [
-        ("librdkafka", rdkafka_version()),
-        ("buffer", "format 1, sled 0.34, CBOR, zstd".into()),
-    ] {
-        if writeln!(text, "{library:<10} {version}").is_err() {
-            break;
-        }
-    }
-    text.push_str("features   TLS (rustls/ring for MQTT, OpenSSL for Kafka), SASL PLAIN and SCRAM, zstd, lz4, snappy, gzip\n");
-    text
-}
-
-fn rdkafka_version() -> String {
-    crate::uplink::library_version()
+    let demo = if cfg!(feature = "demo") { ", demo" } else { "" };
+    format!(
+        "tidegate {VERSION} ({REVISION})\n\
+         target     {TARGET}\n\
+         features   TLS (rustls for MQTT, OpenSSL for Kafka), SASL PLAIN and SCRAM, zstd, lz4, gzip{demo}\n\
+         librdkafka {}\n\
+         libraries  {}\n\
+         buffer     format 1\n",
+        crate::uplink::library_version(),
+        env!("TIDEGATE_LIBRARIES"),
+    )
 }

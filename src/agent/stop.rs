@@ -58,7 +58,7 @@ impl Agent {
 
     async fn close(&mut self) {
         // What was delivered meanwhile must not be sent again by the next start.
-        self.drain.uplink.close();
+        self.drain.uplink.hurry();
         let now = Instant::now();
         self.drain.listen(&mut self.lanes, now);
         let closed = tokio::time::timeout(CLOSE_PATIENCE, async {

@@ -1,4 +1,4 @@
-//! What librdkafka says to the agent: reports, signals and log lines, from its poll threads.
+//! What librdkafka says to the agent: reports, signals and log lines, when it is polled.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +8,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::ProducerContext;
 use rdkafka::statistics::Statistics;
-use tokio::sync::Notify;
 
 use super::{Delivery, Signal};
 
@@ -23,7 +22,6 @@ pub(super) struct Inbox {
     pub(super) signals: Mutex<Vec<Signal>>,
     /// Connection, and whether it has a broker.
     pub(super) connected: Mutex<Vec<(usize, bool)>>,
-    pub(super) notify: Notify,
 }
 
 /// What a record takes in flight besides its payload: key, headers and librdkafka's own.
@@ -53,7 +51,6 @@ impl Context {
 
     fn connected(&self, connected: bool) {
         lock(&self.inbox.connected).push((self.number, connected));
-        self.inbox.notify.notify_one();
     }
 
     fn signal(&self, signal: Signal) {
@@ -61,7 +58,6 @@ impl Context {
         if signals.len() < SIGNALS_MAX {
             signals.push(signal);
         }
-        self.inbox.notify.notify_one();
     }
 }
 
@@ -113,9 +109,7 @@ impl ProducerContext for Context {
         let bytes = cost(message.payload().map_or(0, <[u8]>::len));
         let mut reports = lock(&self.inbox.reports);
         reports.push((token, bytes, outcome));
-        if reports.len() == 1 {
-            self.inbox.notify.notify_one();
-        }
+        if reports.len() == 1 {}
     }
 }
 

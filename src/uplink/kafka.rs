@@ -5,24 +5,27 @@
 //! (`message.timeout.ms` is 0); what it gives back is sorted by what is to be done with it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use buffer::LaneId;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
+use rdkafka::producer::{BaseProducer, BaseRecord};
 
 use super::callbacks::{Context, Inbox, cost, lock, sort};
 use super::{Delivery, Message, Report, Signal, Unsent, UplinkError, settings::settings};
 use crate::config::UplinkSection;
 use crate::intent::{Intents, Sending};
 
-/// How long a poll thread sleeps when there is nothing to serve; a stop waits for it. rdkafka spins
-/// through the last millisecond of it, so it must not be short.
-const POLL: Duration = Duration::from_secs(1);
+/// How soon reports are looked for while records are on their way; then after an eighth of the time that
+/// nothing has happened, so that a slow link is not looked at a thousand times.
+const POLL_MIN: Duration = Duration::from_millis(1);
+const POLL_MAX: Duration = Duration::from_millis(50);
+/// The same while nothing is in flight: errors, statistics and changes of connections.
+const POLL_IDLE: Duration = Duration::from_millis(200);
+/// Batches of reports taken from a connection at once.
+const POLLS: usize = 64;
 /// A token crosses librdkafka in 24 bits, with 8 bits for the lane: 32 bits also on armv7.
 const TOKEN_BITS: u32 = 24;
 
@@ -34,21 +37,18 @@ pub(crate) struct Uplink {
     /// Swapped with the inbox's, so that neither grows anew each time.
     taken: Vec<(usize, usize, Delivery)>,
     limit: usize,
+    /// When something was last sent or reported, and when reports are looked for next.
+    active: Instant,
+    next_poll: Instant,
 }
 
 struct Connection {
-    producer: Arc<BaseProducer<Context>>,
+    producer: BaseProducer<Context>,
     config: ClientConfig,
-    poller: Option<Poller>,
+    inbox: Arc<Inbox>,
     in_flight: usize,
-    number: usize,
     /// Whether it has a broker, by its last word on it, if it has said one.
     connected: Option<bool>,
-}
-
-struct Poller {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
 }
 
 impl Uplink {
@@ -85,6 +85,8 @@ impl Uplink {
             inbox,
             taken: Vec::new(),
             limit,
+            active: Instant::now(),
+            next_poll: Instant::now(),
         })
     }
 
@@ -99,7 +101,7 @@ impl Uplink {
             .saturating_sub(in_flight.map_or(0, |connection| connection.in_flight))
     }
 
-    /// Hands a record over; its [`Report`] comes later.
+    /// Hands a record over; its [`Report`] comes later. Call [`Self::sent`] after the last.
     pub(crate) fn send(&mut self, message: &Message<'_>) -> Result<(), Unsent> {
         let (number, last) = self
             .lanes
@@ -135,13 +137,31 @@ impl Uplink {
         }
     }
 
-    /// Waits until there may be reports or signals. Safe to cancel.
-    pub(crate) async fn changed(&self) {
-        self.inbox.notify.notified().await;
+    /// Says that records were handed over, and that reports are to be looked for soon.
+    pub(crate) fn sent(&mut self, now: Instant) {
+        self.active = now;
+        self.next_poll = self.next_poll.min(now + POLL_MIN);
     }
 
-    /// All reports and signals since the last call.
-    pub(crate) fn take(&mut self, reports: &mut Vec<Report>, signals: &mut Vec<Signal>) {
+    /// When [`Self::take`] is to be called next.
+    #[must_use]
+    pub(crate) fn due(&self) -> Instant {
+        self.next_poll
+    }
+
+    /// All reports and signals since the last call, if it is time to look for them.
+    pub(crate) fn take(
+        &mut self,
+        reports: &mut Vec<Report>,
+        signals: &mut Vec<Signal>,
+        now: Instant,
+    ) {
+        if now < self.next_poll {
+            return;
+        }
+        if self.connections.iter().any(Connection::poll) {
+            self.active = now;
+        }
         std::mem::swap(&mut self.taken, &mut *lock(&self.inbox.reports));
         for (token, bytes, outcome) in self.taken.drain(..) {
             let lane = token >> TOKEN_BITS;
@@ -176,6 +196,13 @@ impl Uplink {
                 signals.push(Signal::Connected(false));
             }
         }
+        let most = if self.connections.iter().any(|one| one.in_flight > 0) {
+            POLL_MAX
+        } else {
+            POLL_IDLE
+        };
+        let pause = now.saturating_duration_since(self.active) / 8;
+        self.next_poll = now + pause.clamp(POLL_MIN, most);
     }
 
     /// Makes a connection anew. What was in flight is forgotten and must be sent again; returns whose
@@ -184,12 +211,9 @@ impl Uplink {
         let Some(broken) = self.connections.get_mut(number) else {
             return Ok(Vec::new());
         };
-        broken.begin_close();
-        broken.close();
-        // What the purge gave back is about tokens that are sent anew.
+        *broken = Connection::new(broken.config.clone(), number, &self.inbox)?;
+        // What the end of the old one gave back is about tokens that are sent anew.
         lock(&self.inbox.reports).clear();
-        let fresh = Connection::new(broken.config.clone(), number, &self.inbox)?;
-        *broken = fresh;
         let lanes = self
             .lanes
             .iter()
@@ -200,10 +224,9 @@ impl Uplink {
             .collect())
     }
 
-    /// Stops the poll threads. What is in flight stays with its lane.
-    pub(crate) fn close(&mut self) {
-        self.connections.iter().for_each(Connection::begin_close);
-        self.connections.iter_mut().for_each(Connection::close);
+    /// Has the next [`Self::take`] look for reports at once.
+    pub(crate) fn hurry(&mut self) {
+        self.next_poll = self.active;
     }
 }
 
@@ -219,55 +242,32 @@ impl Connection {
         inbox: &Arc<Inbox>,
     ) -> Result<Connection, UplinkError> {
         let context = Context::new(number, inbox);
-        let producer = Arc::new(
-            config
-                .create_with_context(context)
-                .map_err(UplinkError::Settings)?,
-        );
-        let poller = Some(Poller::start(&producer, number));
+        let producer = config
+            .create_with_context(context)
+            .map_err(UplinkError::Settings)?;
         Ok(Connection {
             producer,
             config,
-            poller,
+            inbox: Arc::clone(inbox),
             in_flight: 0,
-            number,
             connected: None,
         })
     }
 
-    fn begin_close(&self) {
-        self.producer
-            .purge(PurgeConfig::default().queue().inflight());
-        if let Some(poller) = &self.poller {
-            poller.stop.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn close(&mut self) {
-        let ended = self.poller.take().map(|poller| poller.thread.join());
-        if ended.is_some_and(|ended| ended.is_err()) {
-            tracing::error!(connection = self.number, "a poll thread panicked");
-        }
-    }
-}
-
-impl Poller {
-    fn start(producer: &Arc<BaseProducer<Context>>, number: usize) -> Poller {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (producer, stopped) = (Arc::clone(producer), Arc::clone(&stop));
-        let serve = move || {
-            while !stopped.load(Ordering::Relaxed) {
-                producer.poll(POLL);
+    /// Serves callbacks; says whether there were reports.
+    fn poll(&self) -> bool {
+        let reports = || lock(&self.inbox.reports).len();
+        let before = reports();
+        let mut last = before;
+        for _ in 0..POLLS {
+            self.producer.poll(Duration::ZERO); // one batch
+            let now = reports();
+            if now == last {
+                break;
             }
-        };
-        let thread = std::thread::Builder::new()
-            .name(format!("kafka-{number}"))
-            .stack_size(256 * 1024)
-            .spawn(serve);
-        Poller {
-            stop,
-            thread: thread.expect("a thread can be started"),
+            last = now;
         }
+        last > before
     }
 }
 

@@ -19,4 +19,6 @@ mod security;
 
 mod configuration;
 
+mod operator;
+
 mod tidy;

@@ -1,0 +1,139 @@
+//! What an operator, a scraper and a packager ask of the binary.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::rig::{Gateway, free_port, project, wait_for};
+
+/// A gateway whose cluster is away, with its status on a port.
+fn gateway_with_port() -> (Gateway, u16) {
+    let gateway = Gateway::new(
+        "[uplink]\nbrokers = [\"127.0.0.1:9\"]\n[[inference]]\nname = \"vision\"\nsocket = \"$DIR/vision.sock\"\n",
+    );
+    let (path, port) = (gateway.path("gateway.toml"), free_port());
+    let text = fs::read_to_string(&path).unwrap();
+    let served = format!("http = true\nlisten = \"127.0.0.1:{port}\"");
+    fs::write(&path, text.replace("http = false", &served)).unwrap();
+    (gateway.start(), port)
+}
+
+/// Head and body of an answer.
+fn get(port: u16, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+#[test]
+fn with_the_link_down_the_status_says_so_and_what_waits() {
+    let (mut gateway, port) = gateway_with_port();
+    let socket = gateway.path("vision.sock");
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    writeln!(
+        stream,
+        r#"{{"intent":"critical","device":"cam-1","payload":1}}"#
+    )
+    .unwrap();
+    wait_for("the event", || {
+        (gateway.lane("critical")["buffered"] == 1).then_some(())
+    });
+
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["status", "-c"])
+        .arg(gateway.path("gateway.toml"))
+        .output()
+        .unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    for expected in ["gateway gw-1", "link DOWN", "127.0.0.1:9", "vision"] {
+        assert!(table.contains(expected), "{expected} in:\n{table}");
+    }
+    let critical = table
+        .lines()
+        .find(|line| line.starts_with("critical"))
+        .unwrap();
+    let numbers: Vec<&str> = critical.split_whitespace().collect();
+    assert_eq!(
+        numbers[1..4],
+        ["1", "0", "1"],
+        "accepted, delivered, buffered"
+    );
+
+    let (head, metrics) = get(port, "/metrics");
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("openmetrics-text"));
+    assert!(
+        metrics.contains("tidegate_lane_buffered{lane=\"critical\"} 1"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("tidegate_link_up 0") && metrics.ends_with("# EOF\n"),
+        "{metrics}"
+    );
+    assert_eq!(get(port, "/healthz").1, "ok\n");
+    let status: Value = serde_json::from_str(&get(port, "/status").1).unwrap();
+    assert_eq!(status["gateway"], "gw-1");
+    assert!(get(port, "/else").0.starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn status_without_an_agent_says_where_it_looked() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["status", "--state"])
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("no agent answers on") && said.contains("status.sock"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_packager_gets_completions_a_manual_page_and_the_versions() {
+    let say = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(arguments)
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let script = tempfile::NamedTempFile::new().unwrap();
+    fs::write(script.path(), say(&["completions", "bash"])).unwrap();
+    let completed = Command::new("bash")
+        .arg("-c")
+        .arg("source \"$0\"; COMP_WORDS=(tidegate stat) COMP_CWORD=1; _tidegate tidegate stat tidegate; echo \"${COMPREPLY[*]}\"")
+        .arg(script.path())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&completed.stdout).trim(), "status");
+    let page = say(&["man"]);
+    assert!(
+        page.contains(".TH tidegate 1") && page.contains("tidegate\\-check(1)"),
+        "{page}"
+    );
+    let version = say(&["version"]);
+    let lock = fs::read_to_string(project().join("Cargo.lock")).unwrap();
+    for name in ["rumqttc", "rdkafka", "sled", "rustls"] {
+        let entry = lock
+            .split("[[package]]")
+            .find(|entry| entry.contains(&format!("name = \"{name}\"\n")));
+        let number = entry.unwrap().lines().find(|l| l.starts_with("version"));
+        let number = number.unwrap().trim_start_matches("version = ");
+        assert!(
+            version.contains(&format!("{name} {}", number.trim_matches('"'))),
+            "{version}"
+        );
+    }
+}
