@@ -1,6 +1,7 @@
 //! Numbered events in at one end, an account of them out at the other.
 
 pub mod consume;
+pub mod delay;
 
 pub mod mock;
 

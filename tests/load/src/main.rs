@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use load::consume::{Reader, account};
+use load::delay::delay;
 use load::publish::{Publish, publish};
 
 #[derive(Debug, Parser)]
@@ -31,6 +32,16 @@ enum Command {
         noise: bool,
     },
     /// Read topics until `count` distinct numbers have arrived, and print the account as JSON.
+    /// Pass TCP connections on with a delay each way.
+    Delay {
+        #[arg(long)]
+        listen: u16,
+        #[arg(long)]
+        to: u16,
+        /// Milliseconds.
+        #[arg(long)]
+        late: u64,
+    },
     Consume {
         #[arg(long)]
         brokers: String,
@@ -76,6 +87,15 @@ fn main() {
                 .expect("a runtime can be made")
                 .block_on(publish(job));
         }
+        Command::Delay { listen, to, late } => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime can be made");
+            runtime
+                .block_on(delay(listen, to, Duration::from_millis(late)))
+                .expect("the port is free");
+        }
         Command::Consume {
             brokers,
             topics,
@@ -83,23 +103,27 @@ fn main() {
             count,
             patience,
         } => {
-            let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-            let mut reader = Reader::new(&brokers, &topics, &[]);
-            let mut numbers = std::collections::HashSet::new();
-            let mut seen = 0;
-            let records = reader.until(Duration::from_secs(patience), |records| {
-                for record in records.iter().skip(seen) {
-                    numbers.extend(load::Numbered::parse(&record.payload).map(|event| event.n));
-                }
-                seen = records.len();
-                numbers.len() as u64 >= count
-            });
-            let text = serde_json::to_string(&account(&records, from..from + count))
-                .expect("an account is JSON");
-            #[expect(clippy::print_stdout, reason = "the account is this command's output")]
-            {
-                println!("{text}");
-            }
+            consume(&brokers, &topics, from..from + count, patience);
         }
+    }
+}
+
+fn consume(brokers: &str, topics: &[String], expected: std::ops::Range<u64>, patience_s: u64) {
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let mut reader = Reader::new(brokers, &topics, &[]);
+    let mut numbers = std::collections::HashSet::new();
+    let mut seen = 0;
+    let records = reader.until(Duration::from_secs(patience_s), |records| {
+        for record in records.iter().skip(seen) {
+            let number = load::Numbered::parse(&record.payload).map(|event| event.n);
+            numbers.extend(number.ok().filter(|n| expected.contains(n)));
+        }
+        seen = records.len();
+        numbers.len() as u64 >= expected.end - expected.start
+    });
+    let text = serde_json::to_string(&account(&records, expected)).expect("an account is JSON");
+    #[expect(clippy::print_stdout, reason = "the account is this command's output")]
+    {
+        println!("{text}");
     }
 }
