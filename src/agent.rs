@@ -37,6 +37,8 @@ const BATCH: usize = 256;
 const SUBMISSIONS: usize = 1024;
 /// How often the agent looks at what nobody tells it: stalls, drops, rates.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a disk that failed is asked whether it is well again.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// Every record in flight is noticed to be due within this, even if nothing else happens.
 const HALF_STALL: Duration = Duration::from_secs(2);
 
@@ -62,6 +64,8 @@ pub(crate) struct Agent {
     next_heartbeat: Instant,
     meter: crate::status::Meter,
     disk_error: Option<String>,
+    next_probe: Instant,
+    probing: bool,
 }
 
 /// What does not change while the agent runs.
@@ -133,6 +137,19 @@ impl Agent {
         }
     }
 
+    /// With nothing to write, nobody would notice that a disk which failed is well again.
+    fn probe_disk(&mut self, now: Instant) {
+        if self.disk_error.is_some()
+            && !self.probing
+            && now >= self.next_probe
+            && self.lanes.all_stored()
+        {
+            self.next_probe = now + PROBE_EVERY;
+            self.probing = true;
+            self.keeper.ask(Job::Probe);
+        }
+    }
+
     fn outage(&self) -> bool {
         !self.drain.link.is_up() || *self.stopping.borrow()
     }
@@ -180,6 +197,10 @@ impl Agent {
             Answer::Marked(Err(error)) => {
                 self.disk_is(Some(chain(&error)));
                 self.lanes.marked(None);
+            }
+            Answer::Probed(outcome) => {
+                self.probing = false;
+                self.disk_is(outcome.err().map(|error| chain(&error)));
             }
             Answer::Closed(Ok(())) => {}
             Answer::Closed(Err(error)) => tracing::warn!(
@@ -275,6 +296,7 @@ impl Agent {
                 self.report("drops", &report, now);
             }
         }
+        self.probe_disk(now);
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.facts.heartbeat;
             let report = self.snapshot(now).heartbeat();

@@ -176,13 +176,15 @@ impl Drain {
                 None
             }
             Signal::Trouble(reason) => {
+                // librdkafka adds how long it took and how often it was so.
+                let cause = reason.split(" (after ").next().unwrap_or(&reason);
                 let told = self
                     .trouble
                     .as_ref()
-                    .is_some_and(|(at, last)| *at + TROUBLE_EVERY > now && *last == reason);
+                    .is_some_and(|(at, last)| *at + TROUBLE_EVERY > now && *last == cause);
                 if !told {
-                    tracing::warn!(%reason, "trouble with the cluster; trying again");
-                    self.trouble = Some((now, reason));
+                    tracing::warn!(reason = cause, "trouble with the cluster; trying again");
+                    self.trouble = Some((now, cause.to_owned()));
                 }
                 None
             }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::record::Record;
 
-/// Jobs that wait: a commit, the marks, and a read for each lane.
+/// Jobs that wait: a commit, the marks, a probe, and a read for each lane.
 const JOBS_MAX: usize = crate::intent::INTENTS_MAX + 4;
 
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) enum Job {
     Write(Vec<LaneWrite<Record>>),
     Read(ReadAsk),
     Mark(Vec<LaneMark>),
+    /// Finds out whether a disk that failed takes writes again.
+    Probe,
     /// The last job: closes the disk.
     Close,
 }
@@ -27,6 +29,7 @@ pub(crate) enum Answer {
     Read(Result<ReadBack<Record>, (LaneId, DiskError)>),
     /// Bytes on disk of each lane.
     Marked(Result<Vec<u64>, DiskError>),
+    Probed(Result<(), DiskError>),
     Closed(Result<(), DiskError>),
 }
 
@@ -84,6 +87,7 @@ fn work(mut disk: Disk<Record>, jobs: &Receiver<Job>, answers: &mpsc::Sender<Ans
                 let read = disk.read(ask.lane, ask.sequences.start, ask.sequences.end);
                 Answer::Read(read.map_err(|error| (ask.lane, error)))
             }
+            Job::Probe => Answer::Probed(disk.probe()),
             Job::Mark(marks) => Answer::Marked(disk.mark(&marks, Instant::now())),
             Job::Close => {
                 let closed = disk.close();

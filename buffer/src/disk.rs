@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::block::{self, Encoder, Placed};
+use crate::block::{self, Encoder, Placed, STORED_BYTES_MAX};
 use crate::database::DiskError;
 use crate::encode::{encode, latest_of_each_key};
 use crate::layout::{self, FORMAT};
@@ -286,6 +286,12 @@ impl<R: Record> Disk<R> {
             tail.release(&mark.waiting, now)?;
         }
         Ok(self.tails.iter().map(Tail::bytes).collect())
+    }
+
+    /// Whether the disk takes writes: writes the marks anew, and looks for the room that a block needs.
+    pub fn probe(&mut self) -> Result<(), DiskError> {
+        self.marks.write()?;
+        layout::check_space(&self.root, STORED_BYTES_MAX as u64, self.floor)
     }
 
     /// Closes every generation, so that the next start has nothing to recover.

@@ -90,6 +90,8 @@ pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>),
         next_heartbeat: started + facts.heartbeat,
         meter: Meter::default(),
         disk_error: None,
+        next_probe: started,
+        probing: false,
         facts,
         intents,
     };

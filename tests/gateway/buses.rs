@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use load::consume::Reader;
 use load::slave::{Fault, SlaveLine};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::needs_kafka;
-use crate::peers::Kafka;
+use crate::peers::{ForeignSlave, Kafka};
 use crate::rig::{Gateway, PATIENCE};
 
 fn config(kafka: &Kafka, line: &SlaveLine, slaves: &[u8]) -> String {
@@ -135,5 +135,83 @@ fn a_port_that_vanishes_is_opened_again_when_it_is_back() {
     crate::rig::wait_for("new readings", || {
         (gateway.lane("feature")["accepted"].as_u64()? > before + 3).then_some(())
     });
-    std::thread::park_timeout(Duration::ZERO);
+}
+
+/// All four functions of the foreign slave at address 9, one group each.
+fn foreign(line: &str, kafka: &Kafka) -> String {
+    let group = |name: &str, function: u8, fields: &str| {
+        format!(
+            "[[modbus.slave.group]]\nname = \"{name}\"\nfunction = {function}\ninterval = \"200ms\"\nintent = \"feature\"\n{fields}"
+        )
+    };
+    let field = |name: &str, address: u16, kind: &str| {
+        format!(
+            "[[modbus.slave.group.field]]\nname = \"{name}\"\naddress = {address}\ntype = \"{kind}\"\n"
+        )
+    };
+    format!(
+        "[uplink]\nbrokers = [\"{}\"]\n[[modbus]]\nname = \"bus\"\nline = {{ {line} }}\n\
+         [[modbus.slave]]\naddress = 9\ndevice = \"foreign\"\n",
+        kafka.plain()
+    ) + &group(
+        "coils",
+        1,
+        &(field("on", 0, "bool") + &field("off", 1, "bool")),
+    ) + &group("inputs", 2, &field("closed", 1, "bool"))
+        + &group(
+            "holding",
+            3,
+            &(field("near", 2, "u16") + &field("far", 140, "u32")),
+        )
+        + &group(
+            "measured",
+            4,
+            &(field("temperature", 0, "f32") + &field("level", 2, "i16")),
+        )
+        + &kafka.topics(&[])
+}
+
+fn expect_foreign(kafka: &Kafka) {
+    let mut reader = Reader::new(&kafka.plain(), &[&kafka.topic("feature")], &[]);
+    let mut groups: HashMap<String, Value> = HashMap::new();
+    let expected = [
+        ("coils", "on", json!(true)),
+        ("coils", "off", json!(false)),
+        ("inputs", "closed", json!(true)),
+        ("holding", "near", json!(102)),
+        ("holding", "far", json!(240 * 65_536 + 241)),
+        ("measured", "temperature", json!(21.5)),
+        ("measured", "level", json!(-2)),
+    ];
+    let begun = std::time::Instant::now();
+    while groups.len() < 4 && begun.elapsed() < PATIENCE {
+        let Some(record) = reader.next(Duration::from_millis(100)) else {
+            continue;
+        };
+        let report: Value = serde_json::from_slice(&record.payload).unwrap();
+        if report["quality"] == "good" {
+            let group = record.header("ce_subject").rsplit('/').next().unwrap();
+            groups.insert(group.to_owned(), report["values"].clone());
+        }
+    }
+    for (group, field, value) in expected {
+        assert_eq!(groups[group][field]["value"], value, "{group}.{field}");
+    }
+}
+
+#[test]
+fn a_slave_by_other_hands_is_read_over_a_serial_line() {
+    needs_kafka!();
+    let (kafka, slave) = (Kafka::shared(), ForeignSlave::on_a_line());
+    let line = format!("port = \"{}\", baud = 19200", slave.place);
+    let _gateway = Gateway::new(&foreign(&line, &kafka)).start();
+    expect_foreign(&kafka);
+}
+
+#[test]
+fn a_slave_by_other_hands_is_read_over_tcp() {
+    needs_kafka!();
+    let (kafka, slave) = (Kafka::shared(), ForeignSlave::on_tcp());
+    let _gateway = Gateway::new(&foreign(&format!("tcp = \"{}\"", slave.place), &kafka)).start();
+    expect_foreign(&kafka);
 }

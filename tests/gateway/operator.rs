@@ -49,6 +49,9 @@ fn with_the_link_down_the_status_says_so_and_what_waits() {
         (gateway.lane("critical")["buffered"] == 1).then_some(())
     });
 
+    wait_for("the link to be down", || {
+        (gateway.status()["link"]["up"] == false).then_some(())
+    });
     let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .args(["status", "-c"])
         .arg(gateway.path("gateway.toml"))
@@ -72,11 +75,11 @@ fn with_the_link_down_the_status_says_so_and_what_waits() {
     let (head, metrics) = get(port, "/metrics");
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("openmetrics-text"));
     assert!(
-        metrics.contains("tidegate_lane_buffered{lane=\"critical\"} 1"),
+        metrics.contains("tidegate_lane_accepted_total{lane=\"critical\"} 1.0"),
         "{metrics}"
     );
     assert!(
-        metrics.contains("tidegate_link_up 0") && metrics.ends_with("# EOF\n"),
+        metrics.contains("tidegate_link_up{} 0.0") && metrics.ends_with("# EOF\n"),
         "{metrics}"
     );
     assert_eq!(get(port, "/healthz").1, "ok\n");

@@ -69,6 +69,68 @@ impl Drop for Mosquitto {
     }
 }
 
+/// A Modbus slave by other hands: Debian's pymodbus.
+pub(crate) struct ForeignSlave {
+    /// A path or `host:port`.
+    pub(crate) place: String,
+    children: Vec<Child>,
+    _directory: TempDir,
+}
+
+impl ForeignSlave {
+    pub(crate) fn on_tcp() -> ForeignSlave {
+        let port = free_port();
+        let slave = ForeignSlave {
+            place: format!("127.0.0.1:{port}"),
+            children: vec![python_slave(&["tcp", &port.to_string()])],
+            _directory: TempDir::new().expect("a directory can be made"),
+        };
+        wait_for("the slave", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        slave
+    }
+
+    /// On one end of a pair of pseudo-terminals; `place` is the other.
+    pub(crate) fn on_a_line() -> ForeignSlave {
+        let directory = TempDir::new().expect("a directory can be made");
+        let end = |name: &str| directory.path().join(name).display().to_string();
+        let (near, far) = (end("near"), end("far"));
+        let mut socat = Command::new("setpriv");
+        socat
+            .args(["--pdeathsig", "KILL", "--", "socat"])
+            .args([&near, &far].map(|path| format!("pty,rawer,link={path}")));
+        let socat = socat.spawn().expect("socat is installed");
+        wait_for("the line", || fs::metadata(&far).ok());
+        ForeignSlave {
+            place: near,
+            children: vec![python_slave(&["rtu", &far]), socat],
+            _directory: directory,
+        }
+    }
+}
+
+fn python_slave(arguments: &[&str]) -> Child {
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--", "/usr/bin/python3"])
+        .arg(project().join("tests/gateway/modbus_slave.py"))
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("python3 is installed")
+}
+
+impl Drop for ForeignSlave {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            if child.kill().is_ok() {
+                let _status = child.wait();
+            }
+        }
+    }
+}
+
 /// A real Apache Kafka: one that tests share, told apart by their topics, or one of a test's own.
 pub(crate) struct Kafka {
     node: Option<Node>,
