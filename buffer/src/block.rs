@@ -16,6 +16,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::cbor;
 use crate::ranges::Ranges;
 
 /// Records in one block: enough for zstd to find what repeats, few enough to hold two in memory.
@@ -119,9 +120,7 @@ impl Encoder {
             .iter()
             .map(|r| (r.sequence - head.sequence, &r.record))
             .collect();
-        let body = self
-            .zstd
-            .compress(&serde_cbor::ser::to_vec_packed(&body).map_err(std::io::Error::other)?)?;
+        let body = self.zstd.compress(&cbor::encode_packed(&body)?)?;
         let narrow = |wide: u64| u32::try_from(wide).map_err(std::io::Error::other);
         let mut block = Vec::with_capacity(HEADER_BYTES + body.len());
         block.extend_from_slice(MAGIC);
@@ -163,8 +162,7 @@ pub(crate) fn decode<R: DeserializeOwned>(
     };
     let plain = zstd::bulk::decompress(body(&header, bytes)?, BODY_BYTES_MAX)
         .map_err(|e| broken(e.to_string()))?;
-    let records: Vec<(u64, R)> =
-        serde_cbor::from_slice(&plain).map_err(|e| broken(e.to_string()))?;
+    let records: Vec<(u64, R)> = cbor::decode(&plain).map_err(|e| broken(e.to_string()))?;
     let place = |(distance, record)| Placed {
         sequence: header.first + distance,
         epoch: header.epoch,

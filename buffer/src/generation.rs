@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::block::{self, Sound};
+use crate::cbor;
 use crate::database::{Database, DiskError};
 use crate::files;
 use crate::ranges::Ranges;
@@ -77,7 +78,7 @@ impl Generation {
             epoch: self.epoch,
         };
         let path = self.path.join(SEAL);
-        let encoded = serde_cbor::to_vec(&seal).map_err(|e| damaged(&path, &e))?;
+        let encoded = cbor::encode(&seal).map_err(|e| damaged(&path, &e))?;
         files::write_whole(&path, &encoded).map_err(DiskError::io(&path))?;
         self.sealed = true;
         self.measure()
@@ -117,7 +118,7 @@ pub(crate) struct Salvage {
 }
 
 fn read_seal(path: &Path) -> Option<Seal> {
-    serde_cbor::from_slice(&fs::read(path.join(SEAL)).ok()?).ok()
+    cbor::decode(&fs::read(path.join(SEAL)).ok()?).ok()
 }
 
 fn damaged(path: &Path, reason: &dyn ToString) -> DiskError {

@@ -35,6 +35,8 @@ mod marks;
 
 mod block;
 
+mod cbor;
+
 mod ranges;
 
 mod files;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cbor;
 use crate::database::{Database, DiskError};
 use crate::generation;
 use crate::ranges::Ranges;
@@ -54,18 +55,16 @@ impl MarksFile {
         let database = Database::open(path)?;
         let marks = match database.get(KEY)? {
             None => Marks::default(),
-            Some(encoded) => {
-                serde_cbor::from_slice(&encoded).map_err(|error| DiskError::Damaged {
-                    path: path.to_owned(),
-                    reason: error.to_string(),
-                })?
-            }
+            Some(encoded) => cbor::decode(&encoded).map_err(|error| DiskError::Damaged {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })?,
         };
         Ok(MarksFile { database, marks })
     }
 
     pub(crate) fn write(&mut self) -> Result<(), DiskError> {
-        let encoded = serde_cbor::to_vec(&self.marks).map_err(|error| DiskError::Damaged {
+        let encoded = cbor::encode(&self.marks).map_err(|error| DiskError::Damaged {
             path: "marks".into(),
             reason: error.to_string(),
         })?;

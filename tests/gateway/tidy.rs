@@ -54,7 +54,7 @@ fn each_library_is_named_where_it_belongs() {
                 "buffer/src/generation.rs",
             ],
         ),
-        ("serde_cbor::", &["buffer/src/"]),
+        ("serde_cbor::", &["buffer/src/cbor.rs"]),
         ("zstd::", &["buffer/src/block.rs"]),
         ("tokio_serial::", &["adapters/src/modbus/line.rs"]),
     ];
