@@ -218,7 +218,7 @@ fn qos_two(file: &File, found: &mut Found) {
         {
             found.warn(
                 format!("mqtt[{m}].subscribe[{s}].qos"),
-                "`2` costs two more packets and gains nothing, as repeats carry the same id; mosquitto 2.0.11 stops sending to a session that is taken up again with QoS 2 in flight; use 1",
+                "`2` costs two more packets and gains nothing, as repeats carry the same id; use 1",
             );
         }
     }

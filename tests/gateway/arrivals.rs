@@ -216,7 +216,7 @@ fn both_versions_of_mqtt_and_every_qos_arrive_and_qos_1_survives_a_kill() {
         );
         let mut gateway = Gateway::new(&(config + &kafka.topics(&[]))).start();
         gateway.wait_until_connected("plant");
-        // mosquitto 2.0.11 sends no more than its window of 20 with QoS 2, to any client.
+        // What a client publishes with QoS 2 beyond mosquitto's window of 20 is kept by mosquitto 2.0.11.
         for (qos, numbers) in [(0, 0..300), (1, 300..600), (2, 600..615)] {
             publish_to(mqtt.port, "plant/{d}/state/temp", numbers, 0, qos);
             if qos == 1 {
