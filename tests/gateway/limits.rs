@@ -3,35 +3,30 @@
 use std::process::Command;
 
 use load::consume::account;
-use load::publish::{Publish, publish};
+use load::publish::Publish;
 
 use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
-use crate::rig::{Gateway, Rig, received, wait_for};
+use crate::rig::{Gateway, Rig, received, run, wait_for};
 
-/// Publishes events that do not compress, while there is no cluster.
-fn fill(port: u16, count: u64) {
-    let job = Publish {
+/// Publishes events of `size` bytes that do not compress.
+fn fill(port: u16, numbers: std::ops::Range<u64>, size: usize) {
+    run(Publish {
         port,
         topic: "plant/{d}/state/temp".into(),
         devices: 10,
-        numbers: 0..count,
+        numbers,
         rate: 0,
-        size: 1_000,
+        size,
         qos: 1,
         noise: true,
-    };
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(publish(job));
+    });
 }
 
 fn full_lane(policy: &str) -> Rig {
     let intents = format!("budget = \"1 MiB\"\nmemory = \"128 KiB\"\nwhen_full = \"{policy}\"");
     let mut rig = Rig::start(Kafka::own(), &[("state", &intents)]);
-    fill(rig.mqtt.port, 4_000);
+    fill(rig.mqtt.port, 0..4_000, 1_000);
     wait_for("the lane to be full", || {
         let lane = rig.gateway.lane("state");
         let dropped: u64 = lane["dropped"]
@@ -123,21 +118,7 @@ fn a_record_too_large_for_the_cluster_is_set_aside_and_holds_up_nobody() {
     );
     let mut rig = Rig::start(kafka, &[]);
     rig.publish("plant/{d}/state/temp", 0..5, 0);
-    let big = Publish {
-        port: rig.mqtt.port,
-        topic: "plant/{d}/state/temp".into(),
-        devices: 10,
-        numbers: 5..6,
-        rate: 0,
-        size: 60_000,
-        qos: 1,
-        noise: true,
-    };
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(publish(big));
+    fill(rig.mqtt.port, 5..6, 60_000);
     rig.publish("plant/{d}/state/temp", 6..11, 0);
     let records = rig.received("state", 6..11);
     assert_eq!(account(&records, 0..11).lost, 1);
@@ -253,7 +234,7 @@ fn a_full_disk_loses_nothing_and_the_agent_recovers_by_itself() {
     };
     gateway.launch();
     gateway.wait_until_connected("plant");
-    fill(mqtt.port, 20_000);
+    fill(mqtt.port, 0..20_000, 1_000);
     gateway.wait_for_log("the disk does not take what must be kept");
     assert!(gateway.status()["disk_error"].is_string());
     gateway.assert_account_closes();

@@ -269,7 +269,7 @@ pub(crate) fn publish_to(
     rate: u32,
     qos: u8,
 ) {
-    let job = Publish {
+    run(Publish {
         port,
         topic: topic.into(),
         devices: 10,
@@ -278,7 +278,11 @@ pub(crate) fn publish_to(
         size: 200,
         qos,
         noise: false,
-    };
+    });
+}
+
+/// Publishes; returns when the broker has acknowledged all.
+pub(crate) fn run(job: Publish) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -38,38 +38,22 @@ fn arrives(kafka: &Kafka, uplink: &str, first: u64) {
     );
 }
 
+/// The right to write to this test's topics, as a gateway needs it.
+fn grant(kafka: &Kafka, principal: &str) {
+    let prefix = kafka.topic("");
+    let topics = format!("--operation All --topic {prefix} --resource-pattern-type prefixed");
+    for right in [&topics, "--operation IdempotentWrite --cluster"] {
+        let mut arguments = vec!["--add", "--allow-principal", principal];
+        arguments.extend(right.split(' '));
+        kafka.command("acls", &arguments);
+    }
+}
+
 #[test]
 fn events_arrive_over_tls_with_scram_and_only_with_the_right_to_write() {
     needs_kafka!();
     let kafka = Kafka::shared();
-    {
-        let principal = "User:gateway";
-        kafka.command(
-            "acls",
-            &[
-                "--add",
-                "--allow-principal",
-                principal,
-                "--operation",
-                "All",
-                "--topic",
-                &kafka.topic(""),
-                "--resource-pattern-type",
-                "prefixed",
-            ],
-        );
-        kafka.command(
-            "acls",
-            &[
-                "--add",
-                "--allow-principal",
-                principal,
-                "--operation",
-                "IdempotentWrite",
-                "--cluster",
-            ],
-        );
-    }
+    grant(&kafka, "User:gateway");
     for (mechanism, first) in [("SCRAM-SHA-256", 0), ("SCRAM-SHA-512", 50), ("PLAIN", 100)] {
         let uplink = format!(
             "[uplink]\nbrokers = [\"{}\"]\ntls = {{ ca_file = \"{}\" }}\nsasl = {{ mechanism = \"{mechanism}\", username = \"gateway\", password = {{ file = \"$DIR/password\" }} }}\n",
@@ -84,31 +68,7 @@ fn events_arrive_over_tls_with_scram_and_only_with_the_right_to_write() {
 fn events_arrive_over_mutual_tls() {
     needs_kafka!();
     let kafka = Kafka::shared();
-    kafka.command(
-        "acls",
-        &[
-            "--add",
-            "--allow-principal",
-            "User:CN=gateway",
-            "--operation",
-            "All",
-            "--topic",
-            &kafka.topic(""),
-            "--resource-pattern-type",
-            "prefixed",
-        ],
-    );
-    kafka.command(
-        "acls",
-        &[
-            "--add",
-            "--allow-principal",
-            "User:CN=gateway",
-            "--operation",
-            "IdempotentWrite",
-            "--cluster",
-        ],
-    );
+    grant(&kafka, "User:CN=gateway");
     let tls = tls();
     let uplink = format!(
         "[uplink]\nbrokers = [\"{}\"]\ntls = {{ ca_file = \"{}\", cert_file = \"{}\", key_file = \"{}\" }}\n",
