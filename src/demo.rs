@@ -62,7 +62,14 @@ pub(crate) fn run(quick: bool) -> Result<(), DemoError> {
     agent.show_for(outage, &mut screen, &mut watch, Phase::During)?;
     tell("the cluster is back; alarms go first, the backlog drains behind them at a shaped rate");
     cluster.up();
-    agent.show_until("the drain", &mut screen, &mut watch, Snapshot::is_drained)?;
+    agent.show_until("the reconnect", &mut screen, &mut watch, |_| true)?;
+    watch.enter(Phase::Draining);
+    agent.show_until(
+        "the drain",
+        &mut screen,
+        &mut watch,
+        Snapshot::has_caught_up,
+    )?;
     tell("the backlog is gone; a few more seconds of a good day");
     agent.show_for(AFTER, &mut screen, &mut watch, Phase::After)?;
     plant.end();

@@ -212,6 +212,15 @@ impl LaneStatus {
 }
 
 impl Snapshot {
+    /// No more waits than arrives in a second: what is left is on its way.
+    #[cfg(feature = "demo")]
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.lanes.iter().all(|lane| {
+            let waiting = u32::try_from(lane.buffered).map_or(f64::INFINITY, f64::from);
+            waiting <= lane.accepted_per_s.max(1.0)
+        })
+    }
+
     /// Everything that was accepted is delivered or dropped.
     #[cfg(feature = "demo")]
     pub(crate) fn is_drained(&self) -> bool {

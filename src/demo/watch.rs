@@ -21,6 +21,7 @@ pub(super) const TOPICS: [&str; 5] = [
 pub(super) enum Phase {
     Before,
     During,
+    Draining,
     After,
 }
 
@@ -146,7 +147,8 @@ impl Watch {
             };
             let name = match phase {
                 Phase::Before => "before the outage",
-                Phase::During => "during and until drained",
+                Phase::During => "during the outage",
+                Phase::Draining => "while the backlog drained",
                 Phase::After => "after",
             };
             tell(&format!(

@@ -11,6 +11,8 @@ mod arrivals;
 
 mod outages;
 
+mod inputs;
+
 mod limits;
 
 mod buses;
