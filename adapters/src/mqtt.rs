@@ -14,6 +14,8 @@ mod session;
 
 mod source;
 
+mod subscriptions;
+
 mod unacked;
 
 mod v4;
@@ -61,8 +63,6 @@ enum Lost {
     Silent,
     #[error("connecting anew, so that the broker offers again what a full lane refused")]
     Again,
-    #[error("the broker refused to subscribe to {0}")]
-    Subscription(String),
     #[error("the broker releases QoS 2 message {0}, taken before the last start")]
     Unknown(u16),
     #[error("stopped")]

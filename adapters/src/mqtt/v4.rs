@@ -13,6 +13,7 @@ use rumqttc::{
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::section::Settings;
+use super::subscriptions::{Subscriptions, until};
 use super::unacked::Unacked;
 use super::{Ended, LAST_RECEIPTS, Lost, PATIENCE, Parts};
 use crate::{Stop, stopped};
@@ -40,12 +41,13 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
     let mut connection = Connection {
         eventloop,
         unacked: Unacked::new(parts.settings.window),
-        subscribed: false,
+        subscriptions: Subscriptions::new(&parts.settings.filters),
+        session_present: connack.session_present,
         pinged: None,
         parts,
     };
     connection.subscribe().await?;
-    connection.run(stop, connack.session_present).await
+    connection.run(stop).await
 }
 
 fn options(settings: &Settings) -> MqttOptions {
@@ -69,13 +71,14 @@ struct Connection<'a, 'b> {
     eventloop: EventLoop,
     parts: &'a mut Parts<'b>,
     unacked: Unacked,
-    subscribed: bool,
+    subscriptions: Subscriptions,
+    session_present: bool,
     /// When the ping that is not answered yet was sent.
     pinged: Option<Instant>,
 }
 
 impl Connection<'_, '_> {
-    async fn run(&mut self, stop: &mut Stop, session_present: bool) -> Ended {
+    async fn run(&mut self, stop: &mut Stop) -> Ended {
         let keep_alive = self.parts.settings.keep_alive;
         let mut ping_at = Instant::now() + keep_alive;
         let mut stop_by: Option<Instant> = None;
@@ -92,14 +95,11 @@ impl Connection<'_, '_> {
                     ping_at = Instant::now() + keep_alive;
                     self.ping()?;
                 }
+                () = until(self.subscriptions.due()) => self.subscribe().await?,
                 () = sleep_until(self.unacked.retry_at()) => return Err(Lost::Again),
                 () = sleep_until(stop_by.unwrap_or(ping_at)), if stop_by.is_some() => return Err(Lost::Stopped),
             }
             self.acknowledge().await?;
-            if self.subscribed {
-                self.subscribed = false;
-                (self.parts.up)(session_present);
-            }
             if stop_by.is_some() && self.unacked.is_empty() {
                 return Err(Lost::Stopped);
             }
@@ -123,7 +123,15 @@ impl Connection<'_, '_> {
                         .await?;
                     self.flush().await?;
                 }
-                Incoming::SubAck(answer) => self.check(&answer.return_codes)?,
+                Incoming::SubAck(answer) => {
+                    let codes = answer.return_codes.iter();
+                    let granted = codes.map(|code| *code != SubscribeReasonCode::Failure);
+                    if self.subscriptions.answer(granted, Instant::now()) {
+                        (self.parts.up)(self.session_present);
+                    }
+                    self.subscriptions
+                        .tell_refused(&self.parts.settings.name, &self.parts.intake.stats);
+                }
                 Incoming::PingResp => self.pinged = None,
                 Incoming::Disconnect => {
                     return Err(Lost::Broken("the broker said DISCONNECT".into()));
@@ -194,7 +202,8 @@ impl Connection<'_, '_> {
     }
 
     async fn subscribe(&mut self) -> Result<(), Lost> {
-        let filters = self.parts.settings.filters.iter().map(|(filter, level)| {
+        let asked = self.subscriptions.ask(Instant::now());
+        let filters = asked.iter().map(|(filter, level)| {
             let qos =
                 [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].get(usize::from(*level));
             SubscribeFilter::new(filter.clone(), qos.copied().unwrap_or(QoS::AtLeastOnce))
@@ -207,17 +216,6 @@ impl Connection<'_, '_> {
             .map_err(Lost::broken)?;
         self.write(packet.ok_or(Lost::Silent)?).await?;
         self.flush().await
-    }
-
-    fn check(&mut self, codes: &[SubscribeReasonCode]) -> Result<(), Lost> {
-        for (code, (filter, _)) in codes.iter().zip(&self.parts.settings.filters) {
-            if *code == SubscribeReasonCode::Failure {
-                tracing::error!(source = %self.parts.settings.name, filter, "the broker refused the subscription; give this user the right to read it");
-                return Err(Lost::Subscription(filter.clone()));
-            }
-        }
-        self.subscribed = true;
-        Ok(())
     }
 
     /// Sends a ping; an earlier one without an answer means that the connection has stalled.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::section::Settings;
 use super::session::SessionFile;
 use super::source::Source;
+use super::subscriptions::Subscriptions;
 use super::unacked::Unacked;
 use super::{Ended, LAST_RECEIPTS, Lost, Parts};
 use crate::{Intake, Receipts, Stop, stopped};
@@ -33,6 +34,7 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
         expect_releases(&mut eventloop, around, settings.window)?;
     }
     let unacked = RefCell::new(Unacked::new(settings.window));
+    let subscriptions = RefCell::new(Subscriptions::new(&settings.filters));
     let mut incoming = Incoming {
         eventloop,
         client: &client,
@@ -41,6 +43,7 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
         session: parts.session,
         intake: parts.intake,
         unacked: &unacked,
+        subscriptions: &subscriptions,
         up: parts.up,
         session_present: false,
     };
@@ -50,6 +53,7 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
         ended = acknowledge(&client, parts.receipts, parts.intake, &unacked) => ended,
         ended = finish(stop, &unacked) => ended,
         ended = connect_anew(&unacked) => ended,
+        ended = subscribe_again(&client, &subscriptions) => ended,
     };
     if matches!(outcome, Err(Lost::Stopped)) {
         // Lets the last acknowledgements out; the broker repeats what is not acknowledged.
@@ -101,6 +105,7 @@ struct Incoming<'a> {
     session: &'a mut SessionFile,
     intake: &'a Intake,
     unacked: &'a RefCell<Unacked>,
+    subscriptions: &'a RefCell<Subscriptions>,
     up: &'a dyn Fn(bool),
     session_present: bool,
 }
@@ -122,17 +127,9 @@ impl Incoming<'_> {
                     if !connack.session_present {
                         self.session.begin();
                     }
-                    let filters = self.settings.filters.iter().map(|(filter, level)| {
-                        Filter::new(
-                            filter.clone(),
-                            rumqttc::v5::mqttbytes::qos(*level).unwrap_or(QoS::AtLeastOnce),
-                        )
-                    });
-                    self.client
-                        .try_subscribe_many(filters)
-                        .map_err(Lost::broken)?;
+                    subscribe(self.client, self.subscriptions)?;
                 }
-                Event::Incoming(Packet::SubAck(answer)) => self.check(&answer.return_codes)?,
+                Event::Incoming(Packet::SubAck(answer)) => self.subscribed(&answer.return_codes),
                 Event::Incoming(Packet::Disconnect(bye)) => {
                     return Err(Lost::Broken(format!(
                         "the broker said DISCONNECT: {:?}",
@@ -158,15 +155,15 @@ impl Incoming<'_> {
         }
     }
 
-    fn check(&self, codes: &[SubscribeReasonCode]) -> Result<(), Lost> {
-        for (code, (filter, _)) in codes.iter().zip(&self.settings.filters) {
-            if !matches!(code, SubscribeReasonCode::Success(_)) {
-                tracing::error!(source = %self.settings.name, filter, reason = ?code, "the broker refused the subscription; give this user the right to read it");
-                return Err(Lost::Subscription(filter.clone()));
-            }
+    fn subscribed(&self, codes: &[SubscribeReasonCode]) {
+        let granted = codes
+            .iter()
+            .map(|code| matches!(code, SubscribeReasonCode::Success(_)));
+        let mut subscriptions = self.subscriptions.borrow_mut();
+        if subscriptions.answer(granted, Instant::now()) {
+            (self.up)(self.session_present);
         }
-        (self.up)(self.session_present);
-        Ok(())
+        subscriptions.tell_refused(&self.settings.name, &self.intake.stats);
     }
 }
 
@@ -238,6 +235,30 @@ async fn finish(stop: &mut Stop, unacked: &RefCell<Unacked>) -> Ended {
         sleep(Unacked::GATHER).await;
     }
     Err(Lost::Stopped)
+}
+
+fn subscribe(client: &AsyncClient, subscriptions: &RefCell<Subscriptions>) -> Result<(), Lost> {
+    let mut subscriptions = subscriptions.borrow_mut();
+    let filters = subscriptions.ask(Instant::now()).iter();
+    let filters = filters.map(|(filter, level)| {
+        let qos = rumqttc::v5::mqttbytes::qos(*level).unwrap_or(QoS::AtLeastOnce);
+        Filter::new(filter.clone(), qos)
+    });
+    client.try_subscribe_many(filters).map_err(Lost::broken)
+}
+
+/// Asks again for what was refused or not answered.
+async fn subscribe_again(client: &AsyncClient, subscriptions: &RefCell<Subscriptions>) -> Ended {
+    loop {
+        let due = subscriptions.borrow().due();
+        // Looked at now and then, for the answer comes later.
+        let look = Instant::now() + std::time::Duration::from_secs(1);
+        sleep_until(due.unwrap_or(look).min(look)).await;
+        let due = subscriptions.borrow().due();
+        if due.is_some_and(|due| due <= Instant::now()) {
+            subscribe(client, subscriptions)?;
+        }
+    }
 }
 
 async fn connect_anew(unacked: &RefCell<Unacked>) -> Ended {
