@@ -137,13 +137,9 @@ impl Agent {
         }
     }
 
-    /// With nothing to write, nobody would notice that a disk which failed is well again.
+    /// Finds out whether a disk that failed is well again, also when there is nothing to write.
     fn probe_disk(&mut self, now: Instant) {
-        if self.disk_error.is_some()
-            && !self.probing
-            && now >= self.next_probe
-            && self.lanes.all_stored()
-        {
+        if self.disk_error.is_some() && !self.probing && now >= self.next_probe {
             self.next_probe = now + PROBE_EVERY;
             self.probing = true;
             self.keeper.ask(Job::Probe);
@@ -179,8 +175,11 @@ impl Agent {
     fn answered(&mut self, answer: Answer, now: Instant) {
         match answer {
             Answer::Written(written) => {
+                // A small write may fit where the next does not: only a probe says that all is well.
                 let error = written.iter().find_map(|lane| lane.outcome.as_ref().err());
-                self.disk_is(error.map(|error| chain(error)));
+                if let Some(error) = error {
+                    self.disk_is(Some(chain(error)));
+                }
                 self.lanes.written(&written, now, self.outage());
             }
             Answer::Read(Ok(mut back)) => {
@@ -213,10 +212,13 @@ impl Agent {
     /// Tells when the disk begins to fail and when it is well again, once each.
     fn disk_is(&mut self, error: Option<String>) {
         match (&self.disk_error, &error) {
-            (None, Some(error)) => tracing::error!(
-                error,
-                "the disk does not take what must be kept; going on from memory and holding back receipts; free space or replace the disk"
-            ),
+            (None, Some(error)) => {
+                self.next_probe = Instant::now() + PROBE_EVERY;
+                tracing::error!(
+                    error,
+                    "the disk does not take what must be kept; going on from memory and holding back receipts; free space or replace the disk"
+                );
+            }
             (Some(_), None) => tracing::info!("the disk takes what must be kept again"),
             (None, None) | (Some(_), Some(_)) => {}
         }

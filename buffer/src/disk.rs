@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::block::{self, Encoder, Placed, STORED_BYTES_MAX};
+use crate::block::{self, Encoder, Placed};
 use crate::database::DiskError;
 use crate::encode::{encode, latest_of_each_key};
 use crate::layout::{self, FORMAT};
@@ -16,6 +16,9 @@ use crate::marks::{LaneMark, MarksFile};
 use crate::ranges::Ranges;
 use crate::tail::{Cleared, Tail};
 use crate::{LaneId, Record, WhenFull};
+
+/// Bytes of records in one write of a lane, before compression.
+pub(crate) const WRITE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A lane's place on disk.
 #[derive(Debug, Clone)]
@@ -288,10 +291,10 @@ impl<R: Record> Disk<R> {
         Ok(self.tails.iter().map(Tail::bytes).collect())
     }
 
-    /// Whether the disk takes writes: writes the marks anew, and looks for the room that a block needs.
+    /// Whether the disk takes writes: writes the marks anew, and looks for the room that the largest write needs.
     pub fn probe(&mut self) -> Result<(), DiskError> {
         self.marks.write()?;
-        layout::check_space(&self.root, STORED_BYTES_MAX as u64, self.floor)
+        layout::check_space(&self.root, WRITE_BYTES_MAX, self.floor)
     }
 
     /// Closes every generation, so that the next start has nothing to recover.

@@ -231,7 +231,10 @@ impl Tail {
             .head
             .as_ref()
             .is_some_and(|head| now.saturating_duration_since(head.written) > HEAD_REST);
-        if rested && self.generations.back().is_some_and(|head| !needed(head)) {
+        // One that has grown is worth its bytes at once, another only when it rests.
+        let grown = generation_bytes(self.budget) / 2;
+        let spent = |head: &Generation| !needed(head) && (rested || head.bytes >= grown);
+        if self.head.is_some() && self.generations.back().is_some_and(spent) {
             self.seal_head()?;
         }
         let mut index = 0;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Lane;
 use crate::block::Placed;
+use crate::disk::WRITE_BYTES_MAX;
 use crate::disk::{ReadBack, Written};
 use crate::marks::LaneMark;
 use crate::ranges::Ranges;
@@ -13,9 +14,8 @@ use crate::tail::{Cleared, generation_bytes};
 use crate::window::Entry;
 use crate::{Kept, Record, Ticket};
 
-/// Records and bytes in one write of a lane, so that a commit takes a bounded time and memory.
+/// Records in one write of a lane, so that a commit takes a bounded time and memory.
 const WRITE_RECORDS_MAX: usize = 4096;
-const WRITE_BYTES_MAX: u64 = 1024 * 1024;
 /// A source that waits gets its receipts by delivery, if those come within this; else the disk is
 /// faster, and worth a write.
 const PROMPT: Duration = Duration::from_millis(50);
