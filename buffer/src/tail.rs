@@ -16,8 +16,9 @@ use crate::files;
 use crate::generation::{self, Generation};
 use crate::ranges::Ranges;
 
-/// Blocks of this many bytes make a generation, or an eighth of the lane's budget if that is less.
-const GENERATION_BYTES: u64 = 8 * 1024 * 1024;
+/// Blocks of this many bytes make a generation, or an eighth of the lane's budget if that is less. sled keeps all of
+/// an open one in memory: the writer's and the reader's.
+const GENERATION_BYTES: u64 = 4 * 1024 * 1024;
 /// A generation smaller than this would mostly be sled's own overhead.
 const GENERATION_BYTES_MIN: u64 = 128 * 1024;
 /// What an empty generation takes on disk; counted before one is begun.
