@@ -20,6 +20,10 @@ use crate::{LaneId, Record, WhenFull};
 /// Bytes of records in one write of a lane, before compression.
 pub(crate) const WRITE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Bytes that stay free for what sled writes besides blocks: also a generation that is only to be read is
+/// opened with a few writes, and one that cannot be opened cannot be drained.
+const SLED_RESERVE: u64 = 2 * 1024 * 1024;
+
 /// A lane's place on disk.
 #[derive(Debug, Clone)]
 pub struct LaneDisk {
@@ -230,6 +234,7 @@ impl<R: Record> Disk<R> {
         cleared.extend(tail.make_room(needed, &|paths| {
             latest_of_each_key::<R>(tail_tag(write.lane, &self.names), paths)
         })?);
+        let needed = needed + SLED_RESERVE;
         while let Err(full) = layout::check_space(&self.root, needed, self.floor) {
             // The policy that a full lane follows is followed on a full disk as well.
             match tail.when_full {
@@ -291,10 +296,11 @@ impl<R: Record> Disk<R> {
         Ok(self.tails.iter().map(Tail::bytes).collect())
     }
 
-    /// Whether the disk takes writes: writes the marks anew, and looks for the room that the largest write needs.
+    /// Whether the disk takes writes: writes the marks anew, and looks for the room of two of the largest writes, so
+    /// that it does not say yes and the next write no.
     pub fn probe(&mut self) -> Result<(), DiskError> {
         self.marks.write()?;
-        layout::check_space(&self.root, WRITE_BYTES_MAX, self.floor)
+        layout::check_space(&self.root, 2 * WRITE_BYTES_MAX + SLED_RESERVE, self.floor)
     }
 
     /// Closes every generation, so that the next start has nothing to recover.
