@@ -37,6 +37,11 @@ fn main() {
     println!("cargo::rustc-env=TIDEGATE_LIBRARIES={}", libraries());
     println!("cargo::rerun-if-changed=Cargo.lock");
     println!("cargo::rerun-if-changed=.git/HEAD");
+    // Each commit is a line here. A debug build may say an older revision rather than be built anew.
+    let log = std::path::Path::new(".git/logs/HEAD");
+    if std::env::var("PROFILE").is_ok_and(|profile| profile == "release") && log.exists() {
+        println!("cargo::rerun-if-changed={}", log.display());
+    }
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
 }
 

@@ -1,4 +1,4 @@
-//! The way out. One file names rdkafka; everything else knows these words.
+//! The way out. Only the files beneath name rdkafka; everything else knows these words.
 
 mod callbacks;
 mod kafka;

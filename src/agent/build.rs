@@ -111,6 +111,7 @@ pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>),
     sources.start(&mut agent)?;
     Ok((agent, asks))
 }
+
 fn drain_parts(
     file: &File,
     identity: &Identity,

@@ -64,11 +64,12 @@ impl Agent {
         let closed = tokio::time::timeout(CLOSE_PATIENCE, async {
             while !self.lanes.all_stored() {
                 self.ask_disk(Instant::now());
-                match self.keeper.answer().await {
-                    Some(answer) => self.answered(answer, Instant::now()),
-                    None => return,
-                }
-                if self.disk_error.is_some() {
+                let Some(answer) = self.keeper.answer().await else {
+                    return;
+                };
+                let refused = matches!(&answer, Answer::Written(all) if all.iter().any(|one| one.outcome.is_err()));
+                self.answered(answer, Instant::now());
+                if refused {
                     break; // what is only in memory has no receipt
                 }
             }

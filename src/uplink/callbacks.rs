@@ -1,5 +1,6 @@
 //! What librdkafka says to the agent: reports, signals and log lines, when it is polled.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::client::ClientContext;
@@ -22,6 +23,32 @@ pub(super) struct Inbox {
     pub(super) signals: Mutex<Vec<Signal>>,
     /// Connection, and whether it has a broker.
     pub(super) connected: Mutex<Vec<(usize, bool)>>,
+    /// Callbacks served so far.
+    heard: AtomicUsize,
+}
+
+impl Inbox {
+    fn reports(&self) -> usize {
+        lock(&self.reports).len()
+    }
+
+    /// Serves the callbacks of a connection by `poll`, one batch of them at a call, at most `most` times;
+    /// says whether there were reports. An error or statistics before them in the queue is a batch too.
+    pub(super) fn hear(&self, most: usize, poll: impl Fn()) -> bool {
+        let before = self.reports();
+        for _ in 0..most {
+            let heard = self.heard.load(Ordering::Relaxed);
+            poll();
+            if self.heard.load(Ordering::Relaxed) == heard {
+                break;
+            }
+        }
+        self.reports() > before
+    }
+
+    fn hear_one(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// What a record takes in flight besides its payload: key, headers and librdkafka's own.
@@ -63,6 +90,7 @@ impl Context {
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
+        self.inbox.hear_one();
         let up = statistics
             .brokers
             .values()
@@ -81,6 +109,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.inbox.hear_one();
         match error.rdkafka_error_code() {
             Some(Code::Fatal) => {
                 self.signal(Signal::Fatal {
@@ -94,6 +123,7 @@ impl ClientContext for Context {
     }
 
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.inbox.hear_one();
         tracing::debug!(connection = self.number, facility, "{message}");
     }
 }
@@ -102,14 +132,13 @@ impl ProducerContext for Context {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
+        self.inbox.hear_one();
         let (message, outcome) = match result {
             Ok(message) => (message, Delivery::Delivered),
             Err((error, message)) => (message, sort(error, message.topic())),
         };
         let bytes = cost(message.payload().map_or(0, <[u8]>::len));
-        let mut reports = lock(&self.inbox.reports);
-        reports.push((token, bytes, outcome));
-        if reports.len() == 1 {}
+        lock(&self.inbox.reports).push((token, bytes, outcome));
     }
 }
 

@@ -159,8 +159,10 @@ impl Uplink {
         if now < self.next_poll {
             return;
         }
-        if self.connections.iter().any(Connection::poll) {
-            self.active = now;
+        for connection in &self.connections {
+            if connection.poll() {
+                self.active = now;
+            }
         }
         std::mem::swap(&mut self.taken, &mut *lock(&self.inbox.reports));
         for (token, bytes, outcome) in self.taken.drain(..) {
@@ -230,7 +232,6 @@ impl Uplink {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "24 bits fit everywhere")]
 fn low_bits(token: u64) -> usize {
     (token & ((1 << TOKEN_BITS) - 1)) as usize
 }
@@ -256,18 +257,8 @@ impl Connection {
 
     /// Serves callbacks; says whether there were reports.
     fn poll(&self) -> bool {
-        let reports = || lock(&self.inbox.reports).len();
-        let before = reports();
-        let mut last = before;
-        for _ in 0..POLLS {
-            self.producer.poll(Duration::ZERO); // one batch
-            let now = reports();
-            if now == last {
-                break;
-            }
-            last = now;
-        }
-        last > before
+        self.inbox
+            .hear(POLLS, || self.producer.poll(Duration::ZERO))
     }
 }
 

@@ -1,18 +1,13 @@
 //! A bad configuration never reaches a running gateway without being named.
 
 use std::fs;
-use std::process::Command;
 
-use crate::rig::project;
+use crate::rig::{project, tidegate};
 
 fn check(text: &str) -> (Option<i32>, String) {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), text).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .arg("check")
-        .arg(file.path())
-        .output()
-        .unwrap();
+    let output = tidegate().arg("check").arg(file.path()).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(said).unwrap())
 }
@@ -245,7 +240,7 @@ fn all_mistakes_are_told_at_once() {
 fn the_environment_overrides_the_file_and_print_shows_the_outcome() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), format!("{UPLINK}{MQTT}")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let mut command = tidegate();
     command
         .args(["check", "--print"])
         .arg(file.path())
@@ -263,7 +258,7 @@ fn the_environment_overrides_the_file_and_print_shows_the_outcome() {
 #[test]
 fn a_second_agent_on_the_same_state_says_so_and_leaves_the_first_alone() {
     let mut first = crate::rig::Gateway::new("[uplink]\nbrokers = [\"127.0.0.1:9\"]\n[[inference]]\nname = \"v\"\nsocket = \"$DIR/v.sock\"\n").start();
-    let second = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+    let second = tidegate()
         .args(["run", "-c"])
         .arg(first.path("gateway.toml"))
         .output()

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::rig::{Gateway, free_port, project, wait_for};
+use crate::rig::{Gateway, free_port, project, tidegate, wait_for};
 
 /// A gateway whose cluster is away, with its status on a port.
 fn gateway_with_port() -> (Gateway, u16) {
@@ -52,7 +52,7 @@ fn with_the_link_down_the_status_says_so_and_what_waits() {
     wait_for("the link to be down", || {
         (gateway.status()["link"]["up"] == false).then_some(())
     });
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+    let output = tidegate()
         .args(["status", "-c"])
         .arg(gateway.path("gateway.toml"))
         .output()
@@ -91,7 +91,7 @@ fn with_the_link_down_the_status_says_so_and_what_waits() {
 #[test]
 fn status_without_an_agent_says_where_it_looked() {
     let directory = tempfile::TempDir::new().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+    let output = tidegate()
         .args(["status", "--state"])
         .arg(directory.path())
         .output()
@@ -107,9 +107,7 @@ fn status_without_an_agent_says_where_it_looked() {
 #[test]
 fn a_packager_gets_completions_a_manual_page_and_the_versions() {
     let say = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(arguments)
-            .output();
+        let output = tidegate().args(arguments).output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     };
     let script = tempfile::NamedTempFile::new().unwrap();

@@ -123,7 +123,7 @@ impl Gateway {
         {
             panic!("the gateway ended with {ended}:\n{}", self.log());
         }
-        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        let output = tidegate()
             .args(["status", "--json", "--state"])
             .arg(self.path("state"))
             .output()
@@ -306,6 +306,11 @@ pub(crate) fn received(kafka: &Kafka, intent: &str, numbers: std::ops::Range<u64
         seen = records.len();
         distinct.len() as u64 == numbers.end - numbers.start
     })
+}
+
+/// The binary under test.
+pub(crate) fn tidegate() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
 }
 
 pub(crate) fn project() -> &'static Path {

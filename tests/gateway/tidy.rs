@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::rig::project;
+use crate::rig::{project, tidegate};
 
 fn files(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
@@ -81,10 +80,7 @@ fn each_library_is_named_where_it_belongs() {
 
 #[test]
 fn every_key_of_the_configuration_is_shown_in_gateway_toml() {
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .arg("schema")
-        .output()
-        .unwrap();
+    let output = tidegate().arg("schema").output().unwrap();
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
     let shown = fs::read_to_string(project().join("configs/gateway.toml")).unwrap();
     let mut keys = Vec::new();

@@ -45,9 +45,16 @@ impl Subscriptions {
     }
 
     /// Takes in a SUBACK: whether each filter was granted, in the order of the SUBSCRIBE. Returns
-    /// whether it is the first of this connection.
-    pub(super) fn answer(&mut self, granted: impl Iterator<Item = bool>, now: Instant) -> bool {
-        let mut granted = granted;
+    /// whether it is the first of this connection. One that came late, after what it answers was asked
+    /// for again and granted, has another number of codes and says nothing about what is open now.
+    pub(super) fn answer(
+        &mut self,
+        mut granted: impl ExactSizeIterator<Item = bool>,
+        now: Instant,
+    ) -> bool {
+        if granted.len() != self.open.len() {
+            return false;
+        }
         self.open.retain(|_| !granted.next().unwrap_or(false));
         self.due = (!self.open.is_empty()).then_some(now + RETRY);
         !std::mem::replace(&mut self.answered, true)
@@ -89,6 +96,9 @@ mod tests {
         assert!(all.answer([true, false, true].into_iter(), start));
         assert_eq!(all.due(), Some(start + RETRY));
         assert_eq!(all.ask(start + RETRY), [("b".to_owned(), 1)]);
+        let late = [true, true, true];
+        assert!(!all.answer(late.into_iter(), start), "of the first asking");
+        assert_eq!(all.due(), Some(start + RETRY + ANSWER), "still open");
         assert!(!all.answer([true].into_iter(), start), "not the first");
         assert_eq!(all.due(), None);
     }

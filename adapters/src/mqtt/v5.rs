@@ -250,25 +250,22 @@ fn subscribe(client: &AsyncClient, subscriptions: &RefCell<Subscriptions>) -> Re
 /// Asks again for what was refused or not answered.
 async fn subscribe_again(client: &AsyncClient, subscriptions: &RefCell<Subscriptions>) -> Ended {
     loop {
-        let due = subscriptions.borrow().due();
-        // Looked at now and then, for the answer comes later.
-        let look = Instant::now() + std::time::Duration::from_secs(1);
-        sleep_until(due.unwrap_or(look).min(look)).await;
-        let due = subscriptions.borrow().due();
-        if due.is_some_and(|due| due <= Instant::now()) {
-            subscribe(client, subscriptions)?;
-        }
+        when_due(|| subscriptions.borrow().due()).await;
+        subscribe(client, subscriptions)?;
     }
 }
 
 async fn connect_anew(unacked: &RefCell<Unacked>) -> Ended {
-    loop {
-        let retry_at = unacked.borrow().retry_at();
-        // Looked at again now and then, for the first refusal comes later.
-        sleep_until(retry_at.min(Instant::now() + std::time::Duration::from_secs(1))).await;
-        if unacked.borrow().retry_at() <= Instant::now() {
-            return Err(Lost::Again);
-        }
+    when_due(|| Some(unacked.borrow().retry_at())).await;
+    Err(Lost::Again)
+}
+
+/// Waits until `due`, which is looked at now and then, for what sets it comes later.
+async fn when_due(due: impl Fn() -> Option<Instant>) {
+    const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+    while due().is_none_or(|due| due > Instant::now()) {
+        let look = Instant::now() + LOOK;
+        sleep_until(due().unwrap_or(look).min(look)).await;
     }
 }
 

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Lane;
 use crate::block::Placed;
-use crate::disk::WRITE_BYTES_MAX;
-use crate::disk::{ReadBack, Written};
+use crate::disk::{ReadBack, WRITE_BYTES_MAX, Written};
 use crate::marks::LaneMark;
 use crate::ranges::Ranges;
 use crate::settings::{DropReason, Dropped, Order};
