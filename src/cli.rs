@@ -44,6 +44,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look into the buffer on disk. Only reads, also beside a running agent, unless told to repair.
+    Buffer(crate::inspect::BufferArguments),
     /// Show the version, the git revision and the libraries.
     Version,
     /// Print the JSON schema of the configuration.

@@ -14,6 +14,8 @@ pub(crate) struct Ingest {
     pub router: Router,
     /// Events dropped because no lane can hold a record so large.
     pub too_large: u64,
+    /// For each lane, the one that gets a copy of its events during an outage.
+    pub histories: Vec<Option<LaneId>>,
 }
 
 impl Ingest {
@@ -22,13 +24,23 @@ impl Ingest {
         &mut self,
         lanes: &mut Lanes<Record, Slip>,
         submission: Submission,
+        outage: bool,
         now: Instant,
     ) {
         let Submission { event, ticket } = submission;
         let lane = self.router.lane(&event.origin);
         let (origin, bytes) = (Arc::clone(&event.origin), event.payload.len());
-        match lanes.append(lane, Record::from(event), Slip(Some(ticket)), now) {
-            Ok(()) => {}
+        let record = Record::from(event);
+        let history = self.histories.get(lane.index()).copied().flatten();
+        let copy = history.filter(|_| outage).map(|to| (to, record.clone()));
+        match lanes.append(lane, record, Slip(Some(ticket)), now) {
+            Ok(()) => {
+                if let Some((to, record)) = copy
+                    && let Err(refusal) = lanes.append(to, record, Slip(None), now)
+                {
+                    tracing::debug!(?refusal, "the history is full; a copy is left out");
+                }
+            }
             Err(Refusal::Full(Slip(ticket))) => resolve(ticket, Outcome::Refused(Refused::Full)),
             Err(Refusal::TooLarge(Slip(ticket))) => {
                 self.too_large += 1;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use adapters::{Size, Span};
-use buffer::{LaneDisk, LaneId, LaneSettings, Order, WhenFull};
+use buffer::{Keep, LaneDisk, LaneId, LaneSettings, Order, WhenFull};
 
-use crate::config::{CompressionKind, File, FullPolicy, IntentSection, OrderKind};
+use crate::config::{CoalesceKind, CompressionKind, File, FullPolicy, IntentSection, OrderKind};
 use crate::template::Template;
 
 /// Each intent is a lane with memory and a sync of its own.
@@ -22,6 +22,9 @@ pub(crate) struct Intent {
     pub topic: Template,
     pub key: Template,
     pub lane: LaneSettings,
+    pub disk: LaneDisk,
+    /// Gets a copy of every event during an outage.
+    pub history: Option<String>,
     /// Before all others, on a connection of its own.
     pub urgent: bool,
     pub weight: u32,
@@ -90,12 +93,14 @@ impl Intents {
 
     #[must_use]
     pub(crate) fn on_disk(&self) -> Vec<LaneDisk> {
-        let lane = |intent: &Intent| LaneDisk {
-            name: intent.name.clone(),
-            budget: intent.lane.budget,
-            when_full: intent.lane.when_full,
-        };
-        self.0.iter().map(lane).collect()
+        self.0.iter().map(|intent| intent.disk.clone()).collect()
+    }
+
+    /// For each lane, the one that gets a copy of its events during an outage.
+    #[must_use]
+    pub(crate) fn histories(&self) -> Vec<Option<LaneId>> {
+        let history = |intent: &Intent| self.id(intent.history.as_deref()?);
+        self.0.iter().map(history).collect()
     }
 
     #[must_use]
@@ -124,6 +129,10 @@ fn blank(name: &str, topic: &str) -> IntentSection {
         budget: Some(Size(256 * MIB)),
         memory: Some(Size(2 * MIB)),
         when_full: Some(FullPolicy::DropOldest),
+        coalesce: None,
+        history: None,
+        max_age: None,
+        keep: None,
         urgent: Some(false),
         weight: Some(2),
         compression: Some(CompressionKind::Zstd),
@@ -187,6 +196,10 @@ fn overlay(base: &mut IntentSection, change: &IntentSection) {
         budget,
         memory,
         when_full,
+        coalesce,
+        history,
+        max_age,
+        keep,
         urgent,
         weight
     );
@@ -201,8 +214,27 @@ fn meant(section: &IntentSection) -> Intent {
             .expect("a template without fields parses")
     };
     let span = |span: Option<Span>| span.map_or(Duration::ZERO, |span| span.0);
+    let when_full = match section.when_full {
+        Some(FullPolicy::Refuse) => WhenFull::Refuse,
+        Some(FullPolicy::DropNewest) => WhenFull::DropNewest,
+        Some(FullPolicy::CoalesceLatest) => WhenFull::CoalesceLatest,
+        Some(FullPolicy::DropOldest) | None => WhenFull::DropOldest,
+    };
+    let budget = section.budget.map_or(MIB, |size| size.0);
     Intent {
         name: section.name.clone(),
+        disk: LaneDisk {
+            name: section.name.clone(),
+            budget,
+            when_full,
+            coalesce: section.coalesce == Some(CoalesceKind::Latest),
+            max_age: section.max_age.map(|age| age.0),
+            keep: section.keep.map(|keep| Keep {
+                age: keep.age.0,
+                bytes: keep.size.0,
+            }),
+        },
+        history: section.history.clone(),
         topic: parse(&section.topic),
         key: parse(&section.key),
         lane: LaneSettings {
@@ -210,14 +242,12 @@ fn meant(section: &IntentSection) -> Intent {
                 Some(OrderKind::LiveFirst) => Order::LiveFirst,
                 Some(OrderKind::InOrder) | None => Order::InOrder,
             },
-            when_full: match section.when_full {
-                Some(FullPolicy::Refuse) => WhenFull::Refuse,
-                Some(FullPolicy::CoalesceLatest) => WhenFull::CoalesceLatest,
-                Some(FullPolicy::DropOldest) | None => WhenFull::DropOldest,
-            },
+            when_full,
             persist_after: span(section.persist_after),
             commit_every: span(section.commit_every),
-            budget: section.budget.map_or(MIB, |size| size.0),
+            budget,
+            keeps: section.keep.is_some(),
+            bulk: !section.urgent.unwrap_or(false),
             memory: section.memory.map_or(1 << 20, |size| {
                 usize::try_from(size.0).unwrap_or(usize::MAX)
             }),

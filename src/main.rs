@@ -22,6 +22,8 @@ mod record;
 
 mod keeper;
 
+mod store;
+
 mod drain;
 
 mod shaper;
@@ -42,6 +44,10 @@ mod uplink;
 
 mod health;
 
+mod inspect;
+
+mod flash;
+
 mod status;
 
 mod supervisor;
@@ -57,6 +63,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use agent::{AgentError, Ended};
 use cli::{Arguments, Command};
 use config::Loaded;
 
@@ -70,6 +77,7 @@ fn main() -> ExitCode {
             state,
             json,
         } => show_status(config.as_deref(), state, json),
+        Command::Buffer(arguments) => look_into(&arguments),
         Command::Version => say(&version::long()),
         Command::Schema => say(&format!(
             "{:#}\n",
@@ -107,16 +115,22 @@ fn run(path: &Path) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!(file = %path.display(), "{warning}");
     }
+    loop {
+        match run_once(&loaded) {
+            Ok(Ended::StartAnew) => {}
+            Ok(Ended::Stopped) => return ExitCode::SUCCESS,
+            Err(error) => return fail(&*error),
+        }
+    }
+}
+
+fn run_once(loaded: &Loaded) -> Result<Ended, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
+        .build()?;
     // Sources share the one thread and need not be able to change it.
     let local = tokio::task::LocalSet::new();
-    let outcome = local.block_on(&runtime, async {
+    let outcome: Result<Ended, AgentError> = local.block_on(&runtime, async {
         let (agent, asks) = agent::build(&loaded.file)?;
         status::start(&loaded.file, asks).await?;
         supervisor::ready();
@@ -126,7 +140,7 @@ fn run(path: &Path) -> ExitCode {
     drop(local);
     // A source may hang in a system call; it holds nothing that is not kept.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
-    outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+    outcome.map_err(Into::into)
 }
 
 fn check(path: &Path, print: bool) -> ExitCode {
@@ -167,6 +181,30 @@ fn show_status(config: Option<&Path>, state: std::path::PathBuf, json: bool) -> 
         Ok(snapshot) => say(&status::table(&snapshot)),
         Err(error) => fail(&error),
     }
+}
+
+fn look_into(arguments: &inspect::BufferArguments) -> ExitCode {
+    let (state, keys) = match arguments.config.as_deref().map(load) {
+        None => (arguments.state.clone(), Ok(buffer::Keys::default())),
+        Some(Ok(loaded)) => (
+            loaded.file.gateway.state_dir.clone(),
+            store::keys(&loaded.file),
+        ),
+        Some(Err(code)) => return code,
+    };
+    keys.map_or_else(
+        |error| fail(&error),
+        |keys| match inspect::run(&state, &keys, &arguments.what) {
+            Ok(()) => ExitCode::SUCCESS,
+            // Whoever read it has seen enough.
+            Err(inspect::InspectError::Output(error))
+                if error.kind() == std::io::ErrorKind::BrokenPipe =>
+            {
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&error),
+        },
+    )
 }
 
 /// Loads a configuration, or prints all that is wrong with it.

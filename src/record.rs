@@ -32,6 +32,29 @@ impl From<Event> for Record {
 }
 
 impl Record {
+    /// For a person to look at. A payload that is not text is in hexadecimal.
+    #[must_use]
+    pub(crate) fn to_json(&self, lane: &str, epoch: u32, sequence: u64) -> serde_json::Value {
+        let text = str::from_utf8(&self.payload).ok();
+        let hex = || {
+            self.payload
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
+        let hex = text.is_none().then(hex);
+        serde_json::json!({
+            "lane": lane,
+            "epoch": epoch,
+            "seq": sequence,
+            "mark": self.mark,
+            "origin": *self.origin,
+            "unix_us": self.stamp.unix_us,
+            "payload": text,
+            "payload_hex": hex,
+        })
+    }
+
     /// The event's id: the same whenever the same event is offered or sent again.
     ///
     /// A 128-bit hash of gateway, source, subject, mark and payload, as a UUID of version 8 (RFC 9562).

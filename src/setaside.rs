@@ -39,26 +39,8 @@ impl SetAside {
         if fs::metadata(&self.path).is_ok_and(|file| file.len() > FILE_BYTES_MAX) {
             fs::rename(&self.path, self.path.with_extension("jsonl.1"))?;
         }
-        let record = &placed.record;
-        let text = str::from_utf8(&record.payload).ok();
-        let hex = || {
-            record
-                .payload
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        };
-        let hex = text.is_none().then(hex);
-        let line = serde_json::json!({
-            "lane": lane,
-            "epoch": placed.epoch,
-            "seq": placed.sequence,
-            "reason": reason,
-            "origin": *record.origin,
-            "unix_us": record.stamp.unix_us,
-            "payload": text,
-            "payload_hex": hex,
-        });
+        let mut line = placed.record.to_json(lane, placed.epoch, placed.sequence);
+        line["reason"] = reason.into();
         let mut file = File::options().create(true).append(true).open(&self.path)?;
         writeln!(file, "{line}")
     }

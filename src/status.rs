@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(crate) use serve::{ask, start};
-pub(crate) use table::table;
+pub(crate) use table::{age, size, table};
 
 use crate::agent::Agent;
+use crate::flash::Life;
 use crate::intent::Intents;
 use crate::record::{Record, Slip};
 
@@ -32,6 +33,7 @@ pub(crate) struct Snapshot {
     pub sources: Vec<SourceStatus>,
     /// What keeps the disk from taking what must be kept.
     pub disk_error: Option<String>,
+    pub flash: FlashStatus,
     /// Events larger than any lane can hold, dropped.
     pub too_large: u64,
     /// Events that asked for an intent that does not exist.
@@ -50,6 +52,20 @@ pub(crate) struct LinkStatus {
     pub throttled_ms: u64,
     /// Topics that the cluster does not take, and why.
     pub blocked: Vec<(String, String)>,
+}
+
+/// What is written to the flash.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FlashStatus {
+    /// Bytes written by the agent since its start, as the kernel counts them.
+    pub written_bytes: u64,
+    /// Since the day began on the buffer's clock, and since the buffer was made; as of the last mark.
+    pub today_bytes: u64,
+    pub ever_bytes: u64,
+    /// Bytes written for each byte that was kept, compressed; none while nothing was kept.
+    pub write_amplification: Option<f64>,
+    /// What an eMMC says of itself.
+    pub life: Option<Life>,
 }
 
 /// One lane. `recovered + accepted = delivered + dropped + buffered`, always.
@@ -158,9 +174,27 @@ impl Agent {
                 .map(|(name, stats)| source_status(name, stats))
                 .collect(),
             disk_error: self.disk_error().map(Into::into),
+            flash: self.flash_status(),
             too_large: self.ingest().too_large,
             unknown_intents: self.ingest().router.unknown_intents,
             fallback_topics: self.drain().addresses.fallbacks,
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+    fn flash_status(&self) -> FlashStatus {
+        let counts = self
+            .intents()
+            .iter()
+            .map(|(lane, _)| self.lanes().counts(lane));
+        let kept: u64 = counts.map(|counts| counts.stored_bytes).sum();
+        let written_bytes = buffer::written_by_this_process().unwrap_or(0);
+        FlashStatus {
+            written_bytes,
+            today_bytes: self.wear().today,
+            ever_bytes: self.wear().written,
+            write_amplification: (kept > 0).then(|| written_bytes as f64 / kept as f64),
+            life: self.facts().life,
         }
     }
 
@@ -243,7 +277,7 @@ impl Snapshot {
             .map(|s| s.name.as_str())
             .collect();
         json!({ "uptime_s": self.uptime_s, "link_up": self.link.up, "lanes": lanes.collect::<serde_json::Map<_, _>>(),
-            "sources_down": down, "disk_error": self.disk_error })
+            "sources_down": down, "disk_error": self.disk_error, "flash": self.flash })
     }
 
     /// Well enough to be left alone: the disk takes what must be kept. An outage is not an illness.

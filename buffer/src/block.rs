@@ -1,23 +1,21 @@
-//! The block: the unit of writing, and all that recovery can rely on.
+//! The block: the unit of writing, and all that reading and recovery rely on.
 //!
-//! A block carries its own truth, so that one found by a raw scan of a broken database is as good
-//! as one that sled handed out:
+//! A block carries its own truth, so that one found by a raw search of a broken file is as good as any:
 //!
 //! ```text
-//! magic "TGBLK\x01" | lane u8 | codec u8 | epoch u32 | first u64 | span u32 | count u32 | length u32
-//! | crc32c u32 | body
+//! magic "TGBLK\x02" | lane u8 | codec u8 | epoch u32 | first u64 | span u32 | count u32 | length u32
+//! | before u64 | stamp u64 | key u32 | crc32c u32 | body
 //! ```
 //!
 //! Integers are little endian. The block answers for the sequences `first .. first + span`, of which
-//! `count` are in it (others were delivered before it was written). The body is a CBOR array of
-//! (distance from `first`, record) in serde's packed form, as zstd (codec 1). The checksum covers
-//! the header before it, and the body.
+//! `count` are in it (others were delivered before it was written). `before` is where the block that was
+//! written before it in its lane ended, so that a missing one is noticed. `stamp` is the time of writing on
+//! the buffer's own clock, see [`crate::clock`]. The body is what [`crate::codec`] makes of the records. The
+//! checksum covers the header before it, and the body. `docs/FORMAT.md` has it byte by byte.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use memchr::memmem;
 
-use crate::cbor;
-use crate::ranges::Ranges;
+use crate::keys::KeyId;
 
 /// Records in one block: enough for zstd to find what repeats, few enough to hold two in memory.
 pub(crate) const BLOCK_RECORDS_MAX: usize = 256;
@@ -28,15 +26,15 @@ pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const STORED_BYTES_MAX: usize = 128 * 1024 - 64;
 /// A record over this could make a block that sled cannot keep safely.
 pub const RECORD_BYTES_MAX: usize = 112 * 1024;
-/// What decompression may give at most: no damaged length can ask for more memory than this.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 // Persisted: never renumber.
-const MAGIC: &[u8; 6] = b"TGBLK\x01";
-const CODEC_ZSTD: u8 = 1;
-const ZSTD_LEVEL: i32 = 1;
-const HEADER_BYTES: usize = 36;
-const CRC_OFFSET: usize = 32;
+const MAGIC: &[u8; 5] = b"TGBLK";
+const VERSION: u8 = 2;
+pub(crate) const CODEC_ZSTD: u8 = 1;
+pub(crate) const CODEC_ZSTD_CHACHA20_POLY1305: u8 = 2;
+const HEADER_BYTES: usize = 56;
+/// Format 1 had no `before`, `stamp` and `key`.
+const HEADER_BYTES_1: usize = 36;
 
 /// A record and where it stands in its lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +48,19 @@ pub struct Placed<R> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
+    pub(crate) version: u8,
     pub(crate) lane: u8,
+    pub(crate) codec: u8,
     pub(crate) epoch: u32,
     pub(crate) first: u64,
     pub(crate) span: u32,
     pub(crate) count: u32,
-    length: u32,
+    pub(crate) length: u32,
+    /// Where the block before it ended; 0 where that is not known.
+    pub(crate) before: u64,
+    /// Milliseconds of the buffer's clock.
+    pub(crate) stamp: u64,
+    pub(crate) key: KeyId,
 }
 
 impl Header {
@@ -63,23 +68,43 @@ impl Header {
     pub(crate) fn end(&self) -> u64 {
         self.first.saturating_add(u64::from(self.span))
     }
-}
 
-/// An encoded block that was checked, and what is in it.
-#[derive(Debug)]
-pub(crate) struct Sound {
-    pub(crate) header: Header,
-    pub(crate) sequences: Ranges,
-    pub(crate) encoded: Vec<u8>,
-}
+    /// Bytes of the whole block.
+    pub(crate) fn stored_length(&self) -> usize {
+        self.body_offset() + self.length as usize
+    }
 
-impl Sound {
-    pub(crate) fn new(encoded: Vec<u8>) -> Result<Sound, BlockError> {
-        Ok(Sound {
-            header: check(&encoded)?,
-            sequences: sequences(&encoded)?,
-            encoded,
-        })
+    fn body_offset(&self) -> usize {
+        if self.version == 1 {
+            HEADER_BYTES_1
+        } else {
+            HEADER_BYTES
+        }
+    }
+
+    /// The header up to its checksum, as it is stored.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&[VERSION, self.lane, self.codec]);
+        bytes.extend_from_slice(&self.epoch.to_le_bytes());
+        bytes.extend_from_slice(&self.first.to_le_bytes());
+        bytes.extend_from_slice(&self.span.to_le_bytes());
+        bytes.extend_from_slice(&self.count.to_le_bytes());
+        bytes.extend_from_slice(&self.length.to_le_bytes());
+        bytes.extend_from_slice(&self.before.to_le_bytes());
+        bytes.extend_from_slice(&self.stamp.to_le_bytes());
+        bytes.extend_from_slice(&self.key.0.to_le_bytes());
+        bytes
+    }
+
+    /// The block of this header and `body`.
+    pub(crate) fn with_body(&self, body: &[u8]) -> Vec<u8> {
+        let mut block = self.encode();
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&block), body);
+        block.extend_from_slice(&checksum.to_le_bytes());
+        block.extend_from_slice(body);
+        block
     }
 }
 
@@ -93,128 +118,66 @@ pub(crate) enum BlockError {
     Checksum { first: u64 },
     #[error("block {first} cannot be decoded: {reason}")]
     Body { first: u64, reason: String },
+    #[error("block {first} is encrypted with key {key}, which is not given")]
+    NoKey { first: u64, key: KeyId },
 }
 
-/// Writes blocks, with compression buffers that are used again.
-pub(crate) struct Encoder {
-    zstd: zstd::bulk::Compressor<'static>,
-}
-
-impl Encoder {
-    pub(crate) fn new() -> std::io::Result<Encoder> {
-        Ok(Encoder {
-            zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL)?,
-        })
-    }
-
-    /// Encodes `records`, which share an epoch and are in order of sequence.
-    pub(crate) fn encode<R: Serialize>(
-        &mut self,
-        lane: u8,
-        records: &[Placed<R>],
-    ) -> std::io::Result<Vec<u8>> {
-        let (Some(head), Some(tail)) = (records.first(), records.last()) else {
-            return Err(std::io::Error::other("a block needs a record"));
-        };
-        let body: Vec<(u64, &R)> = records
-            .iter()
-            .map(|r| (r.sequence - head.sequence, &r.record))
-            .collect();
-        let body = self.zstd.compress(&cbor::encode_packed(&body)?)?;
-        let narrow = |wide: u64| u32::try_from(wide).map_err(std::io::Error::other);
-        let mut block = Vec::with_capacity(HEADER_BYTES + body.len());
-        block.extend_from_slice(MAGIC);
-        block.extend_from_slice(&[lane, CODEC_ZSTD]);
-        block.extend_from_slice(&head.epoch.to_le_bytes());
-        block.extend_from_slice(&head.sequence.to_le_bytes());
-        block.extend_from_slice(&narrow(tail.sequence + 1 - head.sequence)?.to_le_bytes());
-        block.extend_from_slice(&narrow(records.len() as u64)?.to_le_bytes());
-        block.extend_from_slice(&narrow(body.len() as u64)?.to_le_bytes());
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&block), &body);
-        block.extend_from_slice(&checksum.to_le_bytes());
-        block.extend_from_slice(&body);
-        Ok(block)
-    }
-}
-
-/// Reads the header of the block at the start of `bytes` and checks the block whole.
-pub(crate) fn check(bytes: &[u8]) -> Result<Header, BlockError> {
+/// Header, header bytes before the checksum, and body of the block at the start of `bytes`, checked.
+pub(crate) fn check(bytes: &[u8]) -> Result<(Header, &[u8], &[u8]), BlockError> {
     let header = header(bytes)?;
-    let body = body(&header, bytes)?;
-    let sealed = bytes.get(..CRC_OFFSET).ok_or(BlockError::Short)?;
-    let stored = u32::from_le_bytes(field(bytes, CRC_OFFSET)?);
+    let at = header.body_offset();
+    let part = |from: usize, to: usize| bytes.get(from..to).ok_or(BlockError::Short);
+    let (sealed, stored) = (part(0, at - 4)?, u32::from_le_bytes(field(bytes, at - 4)?));
+    let body = part(at, header.stored_length())?;
     if crc32c::crc32c_append(crc32c::crc32c(sealed), body) != stored {
         return Err(BlockError::Checksum {
             first: header.first,
         });
     }
-    Ok(header)
-}
-
-/// Decodes the block at the start of `bytes`.
-pub(crate) fn decode<R: DeserializeOwned>(
-    bytes: &[u8],
-) -> Result<(Header, Vec<Placed<R>>), BlockError> {
-    let header = check(bytes)?;
-    let broken = |reason: String| BlockError::Body {
-        first: header.first,
-        reason,
-    };
-    let plain = zstd::bulk::decompress(body(&header, bytes)?, BODY_BYTES_MAX)
-        .map_err(|e| broken(e.to_string()))?;
-    let records: Vec<(u64, R)> = cbor::decode(&plain).map_err(|e| broken(e.to_string()))?;
-    let place = |(distance, record)| Placed {
-        sequence: header.first + distance,
-        epoch: header.epoch,
-        record,
-    };
-    Ok((header, records.into_iter().map(place).collect()))
-}
-
-/// The sequences that are in the block at the start of `bytes`.
-fn sequences(bytes: &[u8]) -> Result<Ranges, BlockError> {
-    let header = check(bytes)?;
-    if header.count == header.span {
-        return Ok(std::iter::once(header.first..header.end()).collect());
-    }
-    let (_, records) = decode::<serde::de::IgnoredAny>(bytes)?;
-    Ok(records
-        .iter()
-        .map(|record| record.sequence..record.sequence + 1)
-        .collect())
-}
-
-/// The stored length of a whole and sound block at the start of `bytes`.
-pub(crate) fn stored_length(header: &Header) -> usize {
-    HEADER_BYTES + header.length as usize
+    Ok((header, sealed, body))
 }
 
 /// Where the next block may begin in `bytes`, at or after `from`.
 pub(crate) fn find(bytes: &[u8], from: usize) -> Option<usize> {
-    let rest = bytes.get(from..)?;
-    rest.windows(MAGIC.len())
-        .position(|window| window == MAGIC)
-        .map(|at| from + at)
+    memmem::find(bytes.get(from..)?, MAGIC).map(|at| from + at)
 }
 
 fn header(bytes: &[u8]) -> Result<Header, BlockError> {
-    if !bytes.starts_with(MAGIC) || bytes.get(7) != Some(&CODEC_ZSTD) {
+    let start = bytes.get(..8).ok_or(BlockError::Short)?;
+    let (version, lane, codec) = (start[5], start[6], start[7]);
+    let known = match version {
+        1 => codec == CODEC_ZSTD,
+        VERSION => matches!(codec, CODEC_ZSTD | CODEC_ZSTD_CHACHA20_POLY1305),
+        _ => false,
+    };
+    if !start.starts_with(MAGIC) || !known {
         return Err(BlockError::NotABlock);
     }
-    Ok(Header {
-        lane: *bytes.get(6).ok_or(BlockError::Short)?,
+    let later = |at: usize| match version {
+        1 => Ok(0),
+        _ => field(bytes, at).map(u64::from_le_bytes),
+    };
+    let header = Header {
+        version,
+        lane,
+        codec,
         epoch: u32::from_le_bytes(field(bytes, 8)?),
         first: u64::from_le_bytes(field(bytes, 12)?),
         span: u32::from_le_bytes(field(bytes, 20)?),
         count: u32::from_le_bytes(field(bytes, 24)?),
         length: u32::from_le_bytes(field(bytes, 28)?),
-    })
-}
-
-fn body<'a>(header: &Header, bytes: &'a [u8]) -> Result<&'a [u8], BlockError> {
-    bytes
-        .get(HEADER_BYTES..HEADER_BYTES + header.length as usize)
-        .ok_or(BlockError::Short)
+        before: later(32)?,
+        stamp: later(40)?,
+        key: match version {
+            1 => KeyId::NONE,
+            _ => KeyId(u32::from_le_bytes(field(bytes, 48)?)),
+        },
+    };
+    if header.length as usize > STORED_BYTES_MAX || header.count == 0 || header.count > header.span
+    {
+        return Err(BlockError::NotABlock);
+    }
+    Ok(header)
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], BlockError> {
@@ -222,60 +185,4 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], BlockError>
         .get(at..at + N)
         .and_then(|slice| slice.try_into().ok())
         .ok_or(BlockError::Short)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn placed(first: u64, texts: &[String]) -> Vec<Placed<String>> {
-        let place = |(i, text): (usize, &String)| Placed {
-            sequence: first + i as u64 * 2,
-            epoch: 3,
-            record: text.clone(),
-        };
-        texts.iter().enumerate().map(place).collect()
-    }
-
-    #[test]
-    fn the_block_format_is_stable() {
-        let block = Encoder::new()
-            .unwrap()
-            .encode(7, &placed(258, &["a".into(), "b".into()]))
-            .unwrap();
-        let header =
-            "54 47 42 4c 4b 01 07 01 03 00 00 00 02 01 00 00 00 00 00 00 03 00 00 00 02 00 00 00";
-        let hex: Vec<String> = block[..28]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        assert_eq!(hex.join(" "), header);
-    }
-
-    proptest! {
-        #[test]
-        fn a_block_comes_back_as_it_went_in(first in 5u64..1 << 40, texts in prop::collection::vec(".{0,40}", 1..50)) {
-            let records = placed(first, &texts);
-            let block = Encoder::new().unwrap().encode(1, &records).unwrap();
-            let (header, read) = decode::<String>(&block).unwrap();
-            prop_assert_eq!((header.first, header.end()), (first, first + texts.len() as u64 * 2 - 1));
-            prop_assert_eq!(read, records);
-        }
-
-        #[test]
-        fn a_flipped_bit_is_always_found(texts in prop::collection::vec(".{0,40}", 1..20), bit in any::<prop::sample::Index>()) {
-            let mut block = Encoder::new().unwrap().encode(1, &placed(9, &texts)).unwrap();
-            let bit = bit.index(block.len() * 8);
-            block[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(decode::<String>(&block).is_err());
-        }
-
-        #[test]
-        fn noise_is_never_taken_for_a_block(noise in prop::collection::vec(any::<u8>(), 0..200)) {
-            let framed = [&MAGIC[..], &[0, CODEC_ZSTD], &noise].concat();
-            prop_assert!(decode::<String>(&framed).is_err());
-        }
-    }
 }

@@ -1,24 +1,21 @@
-//! One small sled database: the blocks of one generation, or the marks.
+//! One small sled database, to write to: the blocks of one generation, or the marks.
 //!
-//! Everything that sled is known to do badly is dealt with here (see BUFFER notes in
-//! `docs/decisions/0002-sled.md`): it may panic on damage, so every call is guarded; its `flush` is
-//! not durable on Linux, so we call `fdatasync` ourselves; its lock is released late, so opening is
-//! tried again; a growing tree is rewritten, so a tree holds only [`BLOCKS_PER_TREE`] blocks.
+//! Everything that sled is known to do badly is dealt with here (`docs/decisions/0002-sled.md`): every call is
+//! guarded, for it may panic; its `flush` is not durable on Linux, so we call `fdatasync` ourselves; a growing
+//! tree is rewritten, so a tree holds only [`BLOCKS_PER_TREE`] blocks. And sled only ever makes new databases:
+//! what was written is read from the raw file, see [`crate::log`].
 
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use crate::block;
 use crate::files;
+use crate::log;
 
 /// More items than this in a tree make sled split and rewrite its leaf.
 const BLOCKS_PER_TREE: usize = 8;
-/// sled lets its lock go some time after a handle is dropped or its process has died.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-const LOCK_RETRY: Duration = Duration::from_millis(5);
 /// sled's smallest cache that was measured to be good; resident memory follows the segment size.
 const CACHE_BYTES: u64 = 1024 * 1024;
 const SEGMENT_BYTES: usize = 512 * 1024;
@@ -78,44 +75,27 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     )
 }
 
-#[derive(Clone)]
 pub(crate) struct Database {
     path: PathBuf,
     sled: sled::Db,
     trees: Vec<sled::Tree>,
     /// Blocks in the last tree.
     in_last: usize,
+    /// Made, but its name is not durable yet.
+    fresh: bool,
 }
 
 impl Database {
-    /// Opens or creates the database in the directory `path`.
-    pub(crate) fn open(path: &Path) -> Result<Database, DiskError> {
-        let config = sled::Config::default()
-            .path(path)
-            .flush_every_ms(None)
-            .cache_capacity(CACHE_BYTES)
-            .segment_size(SEGMENT_BYTES)
-            .mode(sled::Mode::LowSpace)
-            .use_compression(false);
-        let sled = open_patiently(path, &config)?;
-        let mut names: Vec<_> = sled
-            .tree_names()
-            .into_iter()
-            .filter(|name| name.len() == 4)
-            .collect();
-        names.sort();
-        let trees: Vec<sled::Tree> = guard(path, || {
-            names
-                .iter()
-                .map(|name| sled.open_tree(name))
-                .collect::<sled::Result<_>>()
-        })?;
-        let in_last = trees.last().map_or(0, sled::Tree::len);
+    /// Creates the database in the directory `path`, which must not exist.
+    pub(crate) fn create(path: &Path) -> Result<Database, DiskError> {
+        std::fs::create_dir(path).map_err(DiskError::io(path))?;
+        let sled = guard(path, || configuration(path).open())?;
         Ok(Database {
             path: path.to_owned(),
             sled,
-            trees,
-            in_last,
+            trees: Vec::new(),
+            in_last: 0,
+            fresh: true,
         })
     }
 
@@ -134,7 +114,7 @@ impl Database {
         Ok(())
     }
 
-    /// The first stored block that ends after `sequence`, searching from tree `hint` on.
+    /// The first block that ends after `sequence`, of those inserted, searching from tree `hint` on.
     pub(crate) fn block_from(
         &self,
         sequence: u64,
@@ -143,8 +123,9 @@ impl Database {
         for (number, tree) in self.trees.iter().enumerate().skip(*hint) {
             let key = sequence.to_be_bytes();
             let before = guard(&self.path, || tree.range(..=key).next_back().transpose())?;
-            let covering = before
-                .filter(|(_, encoded)| block::check(encoded).is_ok_and(|h| h.end() > sequence));
+            let covering = before.filter(|(_, encoded)| {
+                block::check(encoded).is_ok_and(|(header, ..)| header.end() > sequence)
+            });
             let found = match covering {
                 Some(found) => Some(found),
                 None => guard(&self.path, || tree.range(key..).next().transpose())?,
@@ -157,26 +138,17 @@ impl Database {
         Ok(None)
     }
 
-    /// Every stored block in order, sound or not.
-    pub(crate) fn blocks(&self) -> Result<Vec<sled::IVec>, DiskError> {
-        guard(&self.path, || {
-            self.trees
-                .iter()
-                .flat_map(sled::Tree::iter)
-                .map(|item| item.map(|(_, block)| block))
-                .collect()
-        })
-    }
-
     /// Makes all that was inserted durable.
-    pub(crate) fn sync(&self) -> Result<(), DiskError> {
+    pub(crate) fn sync(&mut self) -> Result<(), DiskError> {
         guard(&self.path, || self.sled.flush())?;
-        let log = self.path.join("db");
-        files::sync_file(&log).map_err(DiskError::io(&log))
-    }
-
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, DiskError> {
-        guard(&self.path, || self.sled.get(key))
+        let log = self.path.join(log::FILE);
+        files::sync_file(&log).map_err(DiskError::io(&log))?;
+        if std::mem::take(&mut self.fresh) {
+            files::sync_directory(&self.path).map_err(DiskError::io(&self.path))?;
+            let parent = self.path.parent().unwrap_or(&self.path);
+            files::sync_directory(parent).map_err(DiskError::io(parent))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn put(&self, key: &[u8], value: Vec<u8>) -> Result<(), DiskError> {
@@ -184,36 +156,18 @@ impl Database {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the buffer's own thread has nothing else to do until its database opens"
-)]
-fn open_patiently(path: &Path, config: &sled::Config) -> Result<sled::Db, DiskError> {
-    remove_half_written_snapshots(path).map_err(DiskError::io(path))?;
-    let begun = Instant::now();
-    loop {
-        match guard(path, || config.open()) {
-            Err(DiskError::Io { source, .. })
-                if source.to_string().contains("could not acquire lock")
-                    && begun.elapsed() < LOCK_PATIENCE =>
-            {
-                std::thread::sleep(LOCK_RETRY);
-            }
-            outcome => return outcome,
-        }
-    }
+fn configuration(path: &Path) -> sled::Config {
+    sled::Config::default()
+        .path(path)
+        .flush_every_ms(None)
+        .cache_capacity(CACHE_BYTES)
+        .segment_size(SEGMENT_BYTES)
+        .mode(sled::Mode::LowSpace)
+        .use_compression(false)
 }
 
-/// A torn `snap.*.generating` keeps sled from opening for good; without it all data is there.
-fn remove_half_written_snapshots(path: &Path) -> io::Result<()> {
-    if !path.exists() {
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().ends_with(".generating") {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+/// A value of a database of format 1, the one thing that only sled can read.
+pub(crate) fn read_format_1(path: &Path, key: &[u8]) -> Result<Option<Vec<u8>>, DiskError> {
+    let value = guard(path, || configuration(path).open()?.get(key))?;
+    Ok(value.map(|value| value.to_vec()))
 }

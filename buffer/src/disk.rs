@@ -3,28 +3,38 @@
 //! Blocking; made to be called from one thread of its own. It is handed what to write and says what
 //! became of it. What is waiting, in memory or in flight is known by [`crate::Lanes`] alone.
 
-use std::fs::{self, File};
-use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+mod open;
 
-use crate::block::{self, Encoder, Placed};
+pub(crate) mod room;
+
+use std::fs::File;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::block::{self, Placed};
+use crate::clock::Clock;
+use crate::codec::{self, Encoder, Place};
 use crate::database::DiskError;
-use crate::encode::{encode, latest_of_each_key};
+use crate::encode::encode;
+use crate::generation::Generation;
+use crate::keys::KeyId;
 use crate::layout::{self, FORMAT};
-use crate::marks::{LaneMark, MarksFile};
+use crate::marks::{self, LaneMark, LaneState, MarksFile, UPLINK};
 use crate::ranges::Ranges;
-use crate::tail::{Cleared, Tail};
+use crate::settings::{DropReason, Dropped};
+use crate::tail::Tail;
+use crate::wear::Wear;
 use crate::{LaneId, Record, WhenFull};
 
 /// Bytes of records in one write of a lane, before compression.
 pub(crate) const WRITE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Bytes that stay free for what sled writes besides blocks: also a generation that is only to be read is
-/// opened with a few writes, and one that cannot be opened cannot be drained.
+/// Bytes that stay free for what sled writes besides blocks.
 const SLED_RESERVE: u64 = 2 * 1024 * 1024;
 
-/// A lane's place on disk.
+/// A lane's place on disk, and what becomes of what is there.
 #[derive(Debug, Clone)]
 pub struct LaneDisk {
     /// Directory name: letters, digits, `-` and `_`.
@@ -32,6 +42,19 @@ pub struct LaneDisk {
     /// Bytes on disk, sled's own included.
     pub budget: u64,
     pub when_full: WhenFull,
+    /// Only the latest record of each key is kept of what had to wait.
+    pub coalesce: bool,
+    /// What is older is dropped, a generation at a time.
+    pub max_age: Option<Duration>,
+    /// What was delivered is kept for a replay on demand.
+    pub keep: Option<Keep>,
+}
+
+/// How long and how much of what was delivered is kept, within the lane's budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    pub age: Duration,
+    pub bytes: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +62,17 @@ pub enum OpenError {
     #[error("{path} is in use by another process")]
     InUse { path: PathBuf },
     #[error(
-        "{path} was written by a newer version (format {found}; this version reads up to {FORMAT})"
+        "{path} was written by a newer version (format {found}; this version reads up to {FORMAT}): install that version again, or give the agent another state directory"
     )]
     Newer { path: PathBuf, found: String },
+    #[error(
+        "{path} is encrypted with key {key}, which the configuration does not give (it gives {given}): add that key to buffer.keys; nothing was changed"
+    )]
+    NoKey {
+        path: PathBuf,
+        key: KeyId,
+        given: String,
+    },
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
@@ -49,11 +80,10 @@ pub enum OpenError {
 /// What opening or reading found that a person should know.
 #[derive(Debug)]
 pub enum Notice {
-    /// A generation was damaged; what could be read was kept in its place.
+    /// Part of a generation is damaged; the rest of it is read all the same.
     Damaged {
         generation: PathBuf,
-        reason: String,
-        salvaged_blocks: usize,
+        records: u64,
         kept_at: PathBuf,
     },
     /// The marks were damaged: some delivered records will be sent again.
@@ -71,14 +101,16 @@ pub struct Opened {
     pub notices: Vec<Notice>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LaneOpened {
     /// The first sequence that is free.
     pub next: u64,
     /// Stored and neither delivered nor dropped.
     pub waiting: Ranges,
-    /// Waiting at the last mark, and no longer on disk.
-    pub lost: Ranges,
+    /// Waiting at the last mark, and no longer on disk, with the reason.
+    pub lost: Vec<(DropReason, Ranges)>,
+    /// Dropped before, and perhaps not yet told.
+    pub unreported: Vec<Dropped>,
     pub bytes: u64,
 }
 
@@ -102,12 +134,55 @@ pub struct Written {
     pub stored_bytes: u64,
 }
 
+impl Written {
+    /// Of a write that was not even tried.
+    #[must_use]
+    pub fn failed<R>(write: &LaneWrite<R>, error: DiskError) -> Written {
+        Written {
+            lane: write.lane,
+            end: write.records.last().map_or(0, |record| record.sequence + 1),
+            outcome: Err(error),
+            cleared: Vec::new(),
+            bytes: 0,
+            stored_bytes: 0,
+        }
+    }
+}
+
+/// Room that was made on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cleared {
+    /// The sequences whose blocks were deleted ...
+    pub sequences: Range<u64>,
+    /// ... except these, which were written again.
+    pub kept: Ranges,
+    pub reason: DropReason,
+}
+
+/// What [`Disk::tidy`] did to a lane.
+#[derive(Debug)]
+pub struct Tidied {
+    pub lane: LaneId,
+    pub cleared: Vec<Cleared>,
+    pub bytes: u64,
+}
+
+/// What [`Disk::mark`] found.
+#[derive(Debug)]
+pub struct Marked {
+    /// Bytes of each lane on disk.
+    pub bytes: Vec<u64>,
+    pub wear: Wear,
+    /// How much of the day of [`Wear::today`] has passed, from 0 to 1.
+    pub day_passed: f64,
+}
+
 /// An answer to a read.
 #[derive(Debug)]
 pub struct ReadBack<R> {
     pub lane: LaneId,
     /// The sequences that the answer is about; one that is not in `records` is not on disk.
-    pub covers: std::ops::Range<u64>,
+    pub covers: Range<u64>,
     pub records: Vec<Placed<R>>,
     pub notices: Vec<Notice>,
 }
@@ -115,84 +190,40 @@ pub struct ReadBack<R> {
 pub struct Disk<R> {
     root: PathBuf,
     tails: Vec<Tail>,
-    names: Vec<String>,
     marks: MarksFile,
     encoder: Encoder,
+    clock: Clock,
     floor: u64,
+    /// FORMAT says what is written here.
+    format_written: bool,
+    /// Of each lane, what it gave up on a full disk and has not written again.
+    given_up: Vec<u64>,
     _lock: File,
     _record: PhantomData<R>,
 }
 
 impl<R: Record> Disk<R> {
-    /// Opens the state directory `root`, recovering what was not closed cleanly, and begins an epoch.
-    ///
-    /// `floor` bytes of the file system are left to others.
-    pub fn open(
-        root: &Path,
-        lanes: &[LaneDisk],
-        floor: u64,
-    ) -> Result<(Disk<R>, Opened), OpenError> {
-        fs::create_dir_all(root.join("lanes")).map_err(DiskError::io(root))?;
-        let lock = layout::lock(root)?;
-        layout::check_format(root)?;
-        let set_aside = root.join("set-aside");
-        let mut notices = Vec::new();
-        let (marks, kept_at) = MarksFile::open(&root.join("marks"), &set_aside)?;
-        notices.extend(kept_at.map(|kept_at| Notice::MarksLost { kept_at }));
-        let mut tails = Vec::new();
-        for lane in lanes {
-            let directory = root.join("lanes").join(&lane.name);
-            let tail = Tail::new(
-                tag(&lane.name),
-                directory,
-                set_aside.clone(),
-                lane.budget,
-                lane.when_full,
-            );
-            tails.push(Tail::open(tail, &mut notices)?);
-        }
-        notices.extend(layout::orphans(root, lanes).map_err(DiskError::io(root))?);
-        let names = lanes.iter().map(|lane| lane.name.clone()).collect();
-        let encoder = Encoder::new().map_err(DiskError::io(root))?;
-        let mut disk = Disk {
-            root: root.to_owned(),
-            tails,
-            names,
-            marks,
-            encoder,
-            floor,
-            _lock: lock,
-            _record: PhantomData,
-        };
-        let lanes = disk
-            .tails
-            .iter()
-            .zip(&disk.names)
-            .map(|(tail, name)| opened(tail, disk.mark_of(name)))
-            .collect();
-        let newest = disk
-            .tails
-            .iter()
-            .flat_map(|tail| tail.generations.iter().map(|g| g.epoch))
-            .max();
-        disk.marks.marks.epoch = disk.marks.marks.epoch.max(newest.unwrap_or(0)) + 1;
-        let epoch = disk.marks.marks.epoch;
-        // A full disk at start must not keep the agent from running from memory.
-        if let Err(DiskError::Damaged { path, reason }) = disk.marks.write() {
-            return Err(DiskError::Damaged { path, reason }.into());
-        }
-        Ok((
-            disk,
-            Opened {
-                epoch,
-                lanes,
-                notices,
-            },
-        ))
+    fn tail(&self, lane: LaneId) -> &Tail {
+        self.tails
+            .get(lane.index())
+            .expect("lane ids are made from the list of lanes")
     }
 
-    fn mark_of(&self, name: &str) -> Option<&LaneMark> {
-        self.marks.marks.lanes.get(name)
+    fn tail_mut(&mut self, lane: LaneId) -> &mut Tail {
+        self.tails
+            .get_mut(lane.index())
+            .expect("lane ids are made from the list of lanes")
+    }
+
+    fn state_mut(&mut self, lane: LaneId) -> &mut LaneState {
+        let name = self.tail(lane).settings.name.clone();
+        self.marks.marks.lanes.entry(name).or_default()
+    }
+
+    fn ids(&self) -> impl Iterator<Item = LaneId> + use<R> {
+        (0..self.tails.len())
+            .filter_map(|index| u8::try_from(index).ok())
+            .map(LaneId)
     }
 
     /// One group commit. Each lane stands for itself: an error in one does not stop the others.
@@ -205,46 +236,44 @@ impl<R: Record> Disk<R> {
 
     fn write_lane(&mut self, write: &LaneWrite<R>, now: Instant) -> Written {
         let mut cleared = Vec::new();
-        let mut stored_bytes = 0;
-        let outcome = self.store(write, now, &mut cleared, &mut stored_bytes);
+        let outcome = self.store(write, now, &mut cleared);
         Written {
             lane: write.lane,
             end: write.records.last().map_or(0, |record| record.sequence + 1),
-            outcome,
+            stored_bytes: *outcome.as_ref().unwrap_or(&0),
+            outcome: outcome.map(|_| ()),
             cleared,
-            bytes: self.tails.get(write.lane.index()).map_or(0, Tail::bytes),
-            stored_bytes,
+            bytes: self.tail(write.lane).bytes(),
         }
     }
 
+    /// Returns the bytes of the blocks.
     fn store(
         &mut self,
         write: &LaneWrite<R>,
         now: Instant,
         cleared: &mut Vec<Cleared>,
-        stored_bytes: &mut u64,
-    ) -> Result<(), DiskError> {
-        let Some(tail) = self.tails.get_mut(write.lane.index()) else {
-            return Ok(());
-        };
-        let blocks = encode(&mut self.encoder, tail.tag, &write.records)
-            .map_err(DiskError::io(&self.root))?;
-        let needed = blocks.iter().map(|block| block.encoded.len() as u64).sum();
-        *stored_bytes = needed;
-        cleared.extend(tail.make_room(needed, &|paths| {
-            latest_of_each_key::<R>(tail_tag(write.lane, &self.names), paths)
-        })?);
-        let needed = needed + SLED_RESERVE;
-        while let Err(full) = layout::check_space(&self.root, needed, self.floor) {
-            // The policy that a full lane follows is followed on a full disk as well.
-            match tail.when_full {
-                WhenFull::Refuse => return Err(full),
-                WhenFull::DropOldest | WhenFull::CoalesceLatest => {
-                    cleared.push(tail.drop_oldest()?.ok_or(full)?);
-                }
-            }
+    ) -> Result<u64, DiskError> {
+        if !self.format_written {
+            layout::write_format(&self.root)?;
+            self.format_written = true;
         }
-        tail.write(&blocks, now)
+        let (lane, stamp) = (write.lane, self.clock.at(now));
+        let place = Place {
+            lane: self.tail(lane).tag,
+            before: self.tail(lane).last_end,
+            stamp,
+        };
+        let blocks =
+            encode(&mut self.encoder, place, &write.records).map_err(DiskError::io(&self.root))?;
+        let needed = blocks.iter().map(|block| block.bytes.len() as u64).sum();
+        self.make_room(lane, needed, cleared)?;
+        self.make_room_on_disk(lane, needed, cleared)?;
+        self.tail_mut(lane).write(&blocks)?;
+        if let Some(given_up) = self.given_up.get_mut(lane.index()) {
+            *given_up = given_up.saturating_sub(needed);
+        }
+        Ok(needed)
     }
 
     /// Reads on from `from`: one block, or the news that there is none before `until`.
@@ -255,13 +284,12 @@ impl<R: Record> Disk<R> {
             records: Vec::new(),
             notices: Vec::new(),
         };
-        let Some(tail) = self.tails.get_mut(lane.index()) else {
-            return Ok(answer);
-        };
+        let tail = self.tails.get_mut(lane.index());
+        let tail = tail.expect("lane ids are made from the list of lanes");
         let Some(encoded) = tail.block_from(from, &mut answer.notices)? else {
             return Ok(answer);
         };
-        match block::decode::<R>(&encoded) {
+        match codec::decode::<R>(&encoded, self.encoder.keys()) {
             Ok((header, records)) => {
                 answer.covers.end = header.end().min(until);
                 answer.records = records
@@ -271,12 +299,12 @@ impl<R: Record> Disk<R> {
             }
             Err(error) => {
                 // Its checksum holds, so it was written so: a record that this version cannot read.
-                let end = block::check(&encoded).map_or(until, |header| header.end());
-                answer.covers.end = end.min(until);
+                tracing::error!(lane = tail.settings.name, %error, "a stored block cannot be decoded");
+                let header = block::check(&encoded).map(|(header, ..)| header).ok();
+                answer.covers.end = header.map_or(until, |header| header.end().min(until));
                 answer.notices.push(Notice::Damaged {
                     generation: tail.directory.clone(),
-                    reason: error.to_string(),
-                    salvaged_blocks: 0,
+                    records: header.map_or(0, |header| u64::from(header.count)),
                     kept_at: tail.directory.clone(),
                 });
             }
@@ -284,22 +312,52 @@ impl<R: Record> Disk<R> {
         Ok(answer)
     }
 
-    /// Remembers where the lanes stand and deletes what no lane waits for. Returns bytes on disk.
-    pub fn mark(&mut self, marks: &[LaneMark], now: Instant) -> Result<Vec<u64>, DiskError> {
-        for (mark, name) in marks.iter().zip(&self.names) {
-            self.marks.marks.lanes.insert(name.clone(), mark.clone());
+    /// Remembers where the lanes stand and deletes what no reader needs. Returns what is on disk then.
+    pub fn mark(&mut self, lanes: &[LaneMark], now: Instant) -> Result<Marked, DiskError> {
+        for (lane, mark) in self.ids().zip(lanes) {
+            let waiting = marks::compact(&mark.waiting, &self.tail(lane).generations);
+            let present = self.tail(lane).present();
+            let state = self.state_mut(lane);
+            // What was cleared since the mark was made is not in it yet.
+            let open = |span: Range<u64>| {
+                mark.waiting.within(span).any(|run| {
+                    present
+                        .within(run.clone())
+                        .map(|r| r.end - r.start)
+                        .sum::<u64>()
+                        < run.end - run.start
+                })
+            };
+            state.cleared.retain(|(from, to, _)| open(*from..*to));
+            state.stored_to = mark.stored_to;
+            state.cursors.insert(UPLINK.into(), waiting);
+            state.unreported.clone_from(&mark.unreported);
         }
-        self.marks.write()?;
-        for (mark, tail) in marks.iter().zip(&mut self.tails) {
-            tail.release(&mark.waiting, now)?;
+        self.write_marks(now)?;
+        let at = self.clock.at(now);
+        for lane in self.ids() {
+            let state = self.state_mut(lane).clone();
+            self.tail_mut(lane).release(|g| is_needed(&state, g), at)?;
         }
-        Ok(self.tails.iter().map(Tail::bytes).collect())
+        let wear = self.marks.marks.wear.clone();
+        let bytes = self.tails.iter().map(Tail::bytes).collect();
+        Ok(Marked {
+            bytes,
+            day_passed: wear.day_passed(at),
+            wear,
+        })
+    }
+
+    fn write_marks(&mut self, now: Instant) -> Result<(), DiskError> {
+        self.marks.marks.wear.count(self.clock.at(now));
+        self.marks.marks.clock = self.clock.written(now);
+        self.marks.write()
     }
 
     /// Whether the disk takes writes: writes the marks anew, and looks for the room of two of the largest writes, so
     /// that it does not say yes and the next write no.
-    pub fn probe(&mut self) -> Result<(), DiskError> {
-        self.marks.write()?;
+    pub fn probe(&mut self, now: Instant) -> Result<(), DiskError> {
+        self.write_marks(now)?;
         layout::check_space(&self.root, 2 * WRITE_BYTES_MAX + SLED_RESERVE, self.floor)
     }
 
@@ -307,36 +365,18 @@ impl<R: Record> Disk<R> {
     pub fn close(mut self) -> Result<(), DiskError> {
         self.tails.iter_mut().try_for_each(Tail::seal_head)
     }
-}
 
-fn opened(tail: &Tail, mark: Option<&LaneMark>) -> LaneOpened {
-    let present = tail.present();
-    let mark = mark.cloned().unwrap_or_default();
-    let end = present.iter().last().map_or(0, |run| run.end);
-    let unmarked = present.within(mark.stored_to..u64::MAX);
-    let waiting: Ranges = mark
-        .waiting
-        .iter()
-        .flat_map(|run| present.within(run))
-        .chain(unmarked)
-        .collect();
-    let mut lost = mark.waiting.clone();
-    present.iter().for_each(|run| {
-        lost.remove(run);
-    });
-    LaneOpened {
-        next: end.max(mark.stored_to),
-        waiting,
-        lost,
-        bytes: tail.bytes(),
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 }
 
-/// A lane's blocks are told from others' by one byte of its name's checksum.
-fn tag(name: &str) -> u8 {
-    crc32c::crc32c(name.as_bytes()).to_le_bytes()[0]
-}
-
-fn tail_tag(lane: LaneId, names: &[String]) -> u8 {
-    names.get(lane.index()).map_or(0, |name| tag(name))
+/// A reader has still to read some of it, or the marks know nothing of some of it yet.
+fn is_needed(state: &LaneState, generation: &Generation) -> bool {
+    generation.end() > state.stored_to
+        || state
+            .cursors
+            .values()
+            .any(|left| left.within(generation.span()).next().is_some())
 }

@@ -1,14 +1,14 @@
-//! From records to blocks, and from two generations to one.
+//! From records to blocks, and from two generations to the latest of each key.
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::Record;
-use crate::block::{
-    self, BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, Encoder, Placed, STORED_BYTES_MAX, Sound,
-};
-use crate::database::{Database, DiskError};
+use crate::block::{BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, Placed, STORED_BYTES_MAX};
+use crate::codec::{self, Encoded, Encoder, Place};
+use crate::database::DiskError;
+use crate::log::Log;
 
 /// Keys whose latest record a merge keeps; more would take too much memory while it runs.
 const COALESCED_KEYS_MAX: usize = 16 * 1024;
@@ -16,9 +16,9 @@ const COALESCED_KEYS_MAX: usize = 16 * 1024;
 /// Cuts `records` into blocks where one is full or the epoch changes.
 pub(crate) fn encode<R: Record>(
     encoder: &mut Encoder,
-    tag: u8,
+    mut place: Place,
     records: &[Placed<R>],
-) -> io::Result<Vec<Sound>> {
+) -> io::Result<Vec<Encoded>> {
     let mut blocks = Vec::new();
     let mut rest = records;
     while let Some(head) = rest.first() {
@@ -33,32 +33,41 @@ pub(crate) fn encode<R: Record>(
             .count()
             .max(1);
         let (block, remaining) = rest.split_at(count);
-        let bytes = encoder.encode(tag, block)?;
-        if bytes.len() > STORED_BYTES_MAX {
+        let block = encoder.encode(place, block)?;
+        if block.bytes.len() > STORED_BYTES_MAX {
+            let bytes = block.bytes.len();
             return Err(io::Error::other(format!(
-                "a block of {} bytes is over sled's limit",
-                bytes.len()
+                "a block of {bytes} bytes is over sled's limit"
             )));
         }
-        blocks.push(Sound::new(bytes).map_err(io::Error::other)?);
+        place.before = block.header.end();
+        blocks.push(block);
         rest = remaining;
     }
     Ok(blocks)
 }
 
-/// The latest record of each key in the given generations, or `None` when there are too many keys.
+/// The latest record of each key in generations that hold `expected` records; `None` when there are too many
+/// keys, or when not all of them can be read: what is damaged must not pass for superseded.
 pub(crate) fn latest_of_each_key<R: Record>(
+    encoder: &mut Encoder,
     tag: u8,
     paths: &[PathBuf],
-) -> Result<Option<Vec<Sound>>, DiskError> {
+    expected: u64,
+) -> Result<Option<Vec<Encoded>>, DiskError> {
     let mut latest: HashMap<u64, Placed<R>> = HashMap::new();
+    let (mut stamp, mut read) = (0, 0);
     for path in paths {
-        for encoded in Database::open(path)?.blocks()? {
-            let (_, records) =
-                block::decode::<R>(&encoded).map_err(|error| DiskError::Damaged {
-                    path: path.clone(),
-                    reason: error.to_string(),
-                })?;
+        let log = Log::open(path, tag).map_err(DiskError::io(path))?;
+        for index in 0..log.headers().len() {
+            let bytes = log.read(index).map_err(DiskError::io(path))?;
+            let Ok((header, records)) =
+                codec::decode::<R>(&bytes.unwrap_or_default(), encoder.keys())
+            else {
+                return Ok(None);
+            };
+            stamp = stamp.max(header.stamp);
+            read += u64::from(header.count);
             latest.extend(
                 records
                     .into_iter()
@@ -69,10 +78,19 @@ pub(crate) fn latest_of_each_key<R: Record>(
             }
         }
     }
+    if read < expected {
+        return Ok(None);
+    }
     let mut records: Vec<Placed<R>> = latest.into_values().collect();
     records.sort_by_key(|record| record.sequence);
-    let mut encoder = Encoder::new().map_err(DiskError::io(Path::new("zstd")))?;
-    encode(&mut encoder, tag, &records)
+    let place = Place {
+        lane: tag,
+        before: 0,
+        stamp,
+    };
+    encode(encoder, place, &records)
         .map(Some)
-        .map_err(DiskError::io(Path::new("zstd")))
+        .map_err(DiskError::io(
+            paths.first().map_or("".as_ref(), PathBuf::as_path),
+        ))
 }

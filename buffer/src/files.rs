@@ -33,6 +33,13 @@ pub(crate) fn remove_directory(path: &Path) -> io::Result<()> {
     fs::remove_dir_all(&doomed)
 }
 
+/// Exchanges two names in one step (`renameat2`); their directory is synced.
+pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?;
+    other.parent().map_or(Ok(()), sync_directory)
+}
+
 /// The suffix of a directory that is being removed.
 pub(crate) const REMOVED: &str = ".del";
 /// The suffix of a directory that is being made.

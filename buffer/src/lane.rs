@@ -16,12 +16,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::block::{Placed, RECORD_BYTES_MAX};
-use crate::disk::LaneOpened;
+use crate::disk::{LaneOpened, room::with_overhead};
 use crate::ranges::Ranges;
 use crate::settings::{Counts, DropReason, Dropped, LaneSettings, Next, Order, Refusal};
 use crate::tail::GENERATION_OVERHEAD;
 use crate::window::{Entry, Flight, Window};
-use crate::{Kept, Record, Ticket, WhenFull};
+use crate::{Kept, LaneId, Record, Ticket, WhenFull};
 
 /// What a lane may hold beyond its memory while the disk takes what is there: a source has at most
 /// its own window under way, and nothing of it is to be dropped for a commit of some milliseconds.
@@ -50,23 +50,30 @@ pub(crate) struct Lane<R, T> {
     pub(crate) retry_at: Option<Instant>,
     /// The next sequence when the front was coalesced last.
     coalesced_at: u64,
+    /// Records of the window that are done, and still in `waiting`.
+    done: u64,
     /// How long the last delivery took, from being accepted.
     latency: Duration,
     /// Waiting changed since the last mark.
     pub(crate) moved: bool,
     pub(crate) counts: Counts,
     pub(crate) drops: Vec<Dropped>,
+    /// Handed out to be reported, with the report's place in its lane once there is one.
+    pub(crate) telling: Vec<(Dropped, Option<(LaneId, u64)>)>,
+    /// Bytes that were read from disk and delivered since the last mark.
+    pub(crate) replayed: usize,
 }
 
 impl<R: Record, T: Ticket> Lane<R, T> {
     pub(crate) fn new(settings: LaneSettings, epoch: u32, opened: LaneOpened) -> Self {
+        let lost: u64 = opened.lost.iter().map(|(_, ranges)| ranges.len()).sum();
         let mut lane = Lane {
             settings,
             epoch,
             next: opened.next,
             cursor: opened.waiting.first_from(0).unwrap_or(opened.next),
             counts: Counts {
-                recovered: opened.waiting.len() + opened.lost.len(),
+                recovered: opened.waiting.len() + lost,
                 ..Counts::default()
             },
             waiting: opened.waiting,
@@ -81,11 +88,16 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             on_disk: opened.bytes,
             retry_at: None,
             coalesced_at: 0,
+            done: 0,
             latency: Duration::ZERO,
             moved: true,
-            drops: Vec::new(),
+            drops: opened.unreported,
+            telling: Vec::new(),
+            replayed: 0,
         };
-        lane.note_drop(DropReason::Damage, &opened.lost);
+        for (reason, ranges) in &opened.lost {
+            lane.note_drop(*reason, ranges);
+        }
         lane
     }
 
@@ -99,12 +111,23 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         if self.held() + bytes > self.settings.memory + BURST {
             self.make_room_in_memory(bytes);
         }
-        let refuses = self.settings.when_full == WhenFull::Refuse;
-        let full = self.held() + bytes > self.settings.memory + BURST
-            || self.disk_need(bytes) > self.settings.budget;
-        if refuses && full {
-            self.counts.refused += 1;
-            return Err(Refusal::Full(ticket));
+        let full = || {
+            self.held() + bytes > self.settings.memory + BURST
+                || self.disk_need(bytes) > self.settings.budget
+        };
+        match self.settings.when_full {
+            WhenFull::Refuse if full() => {
+                self.counts.refused += 1;
+                return Err(Refusal::Full(ticket));
+            }
+            WhenFull::DropNewest if full() => {
+                self.drop_newest(ticket);
+                return Ok(());
+            }
+            WhenFull::Refuse
+            | WhenFull::DropOldest
+            | WhenFull::DropNewest
+            | WhenFull::CoalesceLatest => {}
         }
         let placed = Placed {
             sequence: self.next,
@@ -125,9 +148,24 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         Ok(())
     }
 
+    /// The record is counted and named like any other that is dropped, but never kept.
+    fn drop_newest(&mut self, ticket: T) {
+        let sequence = self.next;
+        self.next += 1;
+        self.counts.accepted += 1;
+        if self.stored_to == sequence {
+            self.stored_to = self.next; // there is nothing to store
+        }
+        ticket.resolve(Kept::Dropped);
+        self.note_drop(
+            DropReason::Newest,
+            &std::iter::once(sequence..self.next).collect(),
+        );
+    }
+
     /// What the disk would hold if all that is not stored were written, uncompressed.
     fn disk_need(&self, bytes: usize) -> u64 {
-        self.on_disk + 2 * GENERATION_OVERHEAD + (self.unstored_bytes() + bytes) as u64
+        self.on_disk + GENERATION_OVERHEAD + with_overhead((self.unstored_bytes() + bytes) as u64)
     }
 
     fn unstored_bytes(&self) -> usize {
@@ -221,6 +259,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             return;
         };
         *flight = Flight::Done;
+        self.done += 1;
         self.latency = now.saturating_duration_since(entry.arrived);
         self.counts.delivered += 1;
         if let Some(ticket) = entry.ticket.take() {
@@ -232,6 +271,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     pub(crate) fn rejected(&mut self, token: u64) -> Option<Placed<R>> {
         let (entry, flight) = self.window.in_flight(token)?;
         *flight = Flight::Done;
+        self.done += 1;
         let placed = entry.placed.clone();
         if let Some(ticket) = entry.ticket.take() {
             ticket.resolve(Kept::Dropped);
@@ -287,9 +327,11 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     /// Lets go of what is done at the front of the window.
     pub(crate) fn settle(&mut self) {
         let mut run = 0..0;
-        while let Some((entry, flight)) = self.window.settle(self.stored_to) {
+        while let Some((entry, flight)) = self.window.settle(self.stored_to, self.settings.keeps) {
             let sequence = entry.placed.sequence;
             self.memory -= entry.bytes;
+            self.done -= u64::from(flight == Flight::Done);
+            self.replayed += if entry.replay { entry.bytes } else { 0 };
             if flight == Flight::Deferred {
                 self.deferred_from = Some(
                     self.deferred_from
@@ -308,6 +350,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
 
     fn forget(&mut self, entry: &Entry<R, T>) {
         self.memory -= entry.bytes;
+        self.done -= 1;
         self.waiting
             .remove(entry.placed.sequence..entry.placed.sequence + 1);
         self.moved = true;
@@ -315,6 +358,16 @@ impl<R: Record, T: Ticket> Lane<R, T> {
 
     pub(crate) fn set_on_disk(&mut self, bytes: u64) {
         self.on_disk = bytes;
+    }
+
+    /// The sequence that was given out last.
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.next.saturating_sub(1)
+    }
+
+    /// Whether the record is here, and would be gone after a crash.
+    pub(crate) fn is_only_in_memory(&self, sequence: u64) -> bool {
+        sequence >= self.stored_to && self.waiting.contains(sequence)
     }
 
     pub(crate) fn on_disk(&self) -> u64 {
@@ -326,7 +379,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     }
 
     pub(crate) fn waiting(&self) -> u64 {
-        self.waiting.len()
+        self.waiting.len() - self.done
     }
 
     pub(crate) fn in_flight(&self) -> usize {

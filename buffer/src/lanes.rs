@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::block::Placed;
-use crate::disk::{LaneOpened, LaneWrite, ReadBack, Written};
+use crate::disk::{LaneOpened, LaneWrite, Marked, ReadBack, Tidied, Written};
 use crate::lane::Lane;
 use crate::marks::LaneMark;
 use crate::settings::{Counts, Dropped, LaneSettings, Next, Refusal};
@@ -14,6 +14,11 @@ use crate::{LaneId, Record, Ticket};
 const WRITE_RETRY: Duration = Duration::from_secs(2);
 /// Marks are written this long after the last ones, never for each batch; a lost one is a repeat.
 const MARK_EVERY: Duration = Duration::from_secs(2);
+
+/// A commit that took longer makes the next wait no longer than this.
+const COMMIT_TOOK_MAX: Duration = Duration::from_secs(1);
+/// So many bytes delivered from disk are worth a mark at once, for what they leave free.
+const MARK_BYTES: u64 = 1024 * 1024;
 
 /// A read that the disk is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +35,21 @@ pub struct Lanes<R, T> {
     marked_at: Option<Instant>,
     /// A source waits: the next commit is due now.
     urged: bool,
+    /// When the commit that is under way was begun, and how long the last one took.
+    commit_begun: Option<Instant>,
+    commit_took: Duration,
+    /// How much longer than usual bulk lanes wait for their commits, to spare the flash.
+    spare: f64,
+}
+
+/// What a lane's commits go by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) outage: bool,
+    /// A source waits for receipts.
+    pub(crate) urged: bool,
+    pub(crate) commit_took: Duration,
+    pub(crate) spare: f64,
 }
 
 impl<R: Record, T: Ticket> Lanes<R, T> {
@@ -47,7 +67,24 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
             marking: false,
             marked_at: None,
             urged: false,
+            commit_begun: None,
+            commit_took: Duration::ZERO,
+            spare: 1.0,
         }
+    }
+
+    fn pace(&self, outage: bool) -> Pace {
+        Pace {
+            outage,
+            urged: self.urged,
+            commit_took: self.commit_took,
+            spare: self.spare,
+        }
+    }
+
+    /// Bulk lanes wait so many times as long for their commits, from 1 on.
+    pub fn spare_flash(&mut self, factor: f64) {
+        self.spare = factor.max(1.0);
     }
 
     fn lane(&self, lane: LaneId) -> &Lane<R, T> {
@@ -134,9 +171,9 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
         if self.writing {
             return Vec::new();
         }
-        let mut writes = Vec::new();
+        let (mut writes, pace) = (Vec::new(), self.pace(outage));
         for (index, lane) in self.all.iter().enumerate() {
-            let due = lane.due(outage, self.urged).is_some_and(|due| due <= now);
+            let due = lane.due(&pace).is_some_and(|due| due <= now);
             if let (true, Ok(index)) = (due, u8::try_from(index)) {
                 writes.push(LaneWrite {
                     lane: LaneId(index),
@@ -146,6 +183,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
         }
         writes.retain(|write| !write.records.is_empty());
         self.writing = !writes.is_empty();
+        self.commit_begun = self.writing.then_some(now);
         self.urged &= !self.writing && !self.all_stored();
         writes
     }
@@ -157,17 +195,19 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
             .all
             .iter()
             .filter(|_| !self.writing)
-            .filter_map(|lane| lane.due(outage, self.urged));
+            .filter_map(|lane| lane.due(&self.pace(outage)));
         let marks = self
             .marks_wanted()
             .then_some(())
-            .and_then(|()| self.marked_at.map(|at| at + MARK_EVERY));
+            .and_then(|()| self.marked_at.map(|at| at + self.mark_pause()));
         writes.chain(marks).min()
     }
 
     /// What became of a group commit. `outage` as for [`Lanes::commit`].
     pub fn written(&mut self, written: &[Written], now: Instant, outage: bool) {
         self.writing = false;
+        let begun = self.commit_begun.take().unwrap_or(now);
+        self.commit_took = now.saturating_duration_since(begun).min(COMMIT_TOOK_MAX);
         for outcome in written {
             self.lane_mut(outcome.lane)
                 .written(outcome, now + WRITE_RETRY, outage);
@@ -200,13 +240,26 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     }
 
     fn marks_wanted(&self) -> bool {
-        !self.marking && self.all.iter().any(|lane| lane.moved && lane.on_disk() > 0)
+        let wants = |lane: &Lane<R, T>| {
+            lane.moved
+                && (lane.on_disk() > 0 || !(lane.drops.is_empty() && lane.telling.is_empty()))
+        };
+        !self.marking && self.all.iter().any(wants)
+    }
+
+    fn mark_pause(&self) -> Duration {
+        let much = |lane: &Lane<R, T>| lane.replayed as u64 >= MARK_BYTES;
+        if self.all.iter().any(much) {
+            MARK_EVERY / 4
+        } else {
+            MARK_EVERY
+        }
     }
 
     /// Marks that are to be written now. The answer goes to [`Lanes::marked`].
     pub fn marks(&mut self, now: Instant) -> Option<Vec<LaneMark>> {
         let at = *self.marked_at.get_or_insert(now);
-        if !self.marks_wanted() || at + MARK_EVERY > now {
+        if !self.marks_wanted() || at + self.mark_pause() > now {
             return None;
         }
         self.marked_at = Some(now);
@@ -216,20 +269,22 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     /// Marks of all lanes, wanted or not: for the last ones before the end.
     pub fn marks_at_once(&mut self) -> Vec<LaneMark> {
         self.marking = true;
+        self.forget_told();
         self.all
             .iter_mut()
             .map(|lane| {
                 lane.moved = false;
+                lane.replayed = 0;
                 lane.mark()
             })
             .collect()
     }
 
     /// The marks were written, and left so many bytes on disk; `None` if they could not be.
-    pub fn marked(&mut self, bytes: Option<&[u64]>) {
+    pub fn marked(&mut self, marked: Option<&Marked>) {
         self.marking = false;
         for (index, lane) in self.all.iter_mut().enumerate() {
-            match bytes.and_then(|bytes| bytes.get(index)) {
+            match marked.and_then(|marked| marked.bytes.get(index)) {
                 Some(bytes) => lane.set_on_disk(*bytes),
                 None => lane.moved = true,
             }
@@ -247,9 +302,43 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
         &self.lane(lane).counts
     }
 
-    /// What was dropped since this was last asked.
+    /// Room was made without a write.
+    pub fn tidied(&mut self, tidied: &[Tidied]) {
+        for one in tidied {
+            let lane = self.lane_mut(one.lane);
+            lane.set_on_disk(one.bytes);
+            one.cleared.iter().for_each(|cleared| lane.cleared(cleared));
+        }
+    }
+
+    /// What was dropped since this was last asked, or before a restart and not told. Each is to be reported;
+    /// [`Lanes::told`] says that it was.
     pub fn take_drops(&mut self, lane: LaneId) -> Vec<Dropped> {
-        std::mem::take(&mut self.lane_mut(lane).drops)
+        let lane = self.lane_mut(lane);
+        let drops = std::mem::take(&mut lane.drops);
+        lane.telling
+            .extend(drops.iter().map(|drop| (drop.clone(), None)));
+        drops
+    }
+
+    /// What was taken of `lane` is in the record that was last appended to the lane `by`; it is remembered until
+    /// that record is stored or delivered.
+    pub fn told(&mut self, lane: LaneId, by: LaneId) {
+        let report = (by, self.lane(by).last_sequence());
+        for (_, told) in &mut self.lane_mut(lane).telling {
+            told.get_or_insert(report);
+        }
+    }
+
+    /// What is told for good need not be remembered.
+    fn forget_told(&mut self) {
+        for lane in self.ids() {
+            let mut telling = std::mem::take(&mut self.lane_mut(lane).telling);
+            telling.retain(|(_, report)| {
+                report.is_none_or(|(by, sequence)| self.lane(by).is_only_in_memory(sequence))
+            });
+            self.lane_mut(lane).telling = telling;
+        }
     }
 
     /// Records accepted and neither delivered nor dropped.

@@ -2,16 +2,38 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::database::DiskError;
 use crate::disk::{LaneDisk, Notice, OpenError};
 use crate::files;
+use crate::generation::Generation;
 
-/// The layout that this code writes; it refuses a newer one.
-pub(crate) const FORMAT: u32 = 1;
+/// The layout that this code writes; it reads this and the ones before it, and refuses a newer one.
+pub const FORMAT: u32 = 2;
+
+pub(crate) fn lanes(root: &Path) -> PathBuf {
+    root.join("lanes")
+}
+
+pub(crate) fn lane(root: &Path, name: &str) -> PathBuf {
+    lanes(root).join(name)
+}
+
+pub(crate) fn marks(root: &Path) -> PathBuf {
+    root.join("marks")
+}
+
+pub(crate) fn set_aside(root: &Path) -> PathBuf {
+    root.join("set-aside")
+}
+
+/// A lane's blocks are told from others' by one byte of its name's checksum.
+pub(crate) fn tag(lane: &str) -> u8 {
+    crc32c::crc32c(lane.as_bytes()).to_le_bytes()[0]
+}
 
 pub(crate) fn lock(root: &Path) -> Result<File, OpenError> {
     let path = root.join("LOCK");
@@ -25,7 +47,8 @@ pub(crate) fn lock(root: &Path) -> Result<File, OpenError> {
     }
 }
 
-pub(crate) fn check_format(root: &Path) -> Result<(), OpenError> {
+/// The version that the directory was written in; refuses a newer one.
+pub(crate) fn read_format(root: &Path) -> Result<Option<u32>, OpenError> {
     let path = root.join("FORMAT");
     match fs::read_to_string(&path) {
         Ok(text) => match text.trim().parse::<u32>() {
@@ -33,29 +56,70 @@ pub(crate) fn check_format(root: &Path) -> Result<(), OpenError> {
                 path,
                 found: found.to_string(),
             }),
-            // An empty or garbled file is a torn write of the only format there has been.
-            Ok(_) | Err(_) => Ok(()),
+            Ok(found) => Ok(Some(found)),
+            // Torn or damaged. Blocks, marks and seals say themselves what they are.
+            Err(_) => Ok(None),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(files::write_whole(&path, format!("{FORMAT}\n").as_bytes())
-                .map_err(DiskError::io(&path))?)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
         Err(error) => Err(DiskError::io(&path)(error).into()),
     }
 }
 
-pub(crate) fn orphans(root: &Path, lanes: &[LaneDisk]) -> io::Result<Vec<Notice>> {
+pub(crate) fn write_format(root: &Path) -> Result<(), DiskError> {
+    let path = root.join("FORMAT");
+    files::write_whole(&path, format!("{FORMAT}\n").as_bytes()).map_err(DiskError::io(&path))
+}
+
+/// Generations of a lane's directory, by age.
+pub(crate) fn generations(lane: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found: Vec<(u64, PathBuf)> = Vec::new();
+    for entry in fs::read_dir(lane)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        if let Some(first) = name.as_deref().and_then(Generation::first_of) {
+            found.push((first, path));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// What was half made or half removed is finished.
+pub(crate) fn finish_removals(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.to_string_lossy();
+        if name.ends_with(files::REMOVED) || name.ends_with(files::FRESH) {
+            fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Names of the lanes that are on disk.
+pub(crate) fn lane_names(root: &Path) -> io::Result<Vec<String>> {
+    let entries = fs::read_dir(lanes(root))?;
+    let names: io::Result<Vec<String>> = entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    let mut names = names?;
+    names.sort();
+    Ok(names)
+}
+
+pub(crate) fn orphans(root: &Path, known: &[LaneDisk]) -> io::Result<Vec<Notice>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(root.join("lanes"))? {
-        let entry = entry?;
-        let lane = entry.file_name().to_string_lossy().into_owned();
-        if lanes.iter().all(|known| known.name != lane)
-            && fs::read_dir(entry.path())?.next().is_some()
+    for name in lane_names(root)? {
+        let directory = lane(root, &name);
+        if known.iter().all(|known| known.name != name)
+            && directory.is_dir()
+            && !generations(&directory)?.is_empty()
         {
-            found.push(Notice::Orphan {
-                lane,
-                bytes: files::disk_usage(&entry.path())?,
-            });
+            let bytes = files::disk_usage(&directory)?;
+            found.push(Notice::Orphan { lane: name, bytes });
         }
     }
     Ok(found)

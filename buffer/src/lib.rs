@@ -31,9 +31,25 @@ mod generation;
 
 mod database;
 
+mod inspect;
+
+mod log;
+
 mod marks;
 
+mod clock;
+
+mod wear;
+
+mod frame;
+
+mod setaside;
+
 mod block;
+
+mod codec;
+
+mod keys;
 
 mod cbor;
 
@@ -47,13 +63,17 @@ use serde::de::DeserializeOwned;
 pub use block::{Placed, RECORD_BYTES_MAX};
 pub use database::DiskError;
 pub use disk::{
-    Disk, LaneDisk, LaneOpened, LaneWrite, Notice, OpenError, Opened, ReadBack, Written,
+    Cleared, Disk, Keep, LaneDisk, LaneOpened, LaneWrite, Marked, Notice, OpenError, Opened,
+    ReadBack, Tidied, Written,
 };
+pub use inspect::{GenerationFound, Inspection, LaneFound, Verified};
+pub use keys::{KeyError, KeyId, Keys};
 pub use lanes::{Lanes, ReadAsk};
+pub use layout::FORMAT;
 pub use marks::LaneMark;
 pub use ranges::Ranges;
 pub use settings::{Counts, DropReason, Dropped, LaneSettings, Next, Order, Refusal};
-pub use tail::Cleared;
+pub use wear::{Wear, written_by_this_process};
 
 /// What a lane holds. Cloning is done only for what must be written to disk, and should be cheap.
 pub trait Record: Serialize + DeserializeOwned + Clone + Send + 'static {
@@ -86,6 +106,8 @@ pub enum WhenFull {
     Refuse,
     /// Drops its oldest generation.
     DropOldest,
+    /// Drops what is new, and says so; the source may forget it.
+    DropNewest,
     /// Keeps only the latest record of each key of its oldest generations, then drops.
     CoalesceLatest,
 }

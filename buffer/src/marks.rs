@@ -1,74 +1,257 @@
-//! What must be remembered between starts: the epoch, and for each lane what still waits.
+//! What must be remembered between starts: the epoch, and for each lane what still waits and what was dropped.
 //!
-//! A lost mark is a repeat, never a loss: the blocks themselves are the truth about what is stored.
+//! A lost mark is a repeat, never a loss: the blocks themselves are the truth about what is stored. The marks
+//! are one value, written again and again to a small database, which is begun anew when it has grown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cbor;
-use crate::database::{Database, DiskError};
-use crate::generation;
+use crate::clock;
+use crate::database::{self, Database, DiskError};
+use crate::files;
+use crate::frame;
+use crate::generation::Generation;
+use crate::log;
 use crate::ranges::Ranges;
+use crate::setaside;
+use crate::settings::{DropReason, Dropped};
+use crate::wear::Wear;
 
 // Persisted: never rename.
 const KEY: &[u8] = b"marks";
+/// The cursor of the one reader there is so far.
+pub(crate) const UPLINK: &str = "uplink";
+/// Bytes of marks in one database.
+const DATABASE_BYTES: u64 = 1024 * 1024;
+/// Runs of a cursor that are written down; beyond it the smallest gaps are closed, for repeats.
+const RUNS_MAX: usize = 256;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Marks {
     pub(crate) epoch: u32,
-    pub(crate) lanes: BTreeMap<String, LaneMark>,
+    pub(crate) lanes: BTreeMap<String, LaneState>,
+    #[serde(default)]
+    pub(crate) clock: clock::Written,
+    #[serde(default)]
+    pub(crate) wear: Wear,
+}
+
+/// What is remembered of a lane.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct LaneState {
+    /// The first sequence that the marks know nothing of.
+    pub(crate) stored_to: u64,
+    /// For each reader, of the sequences before it, those that it has still to read.
+    #[serde(default)]
+    pub(crate) cursors: BTreeMap<String, Ranges>,
+    /// Format 1 had one reader.
+    #[serde(default, skip_serializing)]
+    waiting: Option<Ranges>,
+    /// What was deleted by policy since the cursors were written.
+    #[serde(default)]
+    pub(crate) cleared: Vec<(u64, u64, DropReason)>,
+    /// Drops that the health lane has not yet got for good.
+    #[serde(default)]
+    pub(crate) unreported: Vec<Dropped>,
+}
+
+impl LaneState {
+    pub(crate) fn waiting(&self) -> Ranges {
+        self.cursors.get(UPLINK).cloned().unwrap_or_default()
+    }
 }
 
 /// Where a lane stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaneMark {
     /// The first sequence that the mark knows nothing of.
     pub stored_to: u64,
     /// Of the sequences before it, those neither delivered nor dropped.
     pub waiting: Ranges,
+    /// Drops that the health lane has not yet got for good.
+    pub unreported: Vec<Dropped>,
 }
 
 pub(crate) struct MarksFile {
-    database: Database,
+    directory: PathBuf,
+    database: Option<(PathBuf, Database)>,
+    /// Of the last value written.
+    number: u64,
     pub(crate) marks: Marks,
 }
 
 impl MarksFile {
-    /// Opens the marks; damaged ones are set aside and begun anew. Returns where they were put.
+    /// Reads the marks in `directory`. Damaged ones are kept aside and begun anew; returns where they are.
     pub(crate) fn open(
-        path: &Path,
+        directory: &Path,
         set_aside: &Path,
     ) -> Result<(MarksFile, Option<PathBuf>), DiskError> {
-        match MarksFile::read(path) {
-            Ok(file) => Ok((file, None)),
-            Err(DiskError::Damaged { .. }) => {
-                let kept_at = generation::move_aside(path, set_aside)?;
-                Ok((MarksFile::read(path)?, Some(kept_at)))
+        fs::create_dir_all(directory).map_err(DiskError::io(directory))?;
+        let found = read(directory).map_err(DiskError::io(directory))?;
+        let begun = MarksFile {
+            directory: directory.to_owned(),
+            database: None,
+            number: 0,
+            marks: Marks::default(),
+        };
+        match found {
+            Found::Nothing => Ok((begun, None)),
+            Found::Marks(number, marks) => Ok((
+                MarksFile {
+                    number,
+                    marks,
+                    ..begun
+                },
+                None,
+            )),
+            Found::Damage => {
+                let kept_at = setaside::keep(directory, set_aside)?;
+                fs::create_dir_all(directory).map_err(DiskError::io(directory))?;
+                Ok((begun, Some(kept_at)))
             }
-            Err(other @ (DiskError::Io { .. } | DiskError::Full { .. })) => Err(other),
         }
     }
 
-    fn read(path: &Path) -> Result<MarksFile, DiskError> {
-        let database = Database::open(path)?;
-        let marks = match database.get(KEY)? {
-            None => Marks::default(),
-            Some(encoded) => cbor::decode(&encoded).map_err(|error| DiskError::Damaged {
-                path: path.to_owned(),
-                reason: error.to_string(),
-            })?,
-        };
-        Ok(MarksFile { database, marks })
+    pub(crate) fn write(&mut self) -> Result<(), DiskError> {
+        self.number += 1;
+        let value = cbor::encode(&self.marks).map_err(DiskError::io(&self.directory))?;
+        if value.len() > frame::VALUE_BYTES_MAX {
+            let much = io::Error::other(format!(
+                "{} bytes of marks are over sled's limit",
+                value.len()
+            ));
+            return Err(DiskError::io(&self.directory)(much));
+        }
+        let frame = frame::encode(frame::MARKS, self.number, &value);
+        let outcome = self.put(frame);
+        if outcome.is_err() {
+            self.database = None;
+        }
+        outcome
     }
 
-    pub(crate) fn write(&mut self) -> Result<(), DiskError> {
-        let encoded = cbor::encode(&self.marks).map_err(|error| DiskError::Damaged {
-            path: "marks".into(),
-            reason: error.to_string(),
-        })?;
-        self.database.put(KEY, encoded)?;
-        self.database.sync()
+    fn put(&mut self, frame: Vec<u8>) -> Result<(), DiskError> {
+        let grown = |path: &Path| files::disk_usage(path).is_ok_and(|bytes| bytes > DATABASE_BYTES);
+        self.database = self.database.take().filter(|(path, _)| !grown(path));
+        if let Some((_, database)) = &mut self.database {
+            database.put(KEY, frame)?;
+            return database.sync();
+        }
+        let path = self.directory.join(format!("{:020}", self.number));
+        let mut database = Database::create(&path)?;
+        database.put(KEY, frame)?;
+        database.sync()?;
+        // The new one holds everything, so that those before it can go.
+        remove_others(&self.directory, &path).map_err(DiskError::io(&self.directory))?;
+        self.database = Some((path, database));
+        Ok(())
     }
+}
+
+/// Writes `marks` to a fresh directory.
+pub(crate) fn write_once(directory: &Path, marks: &Marks) -> Result<(), DiskError> {
+    fs::create_dir_all(directory).map_err(DiskError::io(directory))?;
+    let mut file = MarksFile {
+        directory: directory.to_owned(),
+        database: None,
+        number: 0,
+        marks: marks.clone(),
+    };
+    file.write()
+}
+
+pub(crate) enum Found {
+    Nothing,
+    Marks(u64, Marks),
+    Damage,
+}
+
+/// The newest marks in `directory`. Writes nothing, except where sled has to open those of format 1.
+fn read(directory: &Path) -> io::Result<Found> {
+    match read_only(directory)? {
+        Found::Nothing if directory.join(log::FILE).exists() => Ok(read_format_1(directory)),
+        found @ (Found::Nothing | Found::Marks(..) | Found::Damage) => Ok(found),
+    }
+}
+
+/// The newest marks of the present format in `directory`.
+pub(crate) fn read_only(directory: &Path) -> io::Result<Found> {
+    let (mut newest, mut written): (Option<(u64, Marks)>, bool) = (None, false);
+    for entry in fs::read_dir(directory)? {
+        let Ok(bytes) = fs::read(entry?.path().join(log::FILE)) else {
+            continue;
+        };
+        written |= bytes.iter().any(|byte| *byte != 0);
+        let found = frame::newest(frame::MARKS, &bytes)
+            .and_then(|(number, value)| Some((number, cbor::decode::<Marks>(value).ok()?)));
+        newest = newest
+            .into_iter()
+            .chain(found)
+            .max_by_key(|(number, _)| *number);
+    }
+    Ok(match newest {
+        Some((number, marks)) => Found::Marks(number, marks),
+        None if written => Found::Damage,
+        None => Found::Nothing,
+    })
+}
+
+fn read_format_1(directory: &Path) -> Found {
+    let value = database::read_format_1(directory, KEY);
+    let marks = value.map(|value| cbor::decode::<Marks>(&value.unwrap_or_default()));
+    let Ok(Ok(mut marks)) = marks else {
+        return Found::Damage;
+    };
+    for lane in marks.lanes.values_mut() {
+        let waiting = lane.waiting.take().unwrap_or_default();
+        lane.cursors.insert(UPLINK.into(), waiting);
+    }
+    Found::Marks(0, marks)
+}
+
+fn remove_others(directory: &Path, keep: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path == keep {
+            continue;
+        }
+        if path.is_dir() {
+            fs::remove_dir_all(path)?;
+        } else {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// `waiting` with so few runs that it fits. Only gaps that are `within` one generation are closed: first those in
+/// which it holds nothing, which says the same; then the smallest, which means repeats.
+pub(crate) fn compact(waiting: &Ranges, generations: &VecDeque<Generation>) -> Ranges {
+    let around = |gap: &Range<u64>| {
+        let at = generations.partition_point(|g| g.end() <= gap.start);
+        generations
+            .get(at)
+            .filter(|g| g.first() <= gap.start && gap.end <= g.end())
+    };
+    let (hollow, mut others): (Vec<_>, Vec<_>) = waiting
+        .gaps()
+        .filter_map(|gap| Some((around(&gap)?, gap)))
+        .partition(|(g, gap)| g.present.within(gap.clone()).next().is_none());
+    let mut compact = waiting.clone();
+    for (_, gap) in hollow {
+        compact.insert(gap);
+    }
+    let over = compact.runs().saturating_sub(RUNS_MAX);
+    others.sort_by_key(|(_, gap)| gap.end - gap.start);
+    others
+        .into_iter()
+        .take(over)
+        .for_each(|(_, gap)| compact.insert(gap));
+    compact
 }

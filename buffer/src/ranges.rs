@@ -45,6 +45,21 @@ impl Ranges {
         self.runs.range(from..).next().map(|(start, _)| *start)
     }
 
+    /// Numbers of runs.
+    #[must_use]
+    pub fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// What lies between the runs.
+    pub fn gaps(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        let starts = self.runs.keys().skip(1);
+        self.runs
+            .values()
+            .zip(starts)
+            .map(|(end, start)| *end..*start)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.runs.iter().map(|(start, end)| *start..*end)
     }

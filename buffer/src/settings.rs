@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::WhenFull;
 use crate::block::Placed;
 
@@ -26,10 +28,14 @@ pub struct LaneSettings {
     pub budget: u64,
     /// Bytes in memory; up to 2 MiB more while a write is under way.
     pub memory: usize,
+    /// Everything is written, also what is delivered before, to be there for a replay on demand.
+    pub keeps: bool,
+    /// Its commits may be put off where the flash is to be spared.
+    pub bulk: bool,
 }
 
-/// Why records were dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Why records were dropped. Written in the marks by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum DropReason {
     /// The lane's disk budget was used up, and these were its oldest.
     Budget,
@@ -41,15 +47,21 @@ pub enum DropReason {
     Damage,
     /// The cluster will never take it.
     Rejected,
+    /// It grew older than its lane keeps.
+    Age,
+    /// The lane's disk budget was used up, and it keeps what it has.
+    Newest,
 }
 
 impl DropReason {
-    pub const ALL: [DropReason; 5] = [
+    pub const ALL: [DropReason; 7] = [
         Self::Budget,
         Self::Coalesced,
         Self::Memory,
         Self::Damage,
         Self::Rejected,
+        Self::Age,
+        Self::Newest,
     ];
 
     #[must_use]
@@ -60,12 +72,14 @@ impl DropReason {
             DropReason::Memory => "memory",
             DropReason::Damage => "damage",
             DropReason::Rejected => "rejected",
+            DropReason::Age => "age",
+            DropReason::Newest => "newest",
         }
     }
 }
 
 /// Records dropped at one time for one reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
     pub reason: DropReason,
     pub first: u64,

@@ -4,47 +4,40 @@ mod merge;
 
 use std::collections::VecDeque;
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::WhenFull;
-use crate::block::{self, Sound};
+use crate::codec::Encoded;
 use crate::database::{Database, DiskError};
-use crate::disk::Notice;
-use crate::files;
-use crate::generation::{self, Generation};
+use crate::disk::{LaneDisk, Notice};
+use crate::generation::Generation;
+use crate::keys::Keys;
+use crate::layout;
+use crate::log::{self, Log};
 use crate::ranges::Ranges;
+use crate::setaside;
 
 /// Blocks of this many bytes make a generation, or an eighth of the lane's budget if that is less. sled keeps all of
-/// an open one in memory: the writer's and the reader's.
+/// the open one in memory.
 const GENERATION_BYTES: u64 = 4 * 1024 * 1024;
 /// A generation smaller than this would mostly be sled's own overhead.
 const GENERATION_BYTES_MIN: u64 = 128 * 1024;
 /// What an empty generation takes on disk; counted before one is begun.
 pub(crate) const GENERATION_OVERHEAD: u64 = 24 * 1024;
-/// A head whose records are all delivered is deleted when it has rested this long.
-const HEAD_REST: Duration = Duration::from_secs(30);
-
-/// Room that was made on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cleared {
-    /// The sequences whose blocks were deleted ...
-    pub sequences: Range<u64>,
-    /// ... except these, which were written again.
-    pub kept: Ranges,
-    /// Whether newer values of the same keys took their place.
-    pub coalesced: bool,
-}
+/// A head whose records are all delivered is deleted when it has rested this long, in milliseconds.
+const HEAD_REST: u64 = 30_000;
 
 pub(crate) struct Tail {
     /// Marks the lane's blocks, so that none is ever taken for another lane's.
     pub(crate) tag: u8,
     pub(crate) directory: PathBuf,
-    pub(crate) set_aside: PathBuf,
-    pub(crate) budget: u64,
-    pub(crate) when_full: WhenFull,
+    set_aside: PathBuf,
+    pub(crate) settings: LaneDisk,
     pub(crate) generations: VecDeque<Generation>,
+    /// Where the block that was written last ends.
+    pub(crate) last_end: u64,
+    /// Generations that begin before it cannot be merged with the one before them.
+    pub(crate) merged_to: u64,
     /// Open while the last generation is being written.
     head: Option<Head>,
     reader: Option<Reader>,
@@ -53,63 +46,75 @@ pub(crate) struct Tail {
 struct Head {
     database: Database,
     stored: u64,
-    written: Instant,
-}
-
-struct Reader {
-    path: PathBuf,
-    database: Database,
     hint: usize,
     asked: u64,
 }
 
+struct Reader {
+    path: PathBuf,
+    /// `None` when the file is gone.
+    log: Option<Log>,
+}
+
+impl Reader {
+    fn block_from(&self, sequence: u64) -> Result<Option<Vec<u8>>, DiskError> {
+        let log = self.log.as_ref();
+        let found = log.map_or(Ok(None), |log| log.block_from(sequence));
+        found.map_err(DiskError::io(&self.path))
+    }
+}
+
 impl Tail {
-    /// Takes stock of the generations in `directory`, recovering what was not closed cleanly.
-    pub(crate) fn open(mut tail: Tail, notices: &mut Vec<Notice>) -> Result<Tail, DiskError> {
-        let directory = tail.directory.clone();
+    /// Takes stock of the generations of a lane in the state directory `root`.
+    pub(crate) fn open(root: &Path, settings: LaneDisk, keys: &Keys) -> Result<Tail, DiskError> {
+        let directory = layout::lane(root, &settings.name);
         fs::create_dir_all(&directory).map_err(DiskError::io(&directory))?;
-        for path in generations_in(&directory).map_err(DiskError::io(&directory))? {
-            let (generation, salvage) = Generation::found(path, tail.tag, &tail.set_aside)?;
-            if let Some(salvage) = salvage {
-                notices.push(Notice::Damaged {
-                    generation: generation.path.clone(),
-                    reason: salvage.reason,
-                    salvaged_blocks: salvage.blocks,
-                    kept_at: salvage.kept_at,
-                });
-            }
+        let mut tail = Tail {
+            tag: layout::tag(&settings.name),
+            set_aside: layout::set_aside(root),
+            settings,
+            generations: VecDeque::new(),
+            last_end: 0,
+            merged_to: 0,
+            head: None,
+            reader: None,
+            directory,
+        };
+        layout::finish_removals(&tail.directory).map_err(DiskError::io(&tail.directory))?;
+        for path in layout::generations(&tail.directory).map_err(DiskError::io(&tail.directory))? {
+            let mut found = Generation::found(path, tail.tag, keys)?;
             // A merged generation already holds the one that it was merged from.
-            if generation.present.is_empty()
-                || tail
-                    .generations
-                    .back()
-                    .is_some_and(|g| g.end() >= generation.end())
-            {
-                generation.remove()?;
+            let covered = tail
+                .generations
+                .back()
+                .is_some_and(|g| g.end() >= found.end());
+            if found.present.is_empty() {
+                tail.remove_empty(&found)?;
+            } else if covered {
+                found.remove()?;
             } else {
-                tail.generations.push_back(generation);
+                if !found.sealed
+                    && let Err(error) = found.seal()
+                {
+                    // It can be read all the same, and is searched again by the next start.
+                    tracing::debug!(path = %found.path.display(), %error, "a generation is left unsealed");
+                }
+                tail.last_end = found.end();
+                tail.generations.push_back(found);
             }
         }
         Ok(tail)
     }
 
-    pub(crate) fn new(
-        tag: u8,
-        directory: PathBuf,
-        set_aside: PathBuf,
-        budget: u64,
-        when_full: WhenFull,
-    ) -> Tail {
-        Tail {
-            tag,
-            directory,
-            set_aside,
-            budget,
-            when_full,
-            generations: VecDeque::new(),
-            head: None,
-            reader: None,
+    /// A generation without a block: one just begun, or one of which nothing is left, which is kept for inspection.
+    fn remove_empty(&self, found: &Generation) -> Result<(), DiskError> {
+        if found.bytes > 2 * GENERATION_OVERHEAD {
+            let log = found.path.join(log::FILE);
+            if log.exists() {
+                setaside::keep(&log, &self.set_aside)?;
+            }
         }
+        found.remove()
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -126,29 +131,50 @@ impl Tail {
             .collect()
     }
 
-    /// Writes `blocks` to the head and makes them durable.
+    /// Sequences from `from` on that were written and are no longer there, as the blocks tell.
+    pub(crate) fn missing(&self, from: u64) -> Ranges {
+        let within = self.generations.iter().flat_map(|g| g.missing.iter());
+        let pairs = self.generations.iter().zip(self.generations.iter().skip(1));
+        let between = pairs.map(|(g, next)| g.end()..next.before.max(g.end()));
+        let all: Ranges = within.chain(between).collect();
+        all.within(from..u64::MAX).collect()
+    }
+
+    /// Writes `blocks` to the head and makes them durable; `now` is the buffer's clock.
     ///
     /// After an error the head is abandoned: sled's ENOSPC is sticky, and what was committed to it
-    /// before is found again by recovery.
-    pub(crate) fn write(&mut self, blocks: &[Sound], now: Instant) -> Result<(), DiskError> {
-        let outcome = self.append(blocks, now);
-        if outcome.is_err() {
-            self.head = None;
+    /// before is read from its file.
+    pub(crate) fn write(&mut self, blocks: &[Encoded]) -> Result<(), DiskError> {
+        let outcome = self.append(blocks);
+        if outcome.is_err() && self.head.take().is_some() {
+            if let Some(head) = self.generations.back_mut() {
+                head.sealed = true;
+            }
+            let begun = |g: &mut Generation| g.present.is_empty();
+            if let Some(empty) = self.generations.pop_back_if(begun)
+                && let Err(error) = fs::remove_dir_all(&empty.path)
+            {
+                tracing::debug!(%error, path = %empty.path.display(), "the next start removes it");
+            }
         }
         outcome
     }
 
-    fn append(&mut self, blocks: &[Sound], now: Instant) -> Result<(), DiskError> {
+    fn append(&mut self, blocks: &[Encoded]) -> Result<(), DiskError> {
         let Some(first) = blocks.first().map(|block| block.header.first) else {
             return Ok(());
         };
-        let fresh = self.head.is_none();
-        if fresh {
+        if self.head.is_none() {
             let generation = Generation::empty(Generation::path_of(&self.directory, first));
+            let database = Database::create(&generation.path).inspect_err(|_| {
+                // Whatever was made of it holds nothing.
+                drop(fs::remove_dir_all(&generation.path));
+            })?;
             self.head = Some(Head {
-                database: Database::open(&generation.path)?,
+                database,
                 stored: 0,
-                written: now,
+                hint: 0,
+                asked: 0,
             });
             self.generations.push_back(generation);
         }
@@ -156,21 +182,17 @@ impl Tail {
         else {
             return Ok(());
         };
-        head.written = now;
         for block in blocks {
-            head.stored += block.encoded.len() as u64;
-            head.database.insert(block.header.first, &block.encoded)?;
+            head.stored += block.bytes.len() as u64;
+            head.database.insert(block.header.first, &block.bytes)?;
         }
         head.database.sync()?;
-        if fresh {
-            files::sync_directory(&generation.path).map_err(DiskError::io(&generation.path))?;
-            files::sync_directory(&self.directory).map_err(DiskError::io(&self.directory))?;
-        }
         for block in blocks {
             generation.holds(block);
         }
+        self.last_end = generation.end();
         generation.measure()?;
-        if head.stored >= generation_bytes(self.budget) {
+        if head.stored >= generation_bytes(self.settings.budget) {
             self.seal_head()
         } else {
             Ok(())
@@ -184,156 +206,139 @@ impl Tail {
         }
     }
 
-    /// Makes room for `needed` bytes by the lane's policy; a lane that refuses has refused already.
-    pub(crate) fn make_room(
-        &mut self,
-        needed: u64,
-        keys: KeysOf<'_>,
-    ) -> Result<Vec<Cleared>, DiskError> {
-        let needed = needed + GENERATION_OVERHEAD;
-        let mut cleared = Vec::new();
-        while self.bytes() + needed > self.budget && !self.generations.is_empty() {
-            match self.when_full {
-                WhenFull::Refuse => break,
-                WhenFull::DropOldest => cleared.extend(self.drop_oldest()?),
-                WhenFull::CoalesceLatest => match self.merge_oldest(keys)? {
-                    Some(merged) => cleared.push(merged),
-                    None => cleared.extend(self.drop_oldest()?),
-                },
-            }
-        }
-        Ok(cleared)
+    /// When the first block of the head was written, on the buffer's clock.
+    pub(crate) fn head_since(&self) -> Option<u64> {
+        self.head.as_ref()?;
+        self.generations.back().map(|head| head.oldest)
     }
 
-    /// Deletes the oldest generation, delivered or not.
-    pub(crate) fn drop_oldest(&mut self) -> Result<Option<Cleared>, DiskError> {
-        if self.generations.len() == 1 {
-            self.seal_head()?;
-        }
-        let Some(oldest) = self.generations.pop_front() else {
-            return Ok(None);
+    /// Deletes the generation at `index`, which is not being written.
+    pub(crate) fn remove(&mut self, index: usize) -> Result<(), DiskError> {
+        let Some(generation) = self.generations.get(index) else {
+            return Ok(());
         };
         self.reader = self
             .reader
             .take()
-            .filter(|reader| reader.path != oldest.path);
-        oldest.remove()?;
-        Ok(Some(Cleared {
-            sequences: oldest.first()..oldest.end(),
-            kept: Ranges::default(),
-            coalesced: false,
-        }))
+            .filter(|reader| reader.path != generation.path);
+        generation.remove()?;
+        self.generations.remove(index);
+        Ok(())
     }
 
-    /// Deletes every generation that holds nothing of `waiting`.
-    pub(crate) fn release(&mut self, waiting: &Ranges, now: Instant) -> Result<(), DiskError> {
-        let needed = |g: &Generation| waiting.within(g.first()..g.end()).next().is_some();
-        let rested = self
-            .head
-            .as_ref()
-            .is_some_and(|head| now.saturating_duration_since(head.written) > HEAD_REST);
+    /// Deletes what no reader needs, except what is kept for replay. `now` is the buffer's clock.
+    pub(crate) fn release(
+        &mut self,
+        needed: impl Fn(&Generation) -> bool,
+        now: u64,
+    ) -> Result<(), DiskError> {
         // One that has grown is worth its bytes at once, another only when it rests.
-        let grown = generation_bytes(self.budget) / 2;
-        let spent = |head: &Generation| !needed(head) && (rested || head.bytes >= grown);
+        let grown = generation_bytes(self.settings.budget) / 2;
+        let spent = |head: &Generation| {
+            !needed(head) && (now > head.newest + HEAD_REST || head.bytes >= grown)
+        };
         if self.head.is_some() && self.generations.back().is_some_and(spent) {
             self.seal_head()?;
         }
-        let mut index = 0;
-        while let Some(generation) = self.generations.get(index) {
+        let mut kept = 0;
+        for index in (0..self.generations.len()).rev() {
+            let Some(generation) = self.generations.get(index) else {
+                break;
+            };
             if !generation.sealed || needed(generation) {
-                index += 1;
                 continue;
             }
-            self.reader = self
-                .reader
-                .take()
-                .filter(|reader| reader.path != generation.path);
-            generation.remove()?;
-            self.generations.remove(index);
+            let keep = self.settings.keep.as_ref().is_some_and(|keep| {
+                millis(keep.age) >= now.saturating_sub(generation.newest)
+                    && kept + generation.bytes <= keep.bytes
+            });
+            if keep {
+                kept += generation.bytes;
+            } else {
+                self.remove(index)?;
+            }
         }
         Ok(())
     }
 
-    /// The first block that ends after `sequence`, as stored. Damage found on the way is recovered from.
+    /// The first block that ends after `sequence`, as stored. Damage found on the way is told of once.
     pub(crate) fn block_from(
         &mut self,
         sequence: u64,
         notices: &mut Vec<Notice>,
-    ) -> Result<Option<sled::IVec>, DiskError> {
-        let mut index = 0;
-        while let Some(generation) = self.generations.get(index) {
-            if generation.end() <= sequence {
-                index += 1;
-                continue;
+    ) -> Result<Option<Vec<u8>>, DiskError> {
+        let mut index = self.generations.partition_point(|g| g.end() <= sequence);
+        while index < self.generations.len() {
+            if let Some(found) = self.look(index, sequence, notices)? {
+                return Ok(Some(found));
             }
-            match self.look(index, sequence) {
-                Ok(None) => index += 1,
-                Err(DiskError::Damaged { reason, .. }) => self.repair(index, reason, notices)?,
-                other => return other,
-            }
+            index += 1;
         }
         Ok(None)
     }
 
-    fn look(&mut self, index: usize, sequence: u64) -> Result<Option<sled::IVec>, DiskError> {
-        let Some(generation) = self.generations.get(index) else {
-            return Ok(None);
-        };
-        let is_head = index + 1 == self.generations.len();
-        let found = if let Some(head) = self.head.as_ref().filter(|_| is_head) {
-            head.database.block_from(sequence, &mut 0)?
-        } else {
-            let reader = match self.reader.take() {
-                Some(open) if open.path == generation.path => open,
-                _ => Reader {
-                    path: generation.path.clone(),
-                    database: Database::open(&generation.path)?,
-                    hint: 0,
-                    asked: 0,
-                },
-            };
-            let reader = self.reader.insert(reader);
-            if sequence < reader.asked {
-                reader.hint = 0;
-            }
-            reader.asked = sequence;
-            reader.database.block_from(sequence, &mut reader.hint)?
-        };
-        if let Some(Err(error)) = found.as_deref().map(block::check) {
-            let path = generation.path.clone();
-            return Err(DiskError::Damaged {
-                path,
-                reason: error.to_string(),
-            });
-        }
-        Ok(found)
-    }
-
-    /// Sets a damaged generation aside and puts what can be salvaged in its place.
-    fn repair(
+    fn look(
         &mut self,
         index: usize,
-        reason: String,
+        sequence: u64,
         notices: &mut Vec<Notice>,
-    ) -> Result<(), DiskError> {
-        if index + 1 == self.generations.len() {
-            self.head = None;
+    ) -> Result<Option<Vec<u8>>, DiskError> {
+        let is_head = index + 1 == self.generations.len();
+        if let Some(head) = self.head.as_mut().filter(|_| is_head) {
+            if sequence < head.asked {
+                head.hint = 0;
+            }
+            head.asked = sequence;
+            let found = head.database.block_from(sequence, &mut head.hint)?;
+            return Ok(found.map(|block| block.to_vec()));
         }
-        self.reader = None;
-        let Some(damaged) = self.generations.get_mut(index) else {
-            return Ok(());
+        let Some(generation) = self.generations.get_mut(index) else {
+            return Ok(None);
         };
-        let (sound, salvage) =
-            generation::recover(damaged.path.clone(), self.tag, &self.set_aside)?;
-        notices.push(Notice::Damaged {
-            generation: damaged.path.clone(),
-            reason,
-            salvaged_blocks: salvage.as_ref().map_or(0, |salvage| salvage.blocks),
-            kept_at: salvage.map_or_else(|| self.set_aside.clone(), |salvage| salvage.kept_at),
-        });
-        *damaged = sound;
-        Ok(())
+        let open = self
+            .reader
+            .take()
+            .filter(|reader| reader.path == generation.path);
+        let reader = match open {
+            Some(open) => open,
+            None => open_reader(generation, self.tag, &self.set_aside, notices)?,
+        };
+        let found = reader.block_from(sequence);
+        let went_bad = reader.log.as_ref().is_some_and(|log| log.covers(sequence));
+        if matches!(found, Ok(None)) && went_bad {
+            let again = open_reader(generation, self.tag, &self.set_aside, notices)?;
+            return self.reader.insert(again).block_from(sequence);
+        }
+        self.reader = Some(reader);
+        found
     }
+}
+
+fn open_reader(
+    generation: &mut Generation,
+    tag: u8,
+    set_aside: &Path,
+    notices: &mut Vec<Notice>,
+) -> Result<Reader, DiskError> {
+    let path = generation.path.clone();
+    let log = match Log::open(&path, tag) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        log => Some(log.map_err(DiskError::io(&path))?),
+    };
+    let mut missing = generation.present.clone();
+    for header in log.iter().flat_map(Log::headers) {
+        missing.remove(header.first..header.end());
+    }
+    if !missing.is_empty() && !std::mem::replace(&mut generation.told, true) {
+        let file = path.join(log::FILE);
+        let kept_at = setaside::keep(&file, set_aside);
+        notices.push(Notice::Damaged {
+            generation: path.clone(),
+            records: missing.len(),
+            kept_at: kept_at.unwrap_or(file),
+        });
+    }
+    Ok(Reader { path, log })
 }
 
 /// Bytes of blocks that make a generation in a lane of this budget; also what one write may hold.
@@ -341,24 +346,6 @@ pub(crate) fn generation_bytes(budget: u64) -> u64 {
     GENERATION_BYTES.min(budget / 8).max(GENERATION_BYTES_MIN)
 }
 
-/// Reads the generations at the given paths and returns blocks with the latest record of each key.
-pub(crate) type KeysOf<'a> = &'a dyn Fn(&[PathBuf]) -> Result<Option<Vec<Sound>>, DiskError>;
-
-/// Generations by age; what was half made or half removed is finished first.
-fn generations_in(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        if name.ends_with(files::REMOVED) || name.ends_with(files::FRESH) {
-            fs::remove_dir_all(&path)?;
-        } else if name.bytes().all(|byte| byte.is_ascii_digit()) {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -80,11 +80,11 @@ impl<R, T> Window<R, T> {
             .filter(|(_, flight)| *flight == Flight::Sent)
     }
 
-    /// Takes from the front what is done, and what is deferred and stored.
-    pub(crate) fn settle(&mut self, stored_to: u64) -> Option<(Entry<R, T>, Flight)> {
+    /// Takes from the front what is done, and what is deferred and stored; in a lane that `keeps`, only what is stored.
+    pub(crate) fn settle(&mut self, stored_to: u64, keeps: bool) -> Option<(Entry<R, T>, Flight)> {
         let leaves = |(entry, flight): &(Entry<R, T>, Flight)| match flight {
             Flight::Sent => false,
-            Flight::Done => true,
+            Flight::Done => !keeps || entry.placed.sequence < stored_to,
             Flight::Deferred => entry.placed.sequence < stored_to,
         };
         let gone = self.sent.pop_front_if(|item| leaves(item))?;
@@ -106,6 +106,12 @@ impl<R, T> Window<R, T> {
             .iter()
             .filter(|(_, flight)| *flight != Flight::Done)
             .map(|(entry, _)| entry)
+    }
+
+    /// Entries that are to be on disk, in the order of sending.
+    pub(crate) fn to_store(&self, keeps: bool) -> impl Iterator<Item = &Entry<R, T>> {
+        let wanted = move |(_, flight): &&(Entry<R, T>, Flight)| keeps || *flight != Flight::Done;
+        self.sent.iter().filter(wanted).map(|(entry, _)| entry)
     }
 
     pub(crate) fn open_mut(&mut self) -> impl Iterator<Item = &mut Entry<R, T>> {

@@ -7,24 +7,27 @@ use adapters::inference::{Inference, InferenceError};
 use adapters::modbus::Modbus;
 use adapters::mqtt::{Mqtt, MqttError};
 use adapters::{Clock, Intake, Urge};
-use buffer::{Disk, Lanes, OpenError};
+use buffer::{Disk, LaneOpened, Lanes, Opened};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::{Agent, BATCH, Facts, SUBMISSIONS, StatusRequest, TICK};
+use super::{Agent, BATCH, DiskState, Facts, SUBMISSIONS, StatusRequest, TICK, chain};
 use crate::address::Addresses;
 use crate::config::File;
 use crate::drain::{self, Drain};
+use crate::flash;
 use crate::health::{Health, LastStop};
 use crate::ingest::Ingest;
 use crate::intent::Intents;
 use crate::keeper::Keeper;
+use crate::record::Record;
 use crate::router::Router;
 use crate::setaside::SetAside;
 use crate::shape::Shape;
 use crate::shaper::Shaper;
 use crate::status::Meter;
+use crate::store::{Store, StoreError};
 use crate::template::Identity;
 use crate::uplink::{Uplink, UplinkError};
 
@@ -33,11 +36,8 @@ const REQUESTS: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AgentError {
-    #[error("cannot open the buffer in {path}")]
-    Buffer {
-        path: std::path::PathBuf,
-        source: OpenError,
-    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("cannot set up the uplink")]
     Uplink(#[from] UplinkError),
     #[error("mqtt source `{name}`")]
@@ -58,11 +58,8 @@ pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>),
     let intents = Intents::new(file);
     let clock = Clock::new(crate::version::BUILT_UNIX_US);
     let state = file.gateway.state_dir.clone();
-    let (disk, opened) = Disk::open(&state, &intents.on_disk(), file.gateway.free_floor.0)
-        .map_err(|source| AgentError::Buffer {
-            path: state.clone(),
-            source,
-        })?;
+    let store = Store::new(file, &intents)?;
+    let (disk, opened, missing) = open(&store, &intents)?;
     let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
     let parts = drain_parts(file, &identity, &intents, clock, recovered > 0)?;
     let (sender, submissions) = adapters::channel(SUBMISSIONS);
@@ -75,9 +72,10 @@ pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>),
         ingest: Ingest {
             router: Router::new(file, &intents),
             too_large: 0,
+            histories: intents.histories(),
         },
         drain: Drain::new(parts, &intents, started),
-        keeper: Keeper::start(disk),
+        keeper: Keeper::start(disk, store),
         health: Health::new(clock, opened.epoch),
         submissions,
         requests,
@@ -89,12 +87,11 @@ pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>),
         next_tick: started + TICK,
         next_heartbeat: started + facts.heartbeat,
         meter: Meter::default(),
-        disk_error: None,
-        next_probe: started,
-        probing: false,
+        disk: DiskState::new(started),
         facts,
         intents,
     };
+    agent.disk_is(missing);
     let last_stop = LastStop::in_state(&state).take();
     agent.tell_start(recovered, &last_stop, started);
     for notice in &opened.notices {
@@ -110,6 +107,30 @@ pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>),
     };
     sources.start(&mut agent)?;
     Ok((agent, asks))
+}
+
+/// The buffer, or what keeps it from being opened. Without a disk everything begins at nothing: epoch 0 tells such
+/// events from others.
+type Start = (Option<Disk<Record>>, Opened, Option<String>);
+
+fn open(store: &Store, intents: &Intents) -> Result<Start, StoreError> {
+    match store.open() {
+        Ok((disk, opened)) => {
+            store.tell_room();
+            Ok((Some(disk), opened, None))
+        }
+        Err(error) if error.may_pass() => {
+            let lanes = intents.iter().map(|_| LaneOpened::default());
+            let (lanes, notices) = (lanes.collect(), Vec::new());
+            let nothing = Opened {
+                epoch: 0,
+                lanes,
+                notices,
+            };
+            Ok((None, nothing, Some(chain(&error))))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn drain_parts(
@@ -144,6 +165,8 @@ fn facts(file: &File, identity: &Identity, epoch: u32, started: Instant) -> Fact
         heartbeat: file.status.heartbeat.0,
         stop_grace: file.gateway.stop_grace.0,
         state: file.gateway.state_dir.clone(),
+        life: flash::Life::of(&file.gateway.state_dir),
+        write_budget: file.buffer.write_budget.map(|size| size.0),
     }
 }
 
@@ -153,6 +176,13 @@ impl Agent {
         tracing::info!(gateway = %self.facts.gateway, epoch, recovered, %last_stop, version, "tidegate started");
         let report = json!({ "version": version, "epoch": epoch, "recovered": recovered, "last_stop": last_stop });
         self.report("start", &report, now);
+        if let Some(life) = self.facts.life.filter(|life| life.is_short()) {
+            tracing::warn!(
+                used_percent = life.used_percent,
+                reserve = life.reserve,
+                "the flash is near the end of its life; replace it"
+            );
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Agent, AgentError};
+use super::Agent;
 use crate::health::LastStop;
 use crate::keeper::{Answer, Job};
 
@@ -14,7 +14,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
 
 impl Agent {
-    pub(super) async fn stop(mut self, reason: &'static str) -> Result<(), AgentError> {
+    pub(super) async fn stop(mut self, reason: &'static str) {
         let begun = Instant::now();
         let grace = begun + self.facts.stop_grace.saturating_sub(CLOSING);
         crate::supervisor::stopping();
@@ -44,7 +44,6 @@ impl Agent {
         let seconds = begun.elapsed().as_secs_f64();
         LastStop::in_state(&self.facts.state).note(&json!({ "reason": reason, "buffered": left }));
         tracing::info!(reason, buffered = left, seconds, "tidegate stopped");
-        Ok(())
     }
 
     /// Everything is delivered, or there is nobody to deliver to.

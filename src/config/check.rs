@@ -1,12 +1,14 @@
 //! What types cannot say: everything that must fit together in a configuration.
 
+mod intents;
+
 use std::collections::BTreeSet;
 
-use adapters::mqtt::{MqttSection, Pattern};
+use adapters::SecretError;
+use adapters::mqtt::Pattern;
 
-use super::{File, FullPolicy, Problem};
+use super::{File, Problem};
 use crate::intent::{self, Intents};
-use crate::template::Template;
 
 /// librdkafka settings that a guarantee rests on, and why they are not to be changed.
 const RESERVED: [(&str, &str); 14] = [
@@ -41,7 +43,8 @@ pub(super) fn problems(file: &File) -> Vec<Problem> {
     uplink(file, &mut found);
     sources(file, &mut found);
     qos_two(file, &mut found);
-    intents(file, &mut found);
+    buffer(file, &mut found);
+    intents::check(file, &mut found);
     routes(file, &mut found);
     found.0
 }
@@ -163,6 +166,33 @@ fn uplink(file: &File, found: &mut Found) {
     }
 }
 
+/// The keys are read here: a missing one must not show only after a restart.
+fn buffer(file: &File, found: &mut Found) {
+    for (index, key) in file.buffer.keys.iter().enumerate() {
+        let at = format!("buffer.keys[{index}]");
+        match key.read() {
+            Ok(text) => {
+                if let Err(error) = buffer::Keys::parse(&[text]) {
+                    found.error(at, error.to_string());
+                }
+            }
+            Err(error @ SecretError::Unreadable { .. }) => found.warn(at, error.to_string()),
+            // `check` may run where systemd's credentials are not.
+            Err(SecretError::NoCredentials { .. }) => {}
+        }
+    }
+    if file
+        .buffer
+        .write_budget
+        .is_some_and(|budget| budget.0 < 1 << 20)
+    {
+        found.error(
+            "buffer.write_budget",
+            "is too small to be kept; use \"64 MiB\" a day or more",
+        );
+    }
+}
+
 fn sources(file: &File, found: &mut Found) {
     let mqtt = file
         .mqtt
@@ -219,139 +249,6 @@ fn qos_two(file: &File, found: &mut Found) {
             found.warn(
                 format!("mqtt[{m}].subscribe[{s}].qos"),
                 "`2` costs two more packets and gains nothing, as repeats carry the same id; use 1",
-            );
-        }
-    }
-}
-
-fn intents(file: &File, found: &mut Found) {
-    let mut names = BTreeSet::new();
-    for (index, section) in file.intent.iter().enumerate() {
-        let at = |key: &str| format!("intent[{index}].{key}");
-        if !intent::is_name(&section.name) {
-            found.error(
-                at("name"),
-                format!(
-                    "`{}` is not a name; use letters, digits, `-` and `_`",
-                    section.name
-                ),
-            );
-        }
-        if !names.insert(section.name.as_str()) {
-            found.error(
-                at("name"),
-                format!(
-                    "`{}` stands twice; put all of it into one section",
-                    section.name
-                ),
-            );
-        }
-        if section.budget.is_some_and(|budget| budget.0 < 1 << 20) {
-            found.error(
-                at("budget"),
-                format!(
-                    "`{}` is too small for the buffer's own overhead; use \"1 MiB\" or more",
-                    section.budget.map(|b| b.to_string()).unwrap_or_default()
-                ),
-            );
-        }
-        if section.memory.is_some_and(|memory| memory.0 < 128 * 1024) {
-            found.error(
-                at("memory"),
-                format!(
-                    "`{}` does not hold the largest event; use \"128 KiB\" or more",
-                    section.memory.map(|m| m.to_string()).unwrap_or_default()
-                ),
-            );
-        }
-        if section.weight == Some(0) {
-            found.error(at("weight"), "`0` would starve the intent; use 1 or more");
-        }
-        for (key, template) in [("topic", &section.topic), ("key", &section.key)] {
-            if let Some(text) = template {
-                template_problems(file, &at(key), text, found);
-            }
-        }
-    }
-    if file.intent.len() > intent::INTENTS_MAX {
-        found.error(
-            "intent",
-            format!(
-                "{} intents are too many; use at most {}",
-                file.intent.len(),
-                intent::INTENTS_MAX
-            ),
-        );
-    }
-    refusing_intents_share_no_source(file, found);
-}
-
-fn template_problems(file: &File, at: &str, text: &str, found: &mut Found) {
-    let template = match Template::parse(text) {
-        Ok(template) => template,
-        Err(error) => return found.error(at, error.to_string()),
-    };
-    for name in template.names() {
-        let missing = match name {
-            "site" => file
-                .gateway
-                .site
-                .is_none()
-                .then_some("gateway.site is not set"),
-            "region" => file
-                .gateway
-                .region
-                .is_none()
-                .then_some("gateway.region is not set"),
-            "gateway" | "device" | "kind" | "source" | "adapter" | "subject" | "intent" => None,
-            tag => (!tag_is_given(file, tag))
-                .then_some("no subscription, source or gateway tag gives such a field"),
-        };
-        if let Some(why) = missing {
-            found.error(at, format!("`{{{name}}}` cannot be filled in: {why}"));
-        }
-    }
-}
-
-fn tag_is_given(file: &File, tag: &str) -> bool {
-    let by_subscription = |mqtt: &MqttSection| {
-        mqtt.subscribe.iter().any(|s| {
-            s.tags.contains_key(tag)
-                || Pattern::parse(&s.topic).is_ok_and(|p| p.names().any(|name| name == tag))
-        })
-    };
-    // An inference client may send any tag.
-    file.gateway.tags.contains_key(tag)
-        || !file.inference.is_empty()
-        || file.mqtt.iter().any(by_subscription)
-        || file.modbus.iter().any(|bus| bus.gives_tag(tag))
-}
-
-fn refusing_intents_share_no_source(file: &File, found: &mut Found) {
-    let refuses = |name: &str| {
-        let set = file
-            .intent
-            .iter()
-            .find(|section| section.name == name)
-            .and_then(|section| section.when_full);
-        set.unwrap_or(if name == "critical" {
-            FullPolicy::Refuse
-        } else {
-            FullPolicy::DropOldest
-        }) == FullPolicy::Refuse
-    };
-    for (index, mqtt) in file.mqtt.iter().enumerate() {
-        let named: BTreeSet<&str> = mqtt
-            .subscribe
-            .iter()
-            .map(|s| s.intent.as_deref().unwrap_or("diagnostic"))
-            .collect();
-        if named.len() > 1
-            && let Some(refusing) = named.iter().find(|name| refuses(name))
-        {
-            found.warn(
-                format!("mqtt[{index}].subscribe"),
-                format!("`{refusing}` refuses when it is full, which holds up the other intents of this connection; give it an [[mqtt]] source of its own"),
             );
         }
     }

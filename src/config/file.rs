@@ -25,6 +25,8 @@ pub(crate) struct File {
     pub uplink: UplinkSection,
     #[serde(default)]
     pub replay: ReplaySection,
+    #[serde(default)]
+    pub buffer: BufferSection,
     /// MQTT sources.
     #[serde(default)]
     pub mqtt: Vec<MqttSection>,
@@ -151,6 +153,21 @@ pub(crate) struct ReplaySection {
     pub bytes_per_s: Size,
 }
 
+/// `[buffer]`: the disk under all lanes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct BufferSection {
+    /// Keys for encryption at rest, 64 hexadecimal digits each. The first one writes, all of them read; a key
+    /// can go once no generation is left that needs it. Default: none, what is stored is not encrypted.
+    pub keys: Vec<SecretRef>,
+    /// Bytes that the agent may write to the flash in a day. As they are used up, intents that are not urgent
+    /// wait longer for their commits; nothing is dropped for it. Default: no limit.
+    pub write_budget: Option<Size>,
+    /// Whether `gateway.state_dir` must be on another file system than `/`: while nothing is mounted there,
+    /// the agent goes on from memory instead of filling the root. Default: false.
+    pub require_mount: bool,
+}
+
 /// `[[route]]`: every condition that is given must hold.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -190,6 +207,15 @@ pub(crate) struct IntentSection {
     /// Bytes in memory.
     pub memory: Option<Size>,
     pub when_full: Option<FullPolicy>,
+    /// `"latest"`: of what has to wait on disk, only the latest event of each source, device, kind and subject.
+    pub coalesce: Option<CoalesceKind>,
+    /// An intent that gets a copy of every event of this one during an outage, so that what is coalesced here
+    /// arrives there, later.
+    pub history: Option<String>,
+    /// What is older is dropped and counted, a generation at a time. Time without power does not count.
+    pub max_age: Option<Span>,
+    /// What was delivered stays on disk for a replay on demand, for so long and so much, within the budget.
+    pub keep: Option<KeepSection>,
     /// Sent before all others, on a connection of its own.
     pub urgent: Option<bool>,
     /// Share of the rate among intents that are not urgent.
@@ -217,7 +243,23 @@ pub(crate) enum OrderKind {
 pub(crate) enum FullPolicy {
     Refuse,
     DropOldest,
+    DropNewest,
     CoalesceLatest,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CoalesceKind {
+    Never,
+    Latest,
+}
+
+/// `keep = { age = "24h", size = "1 GiB" }`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeepSection {
+    pub age: Span,
+    pub size: Size,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

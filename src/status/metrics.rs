@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{LaneStatus, LinkStatus, Snapshot, SourceStatus};
+use super::{FlashStatus, LaneStatus, LinkStatus, Snapshot, SourceStatus};
 
 /// Label and value, in order.
 type Labels = Vec<(&'static str, String)>;
@@ -140,6 +140,33 @@ const LANE: [Reading<LaneStatus>; 10] = [
     ),
 ];
 
+const FLASH: [Reading<FlashStatus>; 4] = [
+    (
+        Count,
+        "flash_written_bytes",
+        "bytes that the agent wrote, as the kernel counts them",
+        |flash| count(flash.written_bytes),
+    ),
+    (
+        Level,
+        "flash_today_bytes",
+        "the same since the day began on the buffer's clock",
+        |flash| count(flash.today_bytes),
+    ),
+    (
+        Level,
+        "flash_write_amplification",
+        "bytes written for each byte that was kept, compressed",
+        |flash| flash.write_amplification.unwrap_or(0.0),
+    ),
+    (
+        Level,
+        "flash_life_used_percent",
+        "what an eMMC says of its wear; 0 where it says nothing",
+        |flash| flash.life.map_or(0.0, |life| f64::from(life.used_percent)),
+    ),
+];
+
 const SOURCE: [Reading<SourceStatus>; 4] = [
     (
         Level,
@@ -172,6 +199,7 @@ pub(super) fn render(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::with_prefix("tidegate");
     each(&mut registry, &AGENT, &[(Labels::new(), snapshot)]);
     each(&mut registry, &LINK, &[(Labels::new(), &snapshot.link)]);
+    each(&mut registry, &FLASH, &[(Labels::new(), &snapshot.flash)]);
     let lanes = snapshot
         .lanes
         .iter()

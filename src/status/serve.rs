@@ -48,17 +48,22 @@ pub(crate) async fn start(
 ) -> Result<(), AgentError> {
     let path = socket_path(&file.gateway.state_dir);
     let failed = |at: String| |source| AgentError::Status { at, source };
-    if path.exists() {
-        // The buffer's lock is held: whoever made it is gone.
-        std::fs::remove_file(&path).map_err(failed(path.display().to_string()))?;
-    }
-    let socket = UnixListener::bind(&path).map_err(failed(path.display().to_string()))?;
-    let on_socket = asks.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = socket.accept().await {
-            tokio::spawn(connection(stream, on_socket.clone()));
+    // The buffer's lock is held: whoever made it is gone.
+    drop(std::fs::remove_file(&path));
+    match UnixListener::bind(&path) {
+        Ok(socket) => {
+            let on_socket = asks.clone();
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = socket.accept().await {
+                    tokio::spawn(connection(stream, on_socket.clone()));
+                }
+            });
         }
-    });
+        // The state directory may be missing or read-only.
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "`tidegate status` will not find the agent");
+        }
+    }
     if file.status.http {
         let listener = TcpListener::bind(&file.status.listen)
             .await

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{LaneStatus, Snapshot};
+use super::{FlashStatus, LaneStatus, Snapshot};
 
 /// Lines that fit a terminal of 100 columns.
 #[must_use]
@@ -38,6 +38,7 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
     if let Some(error) = &snapshot.disk_error {
         writeln!(text, "DISK {error}")?;
     }
+    flash(&snapshot.flash, text)?;
     writeln!(
         text,
         "\n{:<12}{:>11}{:>11}{:>10}{:>9}{:>9}{:>9}{:>9}{:>9}{:>8}",
@@ -71,6 +72,18 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
+fn flash(flash: &FlashStatus, text: &mut String) -> std::fmt::Result {
+    let (written, today) = (size(flash.written_bytes), size(flash.today_bytes));
+    write!(text, "flash {written} written, {today} today")?;
+    if let Some(amplification) = flash.write_amplification {
+        write!(text, ", {amplification:.2} x what was kept")?;
+    }
+    if let Some(life) = &flash.life {
+        write!(text, ", {} % of its life used", life.used_percent)?;
+    }
+    writeln!(text)
+}
+
 fn row(lane: &LaneStatus, text: &mut String) -> std::fmt::Result {
     let dropped: u64 = lane.dropped.iter().map(|(_, count)| count).sum();
     writeln!(
@@ -90,7 +103,7 @@ fn row(lane: &LaneStatus, text: &mut String) -> std::fmt::Result {
 }
 
 /// `90s` as `1m30s`.
-pub(super) fn age(seconds: f64) -> String {
+pub(crate) fn age(seconds: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -104,7 +117,7 @@ pub(super) fn age(seconds: f64) -> String {
     }
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes}B"),
         1024..1_048_576 => format!("{}K", bytes / 1024),

@@ -18,7 +18,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             self.memory -= entry.bytes;
         }
         match self.settings.when_full {
-            WhenFull::Refuse => return,
+            WhenFull::Refuse | WhenFull::DropNewest => return,
             WhenFull::CoalesceLatest => self.coalesce_front(),
             WhenFull::DropOldest => {}
         }

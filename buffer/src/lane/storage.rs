@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::Lane;
 use crate::block::Placed;
-use crate::disk::{ReadBack, WRITE_BYTES_MAX, Written};
+use crate::disk::{Cleared, ReadBack, WRITE_BYTES_MAX, Written};
+use crate::lanes::Pace;
 use crate::marks::LaneMark;
 use crate::ranges::Ranges;
 use crate::settings::{DropReason, Dropped, Order};
-use crate::tail::{Cleared, generation_bytes};
+use crate::tail::generation_bytes;
 use crate::window::Entry;
 use crate::{Kept, Record, Ticket};
 
@@ -18,23 +19,31 @@ const WRITE_RECORDS_MAX: usize = 4096;
 /// A source that waits gets its receipts by delivery, if those come within this; else the disk is
 /// faster, and worth a write.
 const PROMPT: Duration = Duration::from_millis(50);
+/// Drops of a lane that are remembered over a restart until they are reported.
+const UNREPORTED_MAX: usize = 64;
+/// The shortest interval of commits while the flash is spared.
+const SPARED: Duration = Duration::from_millis(500);
 /// Bytes read ahead of the window: two blocks, so that the disk reads while the wire is busy.
 const AHEAD_BYTES: usize = 128 * 1024;
 
 impl<R: Record, T: Ticket> Lane<R, T> {
     /// When the lane must be written; `None` when all of it is stored or delivered.
-    pub(crate) fn due(&self, outage: bool, urged: bool) -> Option<Instant> {
+    pub(crate) fn due(&self, pace: &Pace) -> Option<Instant> {
         let oldest = self.oldest_unstored()?;
         if self.held() > self.settings.memory || self.deferring() {
             return Some(oldest.max(self.retry_at.unwrap_or(oldest)));
         }
         let mut wait = self.settings.persist_after;
-        if outage {
+        if pace.outage {
             wait = wait.min(self.settings.commit_every);
         }
-        if urged {
-            let prompt = !outage && self.latency < PROMPT;
-            wait = wait.min(if prompt { PROMPT } else { Duration::ZERO });
+        if pace.urged {
+            let prompt = !pace.outage && self.latency < PROMPT;
+            // A disk that is slow is given as long as it takes, so that more gathers for the next commit.
+            wait = wait.min(if prompt { PROMPT } else { pace.commit_took });
+        }
+        if self.settings.bulk && pace.spare > 1.0 {
+            wait = wait.max(SPARED).mul_f64(pace.spare);
         }
         let due = oldest + wait;
         Some(self.retry_at.map_or(due, |retry| due.max(retry)))
@@ -59,7 +68,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             }
             Order::InOrder | Order::LiveFirst => self
                 .window
-                .open()
+                .to_store(self.settings.keeps)
                 .find(|entry| entry.placed.sequence >= self.stored_to),
         };
         let in_front = self
@@ -82,7 +91,8 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         let in_front = self
             .front
             .partition_point(|entry| entry.placed.sequence < self.stored_to);
-        let sent = self.window.open().chain(self.ahead.iter()).filter(fresh);
+        let window = self.window.to_store(self.settings.keeps);
+        let sent = window.chain(self.ahead.iter()).filter(fresh);
         let mut sent: Vec<&Entry<R, T>> = sent.collect();
         sent.sort_by_key(|entry| entry.placed.sequence);
         let limit = generation_bytes(self.settings.budget).min(WRITE_BYTES_MAX);
@@ -145,7 +155,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         }
     }
 
-    fn cleared(&mut self, cleared: &Cleared) {
+    pub(crate) fn cleared(&mut self, cleared: &Cleared) {
         let in_flight = self.in_memory();
         let gone = |entry: &Entry<R, T>| {
             cleared.sequences.contains(&entry.placed.sequence)
@@ -162,12 +172,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         for kept in cleared.kept.iter().chain(in_flight.iter()) {
             dropped.remove(kept);
         }
-        let reason = if cleared.coalesced {
-            DropReason::Coalesced
-        } else {
-            DropReason::Budget
-        };
-        self.drop_waiting(reason, &dropped);
+        self.drop_waiting(cleared.reason, &dropped);
     }
 
     /// What is in the window or read ahead.
@@ -257,10 +262,20 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         self.drop_waiting(DropReason::Damage, &missing);
     }
 
+    fn unreported(&self) -> Vec<Dropped> {
+        let telling = self.telling.iter().map(|(drop, _)| drop);
+        telling
+            .chain(&self.drops)
+            .take(UNREPORTED_MAX)
+            .cloned()
+            .collect()
+    }
+
     pub(crate) fn mark(&self) -> LaneMark {
         LaneMark {
             stored_to: self.stored_to,
             waiting: self.waiting.within(0..self.stored_to).collect(),
+            unreported: self.unreported(),
         }
     }
 }

@@ -3,66 +3,75 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::{Cleared, KeysOf, Tail};
+use super::Tail;
+use crate::codec::Encoded;
 use crate::database::DiskError;
 use crate::files;
-use crate::generation::{self, Generation};
+use crate::generation;
+use crate::ranges::Ranges;
+
+/// Two neighbouring generations that were made one.
+pub(crate) struct Merged {
+    pub(crate) span: std::ops::Range<u64>,
+    pub(crate) kept: Ranges,
+}
+
+/// Reads the generations at the given paths, which hold so many records, and returns blocks with the latest record of each key.
+pub(crate) type LatestOf<'a> =
+    &'a mut dyn FnMut(&[PathBuf], u64) -> Result<Option<Vec<Encoded>>, DiskError>;
 
 impl Tail {
-    /// Replaces the two oldest generations by one that holds the latest record of each key.
+    /// Replaces the generations at `index` and after it, which are not being written, by one that holds the
+    /// latest record of each key. `None` when that would not halve them, or not fit in `room`.
     ///
-    /// `None` when there are not two to merge, or when merging would not halve them.
-    pub(super) fn merge_oldest(&mut self, keys: KeysOf<'_>) -> Result<Option<Cleared>, DiskError> {
-        if self.generations.len() < 2 {
-            return Ok(None);
-        }
-        if self.generations.len() == 2 {
-            self.seal_head()?;
-        }
-        self.reader = None;
-        let paths: Vec<PathBuf> = self
-            .generations
-            .iter()
-            .take(2)
-            .map(|g| g.path.clone())
-            .collect();
-        let before: u64 = self.generations.iter().take(2).map(|g| g.bytes).sum();
-        let sequences = self.generations.front().map_or(0, Generation::first)
-            ..self.generations.get(1).map_or(0, Generation::end);
-        let Some(blocks) = keys(&paths)? else {
-            return Ok(None);
-        };
-        let fresh = files::with_suffix(paths.first().expect("two were counted"), files::FRESH);
-        let mut merged = generation::rebuild(fresh, &blocks)?;
-        if merged.bytes * 2 > before {
-            merged.remove()?;
-            return Ok(None);
-        }
-        self.swap_in(&mut merged)?;
-        let kept = merged.present.clone();
-        self.generations.push_front(merged);
-        Ok(Some(Cleared {
-            sequences,
-            kept,
-            coalesced: true,
-        }))
-    }
-
-    /// Puts `merged` in the place of the two oldest. Exchanging the names is one atomic step; a crash
-    /// after it leaves a second generation that the merged one covers, which is removed at start.
-    fn swap_in(&mut self, merged: &mut Generation) -> Result<(), DiskError> {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        let (Some(oldest), Some(second)) =
-            (self.generations.pop_front(), self.generations.pop_front())
+    /// `before` is told what is going to be done, before it is.
+    pub(crate) fn merge(
+        &mut self,
+        index: usize,
+        room: u64,
+        latest: LatestOf<'_>,
+        before: &mut dyn FnMut(&Merged),
+    ) -> Result<Option<Merged>, DiskError> {
+        let (Some(one), Some(two)) = (self.generations.get(index), self.generations.get(index + 1))
         else {
-            return Ok(());
+            return Ok(None);
         };
-        renameat_with(CWD, &merged.path, CWD, &oldest.path, RenameFlags::EXCHANGE)
-            .map_err(|error| DiskError::io(&oldest.path)(error.into()))?;
-        files::sync_directory(&self.directory).map_err(DiskError::io(&self.directory))?;
-        fs::remove_dir_all(&merged.path).map_err(DiskError::io(&merged.path))?;
-        second.remove()?;
-        merged.path = oldest.path;
-        Ok(())
+        let (paths, bytes) = ([one.path.clone(), two.path.clone()], one.bytes + two.bytes);
+        let (span, records) = (
+            one.first()..two.end(),
+            one.present.len() + two.present.len(),
+        );
+        self.reader = None;
+        let Some(blocks) = latest(&paths, records)? else {
+            return Ok(None);
+        };
+        let needed = blocks
+            .iter()
+            .map(|block| block.bytes.len() as u64)
+            .sum::<u64>();
+        if needed * 2 > bytes || needed + super::GENERATION_OVERHEAD > room {
+            return Ok(None);
+        }
+        let [old, second] = paths;
+        let fresh = files::with_suffix(&old, files::FRESH);
+        if fresh.exists() {
+            fs::remove_dir_all(&fresh).map_err(DiskError::io(&fresh))?; // of an attempt that failed
+        }
+        let mut generation = generation::write(fresh, &blocks)?;
+        let merged = Merged {
+            span,
+            kept: generation.present.clone(),
+        };
+        before(&merged);
+        files::exchange(&generation.path, &old).map_err(DiskError::io(&old))?;
+        // A crash from here on leaves generations that the merged one covers; they are removed at start.
+        fs::remove_dir_all(&generation.path).map_err(DiskError::io(&generation.path))?;
+        generation.path = old;
+        files::remove_directory(&second).map_err(DiskError::io(&second))?;
+        self.generations.remove(index + 1);
+        if let Some(place) = self.generations.get_mut(index) {
+            *place = generation;
+        }
+        Ok(Some(merged))
     }
 }

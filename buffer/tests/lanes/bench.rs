@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidegate_buffer::{
-    Counts, Disk, DropReason, Kept, LaneDisk, LaneId, LaneSettings, Lanes, Notice, Order, Record,
-    Refusal, Ticket, WhenFull,
+    Counts, Disk, DropReason, Kept, Keys, LaneDisk, LaneId, LaneSettings, Lanes, Notice, Order,
+    Record, Refusal, Ticket, WhenFull,
 };
 
 pub(crate) const LANE: LaneId = LaneId(0);
@@ -86,17 +86,34 @@ pub(crate) fn settings(order: Order, when_full: WhenFull, budget: u64) -> LaneSe
         commit_every: Duration::ZERO,
         budget,
         memory: 16 * 1024,
+        keeps: false,
+        bulk: false,
+    }
+}
+
+pub(crate) fn lane(settings: &LaneSettings) -> LaneDisk {
+    LaneDisk {
+        name: "state".into(),
+        budget: settings.budget,
+        when_full: settings.when_full,
+        coalesce: false,
+        max_age: None,
+        keep: None,
     }
 }
 
 impl Bench {
     pub(crate) fn open(root: &Path, settings: &LaneSettings) -> Bench {
-        let lane = LaneDisk {
-            name: "state".into(),
-            budget: settings.budget,
-            when_full: settings.when_full,
-        };
-        let (disk, opened) = Disk::open(root, &[lane], 0).unwrap();
+        Bench::open_as(root, settings, lane(settings), &Keys::default())
+    }
+
+    pub(crate) fn open_as(
+        root: &Path,
+        settings: &LaneSettings,
+        lane: LaneDisk,
+        keys: &Keys,
+    ) -> Bench {
+        let (disk, opened) = Disk::open(root, &[lane], 0, keys).unwrap();
         Bench {
             lanes: Lanes::new(opened.epoch, vec![settings.clone()], opened.lanes),
             disk,
@@ -174,8 +191,8 @@ impl Bench {
 
     pub(crate) fn mark(&mut self) {
         let marks = self.lanes.marks_at_once();
-        let bytes = self.disk.mark(&marks, self.now).unwrap();
-        self.lanes.marked(Some(&bytes));
+        let marked = self.disk.mark(&marks, self.now).unwrap();
+        self.lanes.marked(Some(&marked));
     }
 
     pub(crate) fn drain(&mut self) -> Vec<u64> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bench::{Bench, LANE, Note, settings};
 use proptest::prelude::*;
-use tidegate_buffer::{Disk, DropReason, Kept, Order, Refusal, WhenFull};
+use tidegate_buffer::{Disk, DropReason, Kept, Keys, Order, Refusal, WhenFull};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -291,10 +291,10 @@ fn a_newer_layout_is_refused_by_name() {
         root.path(),
         &settings(Order::InOrder, WhenFull::Refuse, 1 << 20),
     ));
-    std::fs::write(root.path().join("FORMAT"), "2\n").unwrap();
-    let error = Disk::<Note>::open(root.path(), &[], 0)
+    std::fs::write(root.path().join("FORMAT"), "3\n").unwrap();
+    let error = Disk::<Note>::open(root.path(), &[], 0, &Keys::default())
         .err()
         .unwrap()
         .to_string();
-    assert!(error.contains("newer version (format 2"), "{error}");
+    assert!(error.contains("newer version (format 3"), "{error}");
 }

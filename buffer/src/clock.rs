@@ -1,0 +1,90 @@
+//! The buffer's clock: milliseconds during which the gateway ran since the buffer was made.
+//!
+//! Ages must hold over restarts, and the wall clock of a gateway may be wrong at boot. So this clock goes by
+//! boot time (`CLOCK_BOOTTIME`, suspend included), and is written down with the marks. Time without power does
+//! not count, nor the last seconds before a cut.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// The clock as it was last written down.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Written {
+    pub(crate) at_ms: u64,
+    /// Which boot it was, and how long after it.
+    boot: String,
+    boot_ms: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Clock {
+    boot: String,
+    /// The clock and boot time at `opened`.
+    base_ms: u64,
+    boot_ms: u64,
+    opened: Instant,
+}
+
+impl Clock {
+    /// Goes on from what was written down.
+    pub(crate) fn since(written: &Written) -> Clock {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot = boot.trim().to_owned();
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let millis = Duration::try_from(time).map_or(0, |time| time.as_millis());
+        let boot_ms = u64::try_from(millis).unwrap_or(0);
+        let same = !boot.is_empty() && boot == written.boot;
+        let between = if same {
+            boot_ms.saturating_sub(written.boot_ms)
+        } else {
+            0
+        };
+        Clock {
+            boot,
+            base_ms: written.at_ms + between,
+            boot_ms,
+            opened: Instant::now(),
+        }
+    }
+
+    /// Milliseconds at `now`.
+    pub(crate) fn at(&self, now: Instant) -> u64 {
+        self.base_ms + self.passed(now)
+    }
+
+    pub(crate) fn written(&self, now: Instant) -> Written {
+        Written {
+            at_ms: self.at(now),
+            boot: self.boot.clone(),
+            boot_ms: self.boot_ms + self.passed(now),
+        }
+    }
+
+    fn passed(&self, now: Instant) -> u64 {
+        let passed = now.saturating_duration_since(self.opened).as_millis();
+        u64::try_from(passed).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_goes_on_over_restarts_and_stands_still_without_power() {
+        let first = Clock::since(&Written::default());
+        let hour = Duration::from_hours(1);
+        let written = first.written(first.opened + hour);
+        assert_eq!(written.at_ms, 3_600_000);
+        let rebooted = Written {
+            boot: "another".into(),
+            ..written.clone()
+        };
+        let after = Clock::since(&rebooted);
+        assert_eq!(after.at(after.opened), 3_600_000);
+        // The same boot: the hour that we claimed to have run lies ahead, so that none has passed.
+        let again = Clock::since(&written);
+        assert_eq!(again.at(again.opened), 3_600_000);
+    }
+}

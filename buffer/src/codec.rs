@@ -1,0 +1,232 @@
+//! Records to blocks and back: CBOR, zstd, and ChaCha20-Poly1305 where there is a key.
+//!
+//! The body of a block is a CBOR array of (distance from `first`, record) in serde's packed form, compressed
+//! as one zstd frame. With a key it is `nonce [12] ‖ ciphertext ‖ tag [16]`, bound to the block's header.
+
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::block::{self, BlockError, CODEC_ZSTD, CODEC_ZSTD_CHACHA20_POLY1305, Header, Placed};
+use crate::cbor;
+use crate::keys::Keys;
+use crate::ranges::Ranges;
+
+const ZSTD_LEVEL: i32 = 1;
+/// What decompression may give at most: no damaged length can ask for more memory than this.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes that encryption adds: nonce and tag.
+const ENCRYPTION_BYTES: usize = 28;
+
+/// An encoded block and what is in it.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) header: Header,
+    pub(crate) sequences: Ranges,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What the header of a block says besides its records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) lane: u8,
+    pub(crate) before: u64,
+    pub(crate) stamp: u64,
+}
+
+/// Writes blocks, with compression buffers that are used again.
+pub(crate) struct Encoder {
+    zstd: zstd::bulk::Compressor<'static>,
+    keys: Keys,
+}
+
+impl Encoder {
+    pub(crate) fn new(keys: Keys) -> std::io::Result<Encoder> {
+        Ok(Encoder {
+            zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL)?,
+            keys,
+        })
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Encodes `records`, which share an epoch and are in order of sequence.
+    pub(crate) fn encode<R: Serialize>(
+        &mut self,
+        place: Place,
+        records: &[Placed<R>],
+    ) -> std::io::Result<Encoded> {
+        let (Some(head), Some(tail)) = (records.first(), records.last()) else {
+            return Err(std::io::Error::other("a block needs a record"));
+        };
+        let body: Vec<(u64, &R)> = records
+            .iter()
+            .map(|r| (r.sequence - head.sequence, &r.record))
+            .collect();
+        let body = self.zstd.compress(&cbor::encode_packed(&body)?)?;
+        let narrow = |wide: u64| u32::try_from(wide).map_err(std::io::Error::other);
+        let key = self.keys.writing();
+        let encrypts = self.keys.ids().next().is_some();
+        let added = if encrypts { ENCRYPTION_BYTES } else { 0 };
+        let header = Header {
+            version: 2,
+            lane: place.lane,
+            codec: if encrypts {
+                CODEC_ZSTD_CHACHA20_POLY1305
+            } else {
+                CODEC_ZSTD
+            },
+            epoch: head.epoch,
+            first: head.sequence,
+            span: narrow(tail.sequence + 1 - head.sequence)?,
+            count: narrow(records.len() as u64)?,
+            length: narrow((body.len() + added) as u64)?,
+            before: place.before,
+            stamp: place.stamp,
+            key,
+        };
+        let body = if encrypts {
+            self.keys.seal(&header.encode(), body)?
+        } else {
+            body
+        };
+        let each = records.iter().map(|r| r.sequence..r.sequence + 1);
+        Ok(Encoded {
+            header,
+            sequences: each.collect(),
+            bytes: header.with_body(&body),
+        })
+    }
+}
+
+/// Decodes the block at the start of `bytes`.
+pub(crate) fn decode<R: DeserializeOwned>(
+    bytes: &[u8],
+    keys: &Keys,
+) -> Result<(Header, Vec<Placed<R>>), BlockError> {
+    let (header, sealed, body) = block::check(bytes)?;
+    let broken = |reason: String| BlockError::Body {
+        first: header.first,
+        reason,
+    };
+    let opened;
+    let body = if header.codec == CODEC_ZSTD_CHACHA20_POLY1305 {
+        if keys.ids().all(|known| known != header.key) {
+            return Err(BlockError::NoKey {
+                first: header.first,
+                key: header.key,
+            });
+        }
+        opened = keys
+            .open(header.key, sealed, body)
+            .ok_or_else(|| broken("it is not what was encrypted".into()))?;
+        &opened
+    } else {
+        body
+    };
+    let plain = zstd::bulk::decompress(body, BODY_BYTES_MAX).map_err(|e| broken(e.to_string()))?;
+    let records: Vec<(u64, R)> = cbor::decode(&plain).map_err(|e| broken(e.to_string()))?;
+    let place = |(distance, record)| Placed {
+        sequence: header.first + distance,
+        epoch: header.epoch,
+        record,
+    };
+    Ok((header, records.into_iter().map(place).collect()))
+}
+
+/// The sequences that are in the block at the start of `bytes`; its whole span if it cannot be looked into.
+pub(crate) fn sequences(header: &Header, bytes: &[u8], keys: &Keys) -> Ranges {
+    let span = || std::iter::once(header.first..header.end()).collect();
+    if header.count == header.span {
+        return span();
+    }
+    decode::<IgnoredAny>(bytes, keys).map_or_else(
+        |_| span(),
+        |(_, records)| records.iter().map(|r| r.sequence..r.sequence + 1).collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn placed(first: u64, texts: &[String]) -> Vec<Placed<String>> {
+        let place = |(i, text): (usize, &String)| Placed {
+            sequence: first + i as u64 * 2,
+            epoch: 3,
+            record: text.clone(),
+        };
+        texts.iter().enumerate().map(place).collect()
+    }
+
+    fn keys(encrypted: bool) -> Keys {
+        let texts: Vec<String> = encrypted.then(|| "42".repeat(32)).into_iter().collect();
+        Keys::parse(&texts).unwrap()
+    }
+
+    fn encode(first: u64, texts: &[String], keys: &Keys) -> Encoded {
+        let place = Place {
+            lane: 7,
+            before: 200,
+            stamp: 77,
+        };
+        let mut encoder = Encoder::new(keys.clone()).unwrap();
+        encoder.encode(place, &placed(first, texts)).unwrap()
+    }
+
+    /// Every byte of it, so that no change of code or library changes the format unnoticed.
+    #[test]
+    fn the_block_format_is_frozen() {
+        let block = encode(258, &["a".into(), "b".into()], &keys(false)).bytes;
+        let hex: String = block.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "5447424c4b020701030000000201000000000000030000000200000012000000c8000000000000004d0000000000000000000000bfb3c2f528b52ffd2009490000828200616182026162"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_comes_back_as_it_went_in(
+            first in 5u64..1 << 40, texts in prop::collection::vec(".{0,40}", 1..50), encrypted: bool,
+        ) {
+            let keys = keys(encrypted);
+            let block = encode(first, &texts, &keys);
+            let (header, read) = decode::<String>(&block.bytes, &keys).unwrap();
+            prop_assert_eq!((header.first, header.end()), (first, first + texts.len() as u64 * 2 - 1));
+            prop_assert_eq!((header.before, header.stamp), (200, 77));
+            prop_assert_eq!(sequences(&header, &block.bytes, &keys), block.sequences);
+            prop_assert_eq!(read, placed(first, &texts));
+        }
+
+        #[test]
+        fn a_flipped_bit_is_always_found(
+            texts in prop::collection::vec(".{0,40}", 1..20), bit in any::<prop::sample::Index>(), encrypted: bool,
+        ) {
+            let keys = keys(encrypted);
+            let mut block = encode(9, &texts, &keys).bytes;
+            let bit = bit.index(block.len() * 8);
+            block[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(decode::<String>(&block, &keys).is_err());
+        }
+
+        #[test]
+        fn noise_is_never_taken_for_a_block(noise in prop::collection::vec(any::<u8>(), 0..200), version in 0u8..4) {
+            let framed = [&b"TGBLK"[..], &[version, 0, CODEC_ZSTD], &noise].concat();
+            prop_assert!(decode::<String>(&framed, &Keys::default()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_missing_key_is_named() {
+        let sealed = encode(9, &["a".into()], &keys(true)).bytes;
+        let error = decode::<String>(&sealed, &Keys::default()).unwrap_err();
+        assert!(
+            matches!(error, BlockError::NoKey { first: 9, .. }),
+            "{error}"
+        );
+    }
+}

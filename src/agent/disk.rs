@@ -1,0 +1,155 @@
+//! What the agent asks of the disk, and what it makes of the answers.
+
+use std::time::{Duration, Instant};
+
+use buffer::{Marked, Wear};
+
+use super::{Agent, chain};
+use crate::flash;
+use crate::keeper::{Answer, Disked, Job};
+
+/// How often a disk that failed is asked whether it is well again.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// How often the disk is asked for what has grown too old.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
+
+/// How the disk is.
+#[derive(Debug)]
+pub(super) struct DiskState {
+    pub(super) error: Option<String>,
+    next_probe: Instant,
+    probing: bool,
+    next_tidy: Instant,
+    tidying: bool,
+    pub(super) wear: Wear,
+    /// The disk can be used that was not there at the start.
+    pub(super) start_anew: bool,
+}
+
+impl DiskState {
+    pub(super) fn new(now: Instant) -> DiskState {
+        DiskState {
+            error: None,
+            next_probe: now,
+            probing: false,
+            next_tidy: now,
+            tidying: false,
+            wear: Wear::default(),
+            start_anew: false,
+        }
+    }
+}
+
+impl Agent {
+    pub(super) fn ask_disk(&mut self, now: Instant) {
+        let writes = self.lanes.commit(now, self.outage());
+        if !writes.is_empty() {
+            self.keeper.ask(Job::Write(writes));
+        }
+        if let Some(marks) = self.lanes.marks(now) {
+            self.keeper.ask(Job::Mark(marks));
+        }
+        if self.drain.link.is_up() {
+            for ask in self.lanes.reads() {
+                self.keeper.ask(Job::Read(ask));
+            }
+        }
+    }
+
+    /// Finds out whether a disk that failed is well again, also when there is nothing to write, and has what is too
+    /// old dropped.
+    pub(super) fn look_after_disk(&mut self, now: Instant) {
+        if self.disk.error.is_some() && !self.disk.probing && now >= self.disk.next_probe {
+            self.disk.next_probe = now + PROBE_EVERY;
+            self.disk.probing = true;
+            self.keeper.ask(Job::Probe);
+        }
+        if now >= self.disk.next_tidy {
+            self.disk.next_tidy = now + TIDY_EVERY;
+            self.tidy(false);
+        }
+        if let Some(silent) = self.keeper.silent(now) {
+            self.disk_is(Some(format!("no answer for {} s", silent.as_secs())));
+        }
+    }
+
+    pub(super) fn answered(&mut self, answer: Answer, now: Instant) {
+        match answer {
+            Answer::Written(written) => {
+                // A small write may fit where the next does not: only a probe says that all is well.
+                let error = written.iter().find_map(|lane| lane.outcome.as_ref().err());
+                if let Some(error) = error {
+                    self.disk_is(Some(chain(error)));
+                }
+                self.lanes.written(&written, now, self.outage());
+            }
+            Answer::Read(Ok(mut back)) => {
+                for notice in back.notices.drain(..) {
+                    self.notice(&notice, now);
+                }
+                self.lanes.read_back(back, now);
+            }
+            Answer::Read(Err((lane, error))) => {
+                self.disk_is(Some(chain(&error)));
+                self.lanes.read_failed(lane);
+            }
+            Answer::Marked(Ok(marked)) => self.marked(marked),
+            Answer::Marked(Err(error)) => {
+                self.disk_is(Some(chain(&error)));
+                self.lanes.marked(None);
+            }
+            Answer::Tidied(outcome) => {
+                self.disk.tidying = false;
+                match outcome {
+                    Ok(tidied) => self.lanes.tidied(&tidied),
+                    Err(error) => self.disk_is(Some(chain(&error))),
+                }
+            }
+            Answer::Probed(outcome) => {
+                self.disk.probing = false;
+                self.disk.start_anew |= matches!(outcome, Ok(Disked::Ready));
+                self.disk_is(outcome.err().map(|error| chain(&error)));
+            }
+            Answer::Closed(Ok(())) => {}
+            Answer::Closed(Err(error)) => tracing::warn!(
+                error = chain(&error),
+                "the buffer was not closed cleanly; the next start recovers it"
+            ),
+        }
+    }
+
+    fn marked(&mut self, marked: Marked) {
+        self.lanes.marked(Some(&marked));
+        let spare = flash::spare(
+            self.facts.write_budget,
+            marked.wear.today,
+            marked.day_passed,
+        );
+        self.lanes.spare_flash(spare);
+        self.disk.wear = marked.wear;
+    }
+
+    /// Has the disk drop what is too old and merge what is superseded; `all` before a replay.
+    pub(super) fn tidy(&mut self, all: bool) {
+        if !self.disk.tidying {
+            self.disk.tidying = true;
+            self.keeper.ask(Job::Tidy { all });
+        }
+    }
+
+    /// Tells when the disk begins to fail and when it is well again, once each.
+    pub(super) fn disk_is(&mut self, error: Option<String>) {
+        match (&self.disk.error, &error) {
+            (None, Some(error)) => {
+                self.disk.next_probe = Instant::now() + PROBE_EVERY;
+                tracing::error!(
+                    error,
+                    "the disk does not take what must be kept; going on from memory and holding back receipts; free space or replace the disk"
+                );
+            }
+            (Some(_), None) => tracing::info!("the disk takes what must be kept again"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        self.disk.error = error;
+    }
+}

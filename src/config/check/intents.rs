@@ -1,0 +1,172 @@
+//! What must fit together in the intents.
+
+use std::collections::BTreeSet;
+
+use adapters::mqtt::{MqttSection, Pattern};
+
+use super::super::{CoalesceKind, File, FullPolicy, IntentSection};
+use super::Found;
+use crate::intent::{self, Intents};
+use crate::template::Template;
+
+pub(super) fn check(file: &File, found: &mut Found) {
+    let mut names = BTreeSet::new();
+    for (index, section) in file.intent.iter().enumerate() {
+        let at = |key: &str| format!("intent[{index}].{key}");
+        if !intent::is_name(&section.name) {
+            found.error(
+                at("name"),
+                format!(
+                    "`{}` is not a name; use letters, digits, `-` and `_`",
+                    section.name
+                ),
+            );
+        }
+        if !names.insert(section.name.as_str()) {
+            found.error(
+                at("name"),
+                format!(
+                    "`{}` stands twice; put all of it into one section",
+                    section.name
+                ),
+            );
+        }
+        if section.budget.is_some_and(|budget| budget.0 < 1 << 20) {
+            found.error(
+                at("budget"),
+                format!(
+                    "`{}` is too small for the buffer's own overhead; use \"1 MiB\" or more",
+                    section.budget.map(|b| b.to_string()).unwrap_or_default()
+                ),
+            );
+        }
+        if section.memory.is_some_and(|memory| memory.0 < 128 * 1024) {
+            found.error(
+                at("memory"),
+                format!(
+                    "`{}` does not hold the largest event; use \"128 KiB\" or more",
+                    section.memory.map(|m| m.to_string()).unwrap_or_default()
+                ),
+            );
+        }
+        if section.weight == Some(0) {
+            found.error(at("weight"), "`0` would starve the intent; use 1 or more");
+        }
+        disk_problems(file, section, index, found);
+        for (key, template) in [("topic", &section.topic), ("key", &section.key)] {
+            if let Some(text) = template {
+                template_problems(file, &at(key), text, found);
+            }
+        }
+    }
+    if file.intent.len() > intent::INTENTS_MAX {
+        found.error(
+            "intent",
+            format!(
+                "{} intents are too many; use at most {}",
+                file.intent.len(),
+                intent::INTENTS_MAX
+            ),
+        );
+    }
+    refusing_intents_share_no_source(file, found);
+}
+
+fn template_problems(file: &File, at: &str, text: &str, found: &mut Found) {
+    let template = match Template::parse(text) {
+        Ok(template) => template,
+        Err(error) => return found.error(at, error.to_string()),
+    };
+    for name in template.names() {
+        let missing = match name {
+            "site" => file
+                .gateway
+                .site
+                .is_none()
+                .then_some("gateway.site is not set"),
+            "region" => file
+                .gateway
+                .region
+                .is_none()
+                .then_some("gateway.region is not set"),
+            "gateway" | "device" | "kind" | "source" | "adapter" | "subject" | "intent" => None,
+            tag => (!tag_is_given(file, tag))
+                .then_some("no subscription, source or gateway tag gives such a field"),
+        };
+        if let Some(why) = missing {
+            found.error(at, format!("`{{{name}}}` cannot be filled in: {why}"));
+        }
+    }
+}
+
+fn tag_is_given(file: &File, tag: &str) -> bool {
+    let by_subscription = |mqtt: &MqttSection| {
+        mqtt.subscribe.iter().any(|s| {
+            s.tags.contains_key(tag)
+                || Pattern::parse(&s.topic).is_ok_and(|p| p.names().any(|name| name == tag))
+        })
+    };
+    // An inference client may send any tag.
+    file.gateway.tags.contains_key(tag)
+        || !file.inference.is_empty()
+        || file.mqtt.iter().any(by_subscription)
+        || file.modbus.iter().any(|bus| bus.gives_tag(tag))
+}
+
+fn refusing_intents_share_no_source(file: &File, found: &mut Found) {
+    let refuses = |name: &str| {
+        let set = file
+            .intent
+            .iter()
+            .find(|section| section.name == name)
+            .and_then(|section| section.when_full);
+        set.unwrap_or(if name == "critical" {
+            FullPolicy::Refuse
+        } else {
+            FullPolicy::DropOldest
+        }) == FullPolicy::Refuse
+    };
+    for (index, mqtt) in file.mqtt.iter().enumerate() {
+        let named: BTreeSet<&str> = mqtt
+            .subscribe
+            .iter()
+            .map(|s| s.intent.as_deref().unwrap_or("diagnostic"))
+            .collect();
+        if named.len() > 1
+            && let Some(refusing) = named.iter().find(|name| refuses(name))
+        {
+            found.warn(
+                format!("mqtt[{index}].subscribe"),
+                format!("`{refusing}` refuses when it is full, which holds up the other intents of this connection; give it an [[mqtt]] source of its own"),
+            );
+        }
+    }
+}
+
+/// What an intent keeps on disk, and for how long.
+fn disk_problems(file: &File, section: &IntentSection, index: usize, found: &mut Found) {
+    let at = |key: &str| format!("intent[{index}].{key}");
+    if let Some(history) = &section.history {
+        if *history == section.name || Intents::new(file).id(history).is_none() {
+            let others = Intents::new(file).names();
+            let what = format!("`{history}` is not another intent; there are {others}");
+            found.error(at("history"), what);
+        } else if section.coalesce != Some(CoalesceKind::Latest) {
+            let what = "does nothing without `coalesce = \"latest\"`: nothing is left out here that would be missing";
+            found.warn(at("history"), what);
+        }
+    }
+    if section.max_age.is_some_and(|age| age.0.as_secs() < 60) {
+        let what = "is shorter than a generation is open; use \"1m\" or more";
+        found.error(at("max_age"), what);
+    }
+    if let (Some(keep), Some(budget)) = (section.keep, section.budget)
+        && keep.size > budget
+    {
+        let what = format!(
+            "`{}` is more than the intent's budget, {budget}, which holds it; raise the budget or keep less",
+            keep.size
+        );
+        found.error(at("keep.size"), what);
+    }
+}
