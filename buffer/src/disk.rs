@@ -86,6 +86,8 @@ pub enum Notice {
         records: u64,
         kept_at: PathBuf,
     },
+    /// A write was cut short, as a power cut does it. What had a receipt was flushed before.
+    Torn { generation: PathBuf },
     /// The marks were damaged: some delivered records will be sent again.
     MarksLost { kept_at: PathBuf },
     /// A lane on disk that the configuration no longer names.
@@ -315,20 +317,19 @@ impl<R: Record> Disk<R> {
     /// Remembers where the lanes stand and deletes what no reader needs. Returns what is on disk then.
     pub fn mark(&mut self, lanes: &[LaneMark], now: Instant) -> Result<Marked, DiskError> {
         for (lane, mark) in self.ids().zip(lanes) {
-            let waiting = marks::compact(&mark.waiting, &self.tail(lane).generations);
+            // What was cleared since the mark was made is not in it yet, nor what is cleared and in flight.
             let present = self.tail(lane).present();
-            let state = self.state_mut(lane);
-            // What was cleared since the mark was made is not in it yet.
-            let open = |span: Range<u64>| {
-                mark.waiting.within(span).any(|run| {
-                    present
-                        .within(run.clone())
-                        .map(|r| r.end - r.start)
-                        .sum::<u64>()
-                        < run.end - run.start
-                })
+            let gone = |run: &Range<u64>| {
+                let there = present
+                    .within(run.clone())
+                    .map(|part| part.end - part.start);
+                there.sum::<u64>() < run.end - run.start
             };
-            state.cleared.retain(|(from, to, _)| open(*from..*to));
+            let mut cleared = std::mem::take(&mut self.state_mut(lane).cleared);
+            cleared.retain(|(from, to, _)| mark.waiting.within(*from..*to).any(|run| gone(&run)));
+            let waiting = marks::compact(&mark.waiting, &self.tail(lane).generations, &cleared);
+            let state = self.state_mut(lane);
+            state.cleared = cleared;
             state.stored_to = mark.stored_to;
             state.cursors.insert(UPLINK.into(), waiting);
             state.unreported.clone_from(&mark.unreported);

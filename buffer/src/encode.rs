@@ -58,7 +58,9 @@ pub(crate) fn latest_of_each_key<R: Record>(
     let mut latest: HashMap<u64, Placed<R>> = HashMap::new();
     let (mut stamp, mut read) = (0, 0);
     for path in paths {
-        let log = Log::open(path, tag).map_err(DiskError::io(path))?;
+        let Some(log) = Log::open_if_there(path, tag).map_err(DiskError::io(path))? else {
+            return Ok(None);
+        };
         for index in 0..log.headers().len() {
             let bytes = log.read(index).map_err(DiskError::io(path))?;
             let Ok((header, records)) =

@@ -10,6 +10,23 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// Makes `directory` and what is missing above it, with names that survive a power cut.
+pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    make_directory(parent)?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }?;
+    sync_directory(parent)
+}
+
 /// Makes the content of `file` durable (`fdatasync`).
 pub(crate) fn sync_file(file: &Path) -> io::Result<()> {
     File::open(file)?.sync_data()

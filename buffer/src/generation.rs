@@ -21,6 +21,10 @@ pub(crate) const SEAL: &str = "sealed";
 
 /// What is known of a generation without reading its blocks. The seal is this, written down.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 pub(crate) struct Generation {
     #[serde(skip)]
     pub(crate) path: PathBuf,
@@ -34,6 +38,9 @@ pub(crate) struct Generation {
     pub(crate) newest: u64,
     /// Keys of its blocks; 0 is "not encrypted".
     pub(crate) keys: BTreeSet<u32>,
+    /// It holds the latest of each key of two others.
+    #[serde(default)]
+    pub(crate) merged: bool,
     /// Sequences that a block says were written, and that no block holds.
     #[serde(skip)]
     pub(crate) missing: Ranges,
@@ -43,6 +50,9 @@ pub(crate) struct Generation {
     /// Nothing more is written to it.
     #[serde(skip)]
     pub(crate) sealed: bool,
+    /// A block was begun in it that is not sound.
+    #[serde(skip)]
+    pub(crate) torn: bool,
     /// Its damage has been told of.
     #[serde(skip)]
     pub(crate) told: bool,
@@ -86,6 +96,19 @@ impl Generation {
 
     pub(crate) fn span(&self) -> std::ops::Range<u64> {
         self.first()..self.end()
+    }
+
+    /// Whether the generation after it may go: it was merged into this one, or holds nothing that this one has not.
+    pub(crate) fn stands_for(&self, after: &Generation) -> bool {
+        let has = |run: std::ops::Range<u64>| {
+            let length = run.end - run.start;
+            self.present
+                .within(run)
+                .map(|part| part.end - part.start)
+                .sum::<u64>()
+                == length
+        };
+        (self.merged && after.end() <= self.end()) || after.present.iter().all(has)
     }
 
     pub(crate) fn holds(&mut self, block: &Encoded) {
@@ -144,11 +167,10 @@ impl Generation {
         let first = name.as_deref().and_then(Generation::first_of).unwrap_or(0);
         let mut generation = Generation::empty(path);
         let path = &generation.path.clone();
-        let log = match Log::open(path, lane) {
-            // Made, and not yet written to.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(generation),
-            log => log.map_err(DiskError::io(path))?,
+        let Some(log) = Log::open_if_there(path, lane).map_err(DiskError::io(path))? else {
+            return Ok(generation); // made, and not yet written to
         };
+        generation.torn = log.torn;
         for (index, header) in log.headers().enumerate() {
             if header.first < first {
                 continue; // of another generation: a payload may look like a block
@@ -171,9 +193,16 @@ fn read_seal(path: &Path) -> Option<Generation> {
     cbor::decode(value).ok()
 }
 
-/// Writes a whole generation at once.
-pub(crate) fn write(path: PathBuf, blocks: &[Encoded]) -> Result<Generation, DiskError> {
-    let mut generation = Generation::empty(path);
+/// Writes a whole generation at once; `merged` from two others.
+pub(crate) fn write(
+    path: PathBuf,
+    blocks: &[Encoded],
+    merged: bool,
+) -> Result<Generation, DiskError> {
+    let mut generation = Generation {
+        merged,
+        ..Generation::empty(path)
+    };
     let mut database = Database::create(&generation.path)?;
     for block in blocks {
         generation.holds(block);

@@ -112,7 +112,11 @@ impl Inspection {
             for generation in &found.generations {
                 let (blocks, _) = generation.sound(keys)?;
                 if let Some(first) = blocks.first().map(|block| block.header.first) {
-                    let written = generation::write(Generation::path_of(&lane, first), &blocks)?;
+                    let written = generation::write(
+                        Generation::path_of(&lane, first),
+                        &blocks,
+                        generation.known.merged,
+                    )?;
                     records += written.present.len();
                 }
             }
@@ -143,7 +147,7 @@ impl Inspection {
                 files::remove_directory(path).map_err(DiskError::io(path))?;
             } else {
                 let fresh = files::with_suffix(path, files::FRESH);
-                generation::write(fresh.clone(), &blocks)?;
+                generation::write(fresh.clone(), &blocks, generation.known.merged)?;
                 files::exchange(&fresh, path).map_err(DiskError::io(path))?;
                 fs::remove_dir_all(&fresh).map_err(DiskError::io(&fresh))?;
             }
@@ -255,10 +259,7 @@ impl GenerationFound {
 
     /// `None` when it has been deleted meanwhile.
     fn log(&self) -> Result<Option<Log>, DiskError> {
-        match Log::open(&self.path, self.tag) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            log => log.map(Some).map_err(DiskError::io(&self.path)),
-        }
+        Log::open_if_there(&self.path, self.tag).map_err(DiskError::io(&self.path))
     }
 
     /// Its sound blocks, and the sequences that should be in it and are not.

@@ -16,10 +16,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::block::{Placed, RECORD_BYTES_MAX};
-use crate::disk::{LaneOpened, room::with_overhead};
+use crate::disk::LaneOpened;
 use crate::ranges::Ranges;
 use crate::settings::{Counts, DropReason, Dropped, LaneSettings, Next, Order, Refusal};
-use crate::tail::GENERATION_OVERHEAD;
 use crate::window::{Entry, Flight, Window};
 use crate::{Kept, LaneId, Record, Ticket, WhenFull};
 
@@ -146,34 +145,6 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             replay: false,
         });
         Ok(())
-    }
-
-    /// The record is counted and named like any other that is dropped, but never kept.
-    fn drop_newest(&mut self, ticket: T) {
-        let sequence = self.next;
-        self.next += 1;
-        self.counts.accepted += 1;
-        if self.stored_to == sequence {
-            self.stored_to = self.next; // there is nothing to store
-        }
-        ticket.resolve(Kept::Dropped);
-        self.note_drop(
-            DropReason::Newest,
-            &std::iter::once(sequence..self.next).collect(),
-        );
-    }
-
-    /// What the disk would hold if all that is not stored were written, uncompressed.
-    fn disk_need(&self, bytes: usize) -> u64 {
-        self.on_disk + GENERATION_OVERHEAD + with_overhead((self.unstored_bytes() + bytes) as u64)
-    }
-
-    fn unstored_bytes(&self) -> usize {
-        if self.next == self.stored_to {
-            0
-        } else {
-            self.memory - self.ahead_bytes
-        }
     }
 
     /// Bytes in memory that are not in flight: those are bounded by the connection.

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::block::{self, Header, STORED_BYTES_MAX};
+use crate::block::{self, BlockError, Header, STORED_BYTES_MAX};
 
 /// Read at once while searching.
 const CHUNK: usize = 256 * 1024;
@@ -25,13 +25,23 @@ pub(crate) struct Log {
     file: File,
     /// Sound blocks by their first sequence.
     blocks: Vec<(Header, u64)>,
+    /// There is the beginning of a block that is not sound.
+    pub(crate) torn: bool,
 }
 
 impl Log {
+    /// [`Log::open`], or `None` where the file is gone.
+    pub(crate) fn open_if_there(directory: &Path, lane: u8) -> io::Result<Option<Log>> {
+        match Log::open(directory, lane) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            log => log.map(Some),
+        }
+    }
+
     /// Searches the generation in `directory`. What cannot be read is taken for damage, unless nothing can.
     pub(crate) fn open(directory: &Path, lane: u8) -> io::Result<Log> {
         let file = File::open(directory.join(FILE))?;
-        let mut blocks = Vec::new();
+        let (mut blocks, mut torn) = (Vec::new(), false);
         let mut window = vec![0; CHUNK + OVERLAP];
         let (mut offset, mut skip, length) = (0, 0, file.metadata()?.len());
         while offset < length {
@@ -40,11 +50,13 @@ impl Log {
             let mut at = skip;
             while let Some(start) = block::find(bytes, at).filter(|start| *start < CHUNK) {
                 at = start + 1;
-                if let Ok((header, ..)) = block::check(bytes.get(start..).unwrap_or_default())
-                    && header.lane == lane
-                {
-                    blocks.push((header, offset + start as u64));
-                    at = start + header.stored_length();
+                match block::check(bytes.get(start..).unwrap_or_default()) {
+                    Ok((header, ..)) if header.lane == lane => {
+                        blocks.push((header, offset + start as u64));
+                        at = start + header.stored_length();
+                    }
+                    Err(BlockError::Checksum { .. } | BlockError::Short) => torn = true,
+                    Ok(_) | Err(_) => {}
                 }
             }
             skip = at.saturating_sub(CHUNK);
@@ -53,7 +65,7 @@ impl Log {
         // sled may have written a page again; the last copy is as good as the first.
         blocks.sort_by_key(|(header, offset)| (header.first, *offset));
         blocks.dedup_by_key(|(header, _)| header.first);
-        Ok(Log { file, blocks })
+        Ok(Log { file, blocks, torn })
     }
 
     pub(crate) fn headers(&self) -> impl ExactSizeIterator<Item = &Header> {

@@ -92,7 +92,7 @@ impl MarksFile {
         directory: &Path,
         set_aside: &Path,
     ) -> Result<(MarksFile, Option<PathBuf>), DiskError> {
-        fs::create_dir_all(directory).map_err(DiskError::io(directory))?;
+        files::make_directory(directory).map_err(DiskError::io(directory))?;
         let found = read(directory).map_err(DiskError::io(directory))?;
         let begun = MarksFile {
             directory: directory.to_owned(),
@@ -112,7 +112,7 @@ impl MarksFile {
             )),
             Found::Damage => {
                 let kept_at = setaside::keep(directory, set_aside)?;
-                fs::create_dir_all(directory).map_err(DiskError::io(directory))?;
+                files::make_directory(directory).map_err(DiskError::io(directory))?;
                 Ok((begun, Some(kept_at)))
             }
         }
@@ -144,6 +144,10 @@ impl MarksFile {
             return database.sync();
         }
         let path = self.directory.join(format!("{:020}", self.number));
+        if path.exists() {
+            // Begun and never finished: what is sound in a database has numbers from its name on.
+            fs::remove_dir_all(&path).map_err(DiskError::io(&path))?;
+        }
         let mut database = Database::create(&path)?;
         database.put(KEY, frame)?;
         database.sync()?;
@@ -156,7 +160,7 @@ impl MarksFile {
 
 /// Writes `marks` to a fresh directory.
 pub(crate) fn write_once(directory: &Path, marks: &Marks) -> Result<(), DiskError> {
-    fs::create_dir_all(directory).map_err(DiskError::io(directory))?;
+    files::make_directory(directory).map_err(DiskError::io(directory))?;
     let mut file = MarksFile {
         directory: directory.to_owned(),
         database: None,
@@ -230,28 +234,38 @@ fn remove_others(directory: &Path, keep: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// `waiting` with so few runs that it fits. Only gaps that are `within` one generation are closed: first those in
-/// which it holds nothing, which says the same; then the smallest, which means repeats.
-pub(crate) fn compact(waiting: &Ranges, generations: &VecDeque<Generation>) -> Ranges {
+/// `waiting` with so few runs that it fits. Only gaps within one generation are closed: first those in which it holds
+/// nothing, which says the same; then the smallest, which means repeats. What was `cleared` since is left as it is,
+/// as long as that fits: there, what is missing was dropped.
+pub(crate) fn compact(
+    waiting: &Ranges,
+    generations: &VecDeque<Generation>,
+    cleared: &[(u64, u64, DropReason)],
+) -> Ranges {
     let around = |gap: &Range<u64>| {
         let at = generations.partition_point(|g| g.end() <= gap.start);
-        generations
-            .get(at)
-            .filter(|g| g.first() <= gap.start && gap.end <= g.end())
+        let around = generations.get(at);
+        around.filter(|g| g.first() <= gap.start && gap.end <= g.end())
     };
     let (hollow, mut others): (Vec<_>, Vec<_>) = waiting
         .gaps()
         .filter_map(|gap| Some((around(&gap)?, gap)))
         .partition(|(g, gap)| g.present.within(gap.clone()).next().is_none());
+    let apart = |gap: &Range<u64>| {
+        cleared
+            .iter()
+            .any(|(from, to, _)| gap.start < *to && *from < gap.end)
+    };
     let mut compact = waiting.clone();
     for (_, gap) in hollow {
-        compact.insert(gap);
+        if !apart(&gap) || waiting.runs() > RUNS_MAX {
+            compact.insert(gap);
+        }
     }
     let over = compact.runs().saturating_sub(RUNS_MAX);
     others.sort_by_key(|(_, gap)| gap.end - gap.start);
-    others
-        .into_iter()
-        .take(over)
-        .for_each(|(_, gap)| compact.insert(gap));
+    for (_, gap) in others.into_iter().take(over) {
+        compact.insert(gap);
+    }
     compact
 }

@@ -12,7 +12,7 @@ const SET_ASIDE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Keeps what is at `path`: a file by another name of its own, which takes no room, a directory by being moved.
 pub(crate) fn keep(path: &Path, set_aside: &Path) -> Result<PathBuf, DiskError> {
-    fs::create_dir_all(set_aside).map_err(DiskError::io(set_aside))?;
+    files::make_directory(set_aside).map_err(DiskError::io(set_aside))?;
     let directory = path.is_dir();
     let parts: Vec<_> = path
         .iter()

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::WhenFull;
 use crate::block::Placed;
+use crate::ranges::Ranges;
 
 /// Which records of a lane go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,19 @@ pub struct Dropped {
     pub first: u64,
     pub last: u64,
     pub count: u64,
+}
+
+impl Dropped {
+    /// All of `sequences`, unless there are none.
+    pub(crate) fn all(reason: DropReason, sequences: &Ranges) -> Option<Dropped> {
+        let (first, last) = (sequences.first_from(0)?, sequences.iter().last()?.end - 1);
+        Some(Dropped {
+            reason,
+            first,
+            last,
+            count: sequences.len(),
+        })
+    }
 }
 
 /// A lane's account since the start: `recovered + accepted = delivered + dropped + waiting`.

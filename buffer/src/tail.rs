@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::codec::Encoded;
 use crate::database::{Database, DiskError};
 use crate::disk::{LaneDisk, Notice};
+use crate::files;
 use crate::generation::Generation;
 use crate::keys::Keys;
 use crate::layout;
@@ -66,9 +67,14 @@ impl Reader {
 
 impl Tail {
     /// Takes stock of the generations of a lane in the state directory `root`.
-    pub(crate) fn open(root: &Path, settings: LaneDisk, keys: &Keys) -> Result<Tail, DiskError> {
+    pub(crate) fn open(
+        root: &Path,
+        settings: LaneDisk,
+        keys: &Keys,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Tail, DiskError> {
         let directory = layout::lane(root, &settings.name);
-        fs::create_dir_all(&directory).map_err(DiskError::io(&directory))?;
+        files::make_directory(&directory).map_err(DiskError::io(&directory))?;
         let mut tail = Tail {
             tag: layout::tag(&settings.name),
             set_aside: layout::set_aside(root),
@@ -83,11 +89,13 @@ impl Tail {
         layout::finish_removals(&tail.directory).map_err(DiskError::io(&tail.directory))?;
         for path in layout::generations(&tail.directory).map_err(DiskError::io(&tail.directory))? {
             let mut found = Generation::found(path, tail.tag, keys)?;
-            // A merged generation already holds the one that it was merged from.
-            let covered = tail
-                .generations
-                .back()
-                .is_some_and(|g| g.end() >= found.end());
+            if found.torn && found.missing.is_empty() {
+                notices.push(Notice::Torn {
+                    generation: found.path.clone(),
+                });
+            }
+            let back = tail.generations.back();
+            let covered = back.is_some_and(|before| before.stands_for(&found));
             if found.present.is_empty() {
                 tail.remove_empty(&found)?;
             } else if covered {
@@ -321,10 +329,7 @@ fn open_reader(
     notices: &mut Vec<Notice>,
 ) -> Result<Reader, DiskError> {
     let path = generation.path.clone();
-    let log = match Log::open(&path, tag) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        log => Some(log.map_err(DiskError::io(&path))?),
-    };
+    let log = Log::open_if_there(&path, tag).map_err(DiskError::io(&path))?;
     let mut missing = generation.present.clone();
     for header in log.iter().flat_map(Log::headers) {
         missing.remove(header.first..header.end());

@@ -22,6 +22,10 @@ impl Agent {
                     "a part of the buffer is damaged; the rest of it is sent, what waited in it is counted as dropped; look at the disk");
                 json!({ "generation": generation, "records": records, "kept_at": kept_at })
             }
+            Notice::Torn { generation } => {
+                tracing::warn!(generation = %generation.display(), "the last write to the buffer was cut short, as by a power cut; it had no receipt, so that nothing is lost unless the disk is failing");
+                json!({ "generation": generation, "torn": true })
+            }
             Notice::MarksLost { kept_at } => {
                 tracing::warn!(kept_at = %kept_at.display(), "the buffer's marks are damaged; some delivered events will be sent again with the same ids");
                 json!({ "marks": "lost", "kept_at": kept_at })

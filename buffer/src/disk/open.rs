@@ -1,6 +1,5 @@
 //! Opening the state directory.
 
-use std::fs;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::time::Instant;
@@ -10,11 +9,12 @@ use crate::Record;
 use crate::clock::Clock;
 use crate::codec::Encoder;
 use crate::database::DiskError;
+use crate::files;
 use crate::keys::{KeyId, Keys};
 use crate::layout::{self, FORMAT};
-use crate::marks::{LaneState, MarksFile};
+use crate::marks::{self, LaneState, MarksFile, UPLINK};
 use crate::ranges::Ranges;
-use crate::settings::DropReason;
+use crate::settings::{DropReason, Dropped};
 use crate::tail::Tail;
 
 impl<R: Record> Disk<R> {
@@ -28,7 +28,7 @@ impl<R: Record> Disk<R> {
         keys: &Keys,
     ) -> Result<(Disk<R>, Opened), OpenError> {
         let directory = layout::lanes(root);
-        fs::create_dir_all(&directory).map_err(DiskError::io(root))?;
+        files::make_directory(&directory).map_err(DiskError::io(root))?;
         let lock = layout::lock(root)?;
         let format = layout::read_format(root)?;
         let (marks, kept_at) = MarksFile::open(&layout::marks(root), &layout::set_aside(root))?;
@@ -38,11 +38,16 @@ impl<R: Record> Disk<R> {
             .collect();
         let tails: Result<Vec<Tail>, DiskError> = lanes
             .iter()
-            .map(|lane| Tail::open(root, lane.clone(), keys))
+            .map(|lane| Tail::open(root, lane.clone(), keys, &mut notices))
             .collect();
+        let tails = tails?;
+        // A start that was cut off may have made them and not come as far as this.
+        for made in [&directory, root] {
+            files::sync_directory(made).map_err(DiskError::io(made))?;
+        }
         let mut disk = Disk {
             root: root.to_owned(),
-            tails: tails?,
+            tails,
             clock: Clock::since(&marks.marks.clock),
             marks,
             encoder: Encoder::new(keys.clone()).map_err(DiskError::io(root))?,
@@ -63,6 +68,7 @@ impl<R: Record> Disk<R> {
         });
         let lanes_opened: Vec<LaneOpened> = opened.collect();
         notices.extend(layout::orphans(root, lanes).map_err(DiskError::io(root))?);
+        disk.remember(&lanes_opened);
         let epoch = disk.begin_epoch();
         Ok((
             disk,
@@ -94,6 +100,21 @@ impl<R: Record> Disk<R> {
         Ok(())
     }
 
+    /// What was found goes into the marks, so that a crash before the next ones does not count it again.
+    fn remember(&mut self, lanes: &[LaneOpened]) {
+        for (lane, opened) in self.ids().zip(lanes) {
+            let waiting = marks::compact(&opened.waiting, &self.tail(lane).generations, &[]);
+            let state = self.state_mut(lane);
+            state.stored_to = opened.next;
+            state.cursors.insert(UPLINK.into(), waiting);
+            state.cleared.clear();
+            let lost = opened.lost.iter();
+            state
+                .unreported
+                .extend(lost.filter_map(|(reason, lost)| Dropped::all(*reason, lost)));
+        }
+    }
+
     fn begin_epoch(&mut self) -> u32 {
         let stored = self
             .tails
@@ -118,19 +139,34 @@ fn opened(tail: &Tail, state: &LaneState, notices: &mut Vec<Notice>) -> LaneOpen
         .flat_map(|run| present.within(run))
         .chain(unmarked)
         .collect();
-    let damaged = tail.missing(state.stored_to);
-    let mut lost = marked;
-    // A gap within a generation was never written, unless its blocks say otherwise.
+    let mut lost = marked.clone();
+    // The marks know nothing yet of the last that was written.
+    for (from, to, _) in &state.cleared {
+        lost.insert((*from).max(state.stored_to)..*to);
+    }
+    present.iter().for_each(|run| {
+        lost.remove(run);
+    });
+    let mut reasons = Vec::new();
+    // What policy deleted before it could be noted is not damage.
+    for (from, to, reason) in &state.cleared {
+        reasons.push((*reason, lost.within(*from..*to).collect()));
+        lost.remove(*from..*to);
+    }
+    // Another gap within a generation was never written, unless its blocks say otherwise.
     for generation in &tail.generations {
         lost.remove(generation.span());
         for run in generation.missing.within(0..state.stored_to) {
-            state
-                .waiting()
-                .within(run)
-                .for_each(|part| lost.insert(part));
+            marked.within(run).for_each(|part| lost.insert(part));
         }
     }
-    damaged.iter().for_each(|run| lost.insert(run));
+    let unmarked = tail.missing(state.stored_to);
+    unmarked.iter().for_each(|run| lost.insert(run));
+    let next = end
+        .max(state.stored_to)
+        .max(lost.iter().last().map_or(0, |run| run.end));
+    reasons.push((DropReason::Damage, lost));
+    reasons.retain(|(_, part): &(DropReason, Ranges)| !part.is_empty());
     for generation in tail.generations.iter().filter(|g| !g.missing.is_empty()) {
         notices.push(Notice::Damaged {
             generation: generation.path.clone(),
@@ -138,28 +174,11 @@ fn opened(tail: &Tail, state: &LaneState, notices: &mut Vec<Notice>) -> LaneOpen
             kept_at: generation.path.clone(),
         });
     }
-    let bytes = tail.bytes();
-    let next = end
-        .max(state.stored_to)
-        .max(lost.iter().last().map_or(0, |run| run.end));
     LaneOpened {
         next,
         waiting,
-        lost: by_reason(lost, state),
+        lost: reasons,
         unreported: state.unreported.clone(),
-        bytes,
+        bytes: tail.bytes(),
     }
-}
-
-/// What policy deleted before it could be noted is not damage.
-fn by_reason(mut lost: Ranges, state: &LaneState) -> Vec<(DropReason, Ranges)> {
-    let mut reasons = Vec::new();
-    for (from, to, reason) in &state.cleared {
-        let part: Ranges = lost.within(*from..*to).collect();
-        lost.remove(*from..*to);
-        reasons.push((*reason, part));
-    }
-    reasons.push((DropReason::Damage, lost));
-    reasons.retain(|(_, part)| !part.is_empty());
-    reasons
 }

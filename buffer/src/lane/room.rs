@@ -1,13 +1,44 @@
-//! What a lane lets go of when its memory is full: first what the disk has too, then by its policy.
+//! What a lane does not take when it is full, and what it lets go of when its memory is: first what the disk has
+//! too, then by its policy.
 
 use std::collections::HashSet;
 
 use super::{BURST, Lane};
+use crate::disk::room::with_overhead;
 use crate::ranges::Ranges;
 use crate::settings::DropReason;
+use crate::tail::GENERATION_OVERHEAD;
 use crate::{Kept, Record, Ticket, WhenFull};
 
 impl<R: Record, T: Ticket> Lane<R, T> {
+    /// The record is counted and named like any other that is dropped, but never kept.
+    pub(super) fn drop_newest(&mut self, ticket: T) {
+        let sequence = self.next;
+        self.next += 1;
+        self.counts.accepted += 1;
+        if self.stored_to == sequence {
+            self.stored_to = self.next; // there is nothing to store
+        }
+        ticket.resolve(Kept::Dropped);
+        self.note_drop(
+            DropReason::Newest,
+            &std::iter::once(sequence..self.next).collect(),
+        );
+    }
+
+    /// What the disk would hold if all that is not stored were written, uncompressed.
+    pub(super) fn disk_need(&self, bytes: usize) -> u64 {
+        self.on_disk + GENERATION_OVERHEAD + with_overhead((self.unstored_bytes() + bytes) as u64)
+    }
+
+    fn unstored_bytes(&self) -> usize {
+        if self.next == self.stored_to {
+            0
+        } else {
+            self.memory - self.ahead_bytes
+        }
+    }
+
     pub(super) fn make_room_in_memory(&mut self, needed: usize) {
         let limit = (self.settings.memory + BURST).saturating_sub(needed);
         while self.held() > limit

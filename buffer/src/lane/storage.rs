@@ -175,9 +175,9 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         self.drop_waiting(cleared.reason, &dropped);
     }
 
-    /// What is in the window or read ahead.
+    /// What is in the window, also if it is done, or read ahead.
     fn in_memory(&self) -> Ranges {
-        let held = self.window.open().chain(self.ahead.iter());
+        let held = self.window.to_store(true).chain(self.ahead.iter());
         let mut sequences: Vec<u64> = held.map(|entry| entry.placed.sequence).collect();
         sequences.sort_unstable();
         sequences
@@ -194,25 +194,20 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     }
 
     pub(super) fn note_drop(&mut self, reason: DropReason, sequences: &Ranges) {
-        let (Some(first), Some(last)) = (sequences.first_from(0), sequences.iter().last()) else {
+        let Some(drop) = Dropped::all(reason, sequences) else {
             return;
         };
         let slot = DropReason::ALL.iter().position(|known| *known == reason);
         if let Some(count) = slot.and_then(|slot| self.counts.dropped.get_mut(slot)) {
-            *count += sequences.len();
+            *count += drop.count;
         }
         self.moved = true;
         match self.drops.last_mut() {
-            Some(noted) if noted.reason == reason && noted.last < first => {
-                noted.last = last.end - 1;
-                noted.count += sequences.len();
+            Some(noted) if noted.reason == reason && noted.last < drop.first => {
+                noted.last = drop.last;
+                noted.count += drop.count;
             }
-            _ => self.drops.push(Dropped {
-                reason,
-                first,
-                last: last.end - 1,
-                count: sequences.len(),
-            }),
+            _ => self.drops.push(drop),
         }
     }
 

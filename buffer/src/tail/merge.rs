@@ -57,7 +57,7 @@ impl Tail {
         if fresh.exists() {
             fs::remove_dir_all(&fresh).map_err(DiskError::io(&fresh))?; // of an attempt that failed
         }
-        let mut generation = generation::write(fresh, &blocks)?;
+        let mut generation = generation::write(fresh, &blocks, true)?;
         let merged = Merged {
             span,
             kept: generation.present.clone(),

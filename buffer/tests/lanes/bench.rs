@@ -43,6 +43,24 @@ mod serde_bytes_like {
     }
 }
 
+/// Bytes that do not compress, the same for the same number.
+pub(crate) fn noise(number: u64, size: usize) -> Vec<u8> {
+    let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let noise = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    });
+    noise.take(size).collect()
+}
+
+impl Note {
+    pub(crate) fn key_of(number: u64) -> u64 {
+        number % 20
+    }
+}
+
 impl Record for Note {
     fn size(&self) -> usize {
         self.body.len() + 40
@@ -114,6 +132,7 @@ impl Bench {
         keys: &Keys,
     ) -> Bench {
         let (disk, opened) = Disk::open(root, &[lane], 0, keys).unwrap();
+        let number = opened.lanes[0].next;
         Bench {
             lanes: Lanes::new(opened.epoch, vec![settings.clone()], opened.lanes),
             disk,
@@ -121,7 +140,7 @@ impl Bench {
             receipts: Rc::default(),
             now: Instant::now(),
             outage: true,
-            number: 0,
+            number,
             delivered: Vec::new(),
         }
     }
@@ -129,17 +148,10 @@ impl Bench {
     /// Offers a record of `size` bytes that do not compress.
     pub(crate) fn append(&mut self, size: usize) -> Result<u64, Refusal<Slip>> {
         let number = self.number;
-        let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let noise = std::iter::repeat_with(|| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()[3]
-        });
         let note = Note {
-            key: number % 20,
+            key: Note::key_of(number),
             number,
-            body: noise.take(size).collect(),
+            body: noise(number, size),
         };
         self.lanes.append(
             LANE,
@@ -175,7 +187,12 @@ impl Bench {
             let Some(next) = self.lanes.peek(LANE) else {
                 break;
             };
-            sent.push((next.token, next.placed.record.number));
+            let Note { number, body, .. } = &next.placed.record;
+            assert!(
+                *body == noise(*number, body.len()),
+                "record {number} is not what it was"
+            );
+            sent.push((next.token, *number));
             self.lanes.hand_over(LANE, self.now);
         }
         sent

@@ -4,6 +4,12 @@
 
 mod bench;
 
+mod harm;
+
+mod model;
+
+mod power;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
