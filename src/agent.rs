@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use disk::DiskState;
 
 pub(crate) use build::{AgentError, build};
+pub(crate) use stop::Carried;
 
 use crate::drain::{Drain, Left};
 use crate::flash;
@@ -71,11 +72,11 @@ pub(crate) struct Agent {
 }
 
 /// How the agent ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Ended {
     Stopped,
-    /// It is to be built and run again.
-    StartAnew,
+    /// It is to be built and run again, and goes on with these events.
+    StartAnew(Carried),
 }
 
 /// What does not change while the agent runs.
@@ -112,13 +113,13 @@ impl Agent {
                 () = self.wait(until) => {}
             }
         };
-        let ended = if self.disk.start_anew {
-            Ended::StartAnew
+        let start_anew = self.disk.start_anew;
+        let carried = self.stop(reason).await;
+        Ok(if start_anew {
+            Ended::StartAnew(carried)
         } else {
             Ended::Stopped
-        };
-        self.stop(reason).await;
-        Ok(ended)
+        })
     }
 
     /// Does everything that is due, and says until when nothing is.

@@ -63,7 +63,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use agent::{AgentError, Ended};
+use agent::{AgentError, Carried, Ended};
 use cli::{Arguments, Command};
 use config::Loaded;
 
@@ -115,23 +115,24 @@ fn run(path: &Path) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!(file = %path.display(), "{warning}");
     }
+    let mut carried = Carried::new();
     loop {
-        match run_once(&loaded) {
-            Ok(Ended::StartAnew) => {}
+        match run_once(&loaded, std::mem::take(&mut carried)) {
+            Ok(Ended::StartAnew(events)) => carried = events,
             Ok(Ended::Stopped) => return ExitCode::SUCCESS,
             Err(error) => return fail(&*error),
         }
     }
 }
 
-fn run_once(loaded: &Loaded) -> Result<Ended, Box<dyn std::error::Error>> {
+fn run_once(loaded: &Loaded, carried: Carried) -> Result<Ended, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     // Sources share the one thread and need not be able to change it.
     let local = tokio::task::LocalSet::new();
     let outcome: Result<Ended, AgentError> = local.block_on(&runtime, async {
-        let (agent, asks) = agent::build(&loaded.file)?;
+        let (agent, asks) = agent::build(&loaded.file, carried)?;
         status::start(&loaded.file, asks).await?;
         supervisor::ready();
         let stop = async { supervisor::stop_signal().await.unwrap_or("no signals") };

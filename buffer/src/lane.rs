@@ -44,6 +44,8 @@ pub(crate) struct Lane<R, T> {
     cursor: u64,
     /// The smallest deferred sequence.
     deferred_from: Option<u64>,
+    /// Deferred records are to be tried again as soon as nothing is in flight.
+    retrying: bool,
     reading: bool,
     on_disk: u64,
     pub(crate) retry_at: Option<Instant>,
@@ -83,6 +85,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             ahead_bytes: 0,
             stored_to: opened.next,
             deferred_from: None,
+            retrying: false,
             reading: false,
             on_disk: opened.bytes,
             retry_at: None,
@@ -172,6 +175,9 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     }
 
     fn head(&self) -> Option<(&Entry<R, T>, bool)> {
+        if self.retrying {
+            return None;
+        }
         let front = || self.front.front().map(|entry| (entry, true));
         let ahead = || self.ahead.front().map(|entry| (entry, false));
         match self.settings.order {
@@ -226,10 +232,9 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     }
 
     pub(crate) fn delivered(&mut self, token: u64, now: Instant) {
-        let Some((entry, flight)) = self.window.in_flight(token) else {
+        let Some(entry) = self.window.land(token, Flight::Done) else {
             return;
         };
-        *flight = Flight::Done;
         self.done += 1;
         self.latency = now.saturating_duration_since(entry.arrived);
         self.counts.delivered += 1;
@@ -240,8 +245,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
 
     /// The cluster will never take it. Returns the record, to be set aside.
     pub(crate) fn rejected(&mut self, token: u64) -> Option<Placed<R>> {
-        let (entry, flight) = self.window.in_flight(token)?;
-        *flight = Flight::Done;
+        let entry = self.window.land(token, Flight::Done)?;
         self.done += 1;
         let placed = entry.placed.clone();
         if let Some(ticket) = entry.ticket.take() {
@@ -257,27 +261,40 @@ impl<R: Record, T: Ticket> Lane<R, T> {
 
     /// It cannot be delivered for now: it makes way, and is read again after [`Lane::retry_deferred`].
     pub(crate) fn defer(&mut self, token: u64) {
-        if let Some((_, flight)) = self.window.in_flight(token) {
-            *flight = Flight::Deferred;
-        }
+        self.window.land(token, Flight::Deferred);
     }
 
+    /// Nothing more is handed out until that is done: what is newer must not overtake it.
     pub(crate) fn retry_deferred(&mut self) {
-        let stored = |entry: &Entry<R, T>| entry.placed.sequence < self.stored_to;
-        if self.reading || !self.ahead.iter().all(stored) {
-            return; // next time
+        self.retrying = self.has_deferred();
+        self.retry_once_landed();
+    }
+
+    /// Once nothing is in flight: what is on disk is read again, and what is not goes back to the front.
+    pub(crate) fn retry_once_landed(&mut self) {
+        if !self.retrying || self.reading || self.window.in_flight() > 0 {
+            return;
         }
-        if let Some(from) = self.deferred_from.take() {
-            self.cursor = self.cursor.min(from);
-            self.ahead
-                .drain(..)
-                .for_each(|entry| self.memory -= entry.bytes);
-            self.ahead_bytes = 0;
+        self.retrying = false;
+        self.resend();
+        self.ahead_bytes = 0;
+        let mut held = Vec::from(std::mem::take(&mut self.ahead));
+        held.sort_by_key(|entry| entry.placed.sequence);
+        for entry in held.into_iter().rev() {
+            self.cursor = self.cursor.min(entry.placed.sequence);
+            if entry.placed.sequence < self.stored_to {
+                self.memory -= entry.bytes;
+            } else {
+                self.front.push_front(entry);
+            }
         }
+        self.cursor = self
+            .cursor
+            .min(self.deferred_from.take().unwrap_or(self.cursor));
     }
 
     pub(crate) fn has_deferred(&self) -> bool {
-        self.deferred_from.is_some()
+        self.deferred_from.is_some() || self.window.has_deferred()
     }
 
     /// Everything in flight is to be sent again, in order.
@@ -317,6 +334,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             self.moved = true;
         }
         self.waiting.remove(run);
+        self.retry_once_landed();
     }
 
     fn forget(&mut self, entry: &Entry<R, T>) {
@@ -354,7 +372,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.window.len()
+        self.window.in_flight()
     }
 
     /// When the oldest record in flight was handed over.

@@ -231,12 +231,16 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     }
 
     pub fn read_back(&mut self, back: ReadBack<R>, now: Instant) {
-        self.lane_mut(back.lane).read_back(back, now);
+        let lane = self.lane_mut(back.lane);
+        lane.read_back(back, now);
+        lane.retry_once_landed();
     }
 
     /// A read failed; it is asked for again by a later [`Lanes::reads`].
     pub fn read_failed(&mut self, lane: LaneId) {
-        self.lane_mut(lane).read_failed();
+        let lane = self.lane_mut(lane);
+        lane.read_failed();
+        lane.retry_once_landed();
     }
 
     fn marks_wanted(&self) -> bool {
@@ -295,6 +299,12 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     #[must_use]
     pub fn all_stored(&self) -> bool {
         !self.writing && self.all.iter().all(|lane| lane.oldest_unstored().is_none())
+    }
+
+    /// Of each lane, in order, the records that are neither delivered nor on disk.
+    #[must_use]
+    pub fn into_unstored(self) -> Vec<Vec<R>> {
+        self.all.into_iter().map(Lane::into_unstored).collect()
     }
 
     #[must_use]

@@ -32,8 +32,10 @@ pub(crate) struct Window<R, T> {
     /// Token of the first record of `sent`.
     base: u64,
     oldest: Option<Instant>,
-    /// Bytes of all records in it.
+    /// Records in it whose delivery is awaited, and their bytes.
+    in_flight: usize,
     bytes: usize,
+    deferred: usize,
 }
 
 impl<R, T> Window<R, T> {
@@ -42,14 +44,23 @@ impl<R, T> Window<R, T> {
             sent: VecDeque::new(),
             base: 0,
             oldest: None,
+            in_flight: 0,
             bytes: 0,
+            deferred: 0,
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.sent.len()
+    /// Records whose delivery is awaited.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
+    /// It holds records that cannot be delivered for now, and leave it once they are stored.
+    pub(crate) fn has_deferred(&self) -> bool {
+        self.deferred > 0
+    }
+
+    /// Bytes of the records in flight.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -59,25 +70,31 @@ impl<R, T> Window<R, T> {
     }
 
     pub(crate) fn push(&mut self, entry: Entry<R, T>, now: Instant) {
-        if self.sent.is_empty() {
+        if self.in_flight == 0 {
             self.oldest = Some(now);
         }
+        self.in_flight += 1;
         self.bytes += entry.bytes;
         self.sent.push_back((entry, Flight::Sent));
     }
 
-    /// When the window was last empty, or the last record left it: the oldest has been in flight
-    /// since then at most.
+    /// When nothing was in flight last: the oldest has been since then at most.
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.oldest.filter(|_| !self.sent.is_empty())
+        self.oldest.filter(|_| self.in_flight > 0)
     }
 
-    /// The record with this token, if it is still in flight.
-    pub(crate) fn in_flight(&mut self, token: u64) -> Option<&mut (Entry<R, T>, Flight)> {
+    /// Its delivery is no longer awaited. Returns it if it was in flight.
+    pub(crate) fn land(&mut self, token: u64, as_what: Flight) -> Option<&mut Entry<R, T>> {
         let index = usize::try_from(token.checked_sub(self.base)?).ok()?;
-        self.sent
-            .get_mut(index)
-            .filter(|(_, flight)| *flight == Flight::Sent)
+        let (entry, flight) = self.sent.get_mut(index)?;
+        if *flight != Flight::Sent {
+            return None;
+        }
+        *flight = as_what;
+        self.in_flight -= 1;
+        self.bytes -= entry.bytes;
+        self.deferred += usize::from(as_what == Flight::Deferred);
+        Some(entry)
     }
 
     /// Takes from the front what is done, and what is deferred and stored; in a lane that `keeps`, only what is stored.
@@ -89,14 +106,14 @@ impl<R, T> Window<R, T> {
         };
         let gone = self.sent.pop_front_if(|item| leaves(item))?;
         self.base += 1;
-        self.bytes -= gone.0.bytes;
+        self.deferred -= usize::from(gone.1 == Flight::Deferred);
         Some(gone)
     }
 
     /// Takes all out, to be sent again.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = (Entry<R, T>, Flight)> {
         self.base += self.sent.len() as u64;
-        self.bytes = 0;
+        (self.in_flight, self.bytes, self.deferred) = (0, 0, 0);
         std::mem::take(&mut self.sent).into_iter()
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::{Agent, BATCH, DiskState, Facts, SUBMISSIONS, StatusRequest, TICK, chain};
+use super::{Agent, BATCH, Carried, DiskState, Facts, SUBMISSIONS, StatusRequest, TICK, chain};
 use crate::address::Addresses;
 use crate::config::File;
 use crate::drain::{self, Drain};
@@ -21,7 +21,7 @@ use crate::health::{Health, LastStop};
 use crate::ingest::Ingest;
 use crate::intent::Intents;
 use crate::keeper::Keeper;
-use crate::record::Record;
+use crate::record::{Record, Slip};
 use crate::router::Router;
 use crate::setaside::SetAside;
 use crate::shape::Shape;
@@ -51,8 +51,11 @@ pub(crate) enum AgentError {
     Status { at: String, source: std::io::Error },
 }
 
-/// Opens the buffer, connects nothing yet, and starts the sources.
-pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>), AgentError> {
+/// Opens the buffer, connects nothing yet, and starts the sources. What is `carried` over is accepted first.
+pub(crate) fn build(
+    file: &File,
+    carried: Carried,
+) -> Result<(Agent, mpsc::Sender<StatusRequest>), AgentError> {
     let started = Instant::now();
     let identity = identity(file);
     let intents = Intents::new(file);
@@ -92,6 +95,7 @@ pub(crate) fn build(file: &File) -> Result<(Agent, mpsc::Sender<StatusRequest>),
         intents,
     };
     agent.disk_is(missing);
+    agent.take_over(carried, started);
     let last_stop = LastStop::in_state(&state).take();
     agent.tell_start(recovered, &last_stop, started);
     for notice in &opened.notices {
@@ -171,6 +175,17 @@ fn facts(file: &File, identity: &Identity, epoch: u32, started: Instant) -> Fact
 }
 
 impl Agent {
+    /// Sources that have no receipt for such an event offer it again, under the same id.
+    fn take_over(&mut self, carried: Carried, now: Instant) {
+        for ((lane, _), records) in self.intents.iter().zip(carried) {
+            for record in records {
+                if let Err(refusal) = self.lanes.append(lane, record, Slip(None), now) {
+                    tracing::debug!(?refusal, "the source of this event keeps it");
+                }
+            }
+        }
+    }
+
     fn tell_start(&mut self, recovered: u64, last_stop: &Value, now: Instant) {
         let (epoch, version) = (self.facts.epoch, crate::version::VERSION);
         tracing::info!(gateway = %self.facts.gateway, epoch, recovered, %last_stop, version, "tidegate started");

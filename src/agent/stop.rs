@@ -7,21 +7,32 @@ use serde_json::json;
 use super::Agent;
 use crate::health::LastStop;
 use crate::keeper::{Answer, Job};
+use crate::record::Record;
 
 /// What of the grace is kept for closing the buffer.
 const CLOSING: Duration = Duration::from_secs(1);
 /// How long a disk may take to close; after it the next start recovers.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Of each lane, in order, the events that are only in memory.
+pub(crate) type Carried = Vec<Vec<Record>>;
+
 impl Agent {
-    pub(super) async fn stop(mut self, reason: &'static str) {
+    /// Returns what is only in memory, which an agent that follows in this process takes over.
+    pub(super) async fn stop(mut self, reason: &'static str) -> Carried {
         let begun = Instant::now();
-        let grace = begun + self.facts.stop_grace.saturating_sub(CLOSING);
+        let grace = if self.disk.start_anew {
+            CLOSING
+        } else {
+            self.facts.stop_grace.saturating_sub(CLOSING)
+        };
+        let grace = begun + grace;
         crate::supervisor::stopping();
         tracing::info!(reason, "stopping: sources first, then the buffer");
         self.report("stop", &json!({ "reason": reason }), begun);
         self.stopping.send_replace(true);
-        while !self.adapters.is_empty() || !self.submissions.is_empty() {
+        // A source may wait for receipts that a failing disk does not give: it keeps what has none.
+        while !(self.adapters.is_empty() && self.submissions.is_empty()) && Instant::now() < grace {
             let until = self.step(Instant::now());
             while let Some(ended) = self.adapters.try_join_next() {
                 if let Err(error) = ended {
@@ -44,6 +55,7 @@ impl Agent {
         let seconds = begun.elapsed().as_secs_f64();
         LastStop::in_state(&self.facts.state).note(&json!({ "reason": reason, "buffered": left }));
         tracing::info!(reason, buffered = left, seconds, "tidegate stopped");
+        self.lanes.into_unstored()
     }
 
     /// Everything is delivered, or there is nobody to deliver to.

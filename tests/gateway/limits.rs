@@ -1,7 +1,5 @@
 //! Full lanes, full disks, and records that nobody will take.
 
-use std::process::Command;
-
 use load::consume::account;
 use load::publish::Publish;
 
@@ -10,7 +8,7 @@ use crate::peers::{Kafka, Mosquitto};
 use crate::rig::{Gateway, Rig, received, run, wait_for};
 
 /// Publishes events of `size` bytes that do not compress.
-fn fill(port: u16, numbers: std::ops::Range<u64>, size: usize) {
+pub(crate) fn fill(port: u16, numbers: std::ops::Range<u64>, size: usize) {
     run(Publish {
         port,
         topic: "plant/{d}/state/temp".into(),
@@ -193,60 +191,4 @@ fn a_topic_that_the_cluster_does_not_take_holds_up_only_itself() {
     );
     gateway.wait_until_drained();
     gateway.assert_account_closes();
-}
-
-/// A small file system on the gateway's state directory, gone with this value.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    /// `None` where mounting is not allowed.
-    fn mount(path: std::path::PathBuf, size: &str) -> Option<SmallDisk> {
-        std::fs::create_dir_all(&path).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"])
-            .arg(&path)
-            .status();
-        mounted
-            .is_ok_and(|status| status.success())
-            .then_some(SmallDisk(path))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let ended = Command::new("umount").arg("-l").arg(&self.0).status();
-        assert!(ended.is_ok_and(|status| status.success()) || std::thread::panicking());
-    }
-}
-
-#[test]
-fn a_full_disk_loses_nothing_and_the_agent_recovers_by_itself() {
-    needs_kafka!();
-    let (mut kafka, mqtt) = (Kafka::own(), Mosquitto::start(""));
-    let topics = kafka.topics(&[("state", "when_full = \"refuse\"")]);
-    let mut gateway = Gateway::new(&(Rig::config(&mqtt, &kafka) + &topics));
-    let config = std::fs::read_to_string(gateway.path("gateway.toml")).unwrap();
-    let config = config.replace("free_floor = \"1 MiB\"", "free_floor = \"0\"");
-    std::fs::write(gateway.path("gateway.toml"), config).unwrap();
-    let Some(_disk) = SmallDisk::mount(gateway.path("state"), "8m") else {
-        eprintln!("skipped: mounting a small file system needs root");
-        return;
-    };
-    gateway.launch();
-    gateway.wait_until_connected("plant");
-    fill(mqtt.port, 0..20_000, 1_000);
-    gateway.wait_for_log("the disk does not take what must be kept");
-    assert!(gateway.status()["disk_error"].is_string());
-    gateway.assert_account_closes();
-
-    kafka.launch();
-    // Not in order: the broker offers again later what the lane refused.
-    let account = account(&received(&kafka, "state", 0..20_000), 0..20_000);
-    assert_eq!((account.lost, account.doubled), (0, 0), "{account:?}");
-    gateway.wait_until_drained();
-    gateway.assert_account_closes();
-    wait_for("the disk to be well", || {
-        gateway.status()["disk_error"].is_null().then_some(())
-    });
-    gateway.stop();
 }

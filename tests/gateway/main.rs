@@ -15,6 +15,10 @@ mod inputs;
 
 mod limits;
 
+mod keeping;
+
+mod disks;
+
 mod buses;
 
 mod security;

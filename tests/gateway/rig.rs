@@ -58,6 +58,12 @@ impl Gateway {
     }
 
     pub(crate) fn launch(&mut self) {
+        self.spawn();
+        wait_for("the gateway's status", || self.try_status());
+    }
+
+    /// Starts it, and does not wait until it says how it is.
+    pub(crate) fn spawn(&mut self) {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -80,7 +86,18 @@ impl Gateway {
             .spawn()
             .expect("the gateway can be started");
         self.child = Some(child);
-        wait_for("the gateway's status", || self.try_status());
+    }
+
+    /// `setpriv` becomes the gateway, so that this is its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.as_ref().expect("the gateway runs").id()
+    }
+
+    /// Replaces a part of its configuration.
+    pub(crate) fn change(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(&self.config).expect("it was written");
+        assert!(text.contains(from), "{from} is not in\n{text}");
+        fs::write(&self.config, text.replace(from, to)).expect("a file can be written");
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

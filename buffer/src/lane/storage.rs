@@ -30,7 +30,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     /// When the lane must be written; `None` when all of it is stored or delivered.
     pub(crate) fn due(&self, pace: &Pace) -> Option<Instant> {
         let oldest = self.oldest_unstored()?;
-        if self.held() > self.settings.memory || self.deferring() {
+        if self.held() > self.settings.memory || self.window.has_deferred() {
             return Some(oldest.max(self.retry_at.unwrap_or(oldest)));
         }
         let mut wait = self.settings.persist_after;
@@ -47,10 +47,6 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         }
         let due = oldest + wait;
         Some(self.retry_at.map_or(due, |retry| due.max(retry)))
-    }
-
-    fn deferring(&self) -> bool {
-        self.has_deferred() && self.window.len() > 0
     }
 
     pub(crate) fn oldest_unstored(&self) -> Option<Instant> {
@@ -107,6 +103,18 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             })
             .map(|entry| entry.placed.clone())
             .collect()
+    }
+
+    /// What is in memory only and not delivered, in order.
+    pub(crate) fn into_unstored(mut self) -> Vec<R> {
+        self.resend();
+        let held = self.ahead.into_iter().chain(self.front);
+        let mut records: Vec<Placed<R>> = held
+            .map(|entry| entry.placed)
+            .filter(|placed| placed.sequence >= self.stored_to)
+            .collect();
+        records.sort_by_key(|placed| placed.sequence);
+        records.into_iter().map(|placed| placed.record).collect()
     }
 
     pub(crate) fn written(&mut self, written: &Written, retry_at: Instant, outage: bool) {

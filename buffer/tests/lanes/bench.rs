@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidegate_buffer::{
-    Counts, Disk, DropReason, Kept, Keys, LaneDisk, LaneId, LaneSettings, Lanes, Notice, Order,
-    Record, Refusal, Ticket, WhenFull,
+    Counts, Disk, DiskError, DropReason, Kept, Keys, LaneDisk, LaneId, LaneSettings, Lanes, Notice,
+    Order, Record, Refusal, Ticket, WhenFull, Written,
 };
 
 pub(crate) const LANE: LaneId = LaneId(0);
@@ -92,6 +92,8 @@ pub(crate) struct Bench {
     pub(crate) receipts: Receipts,
     pub(crate) now: Instant,
     pub(crate) outage: bool,
+    /// The disk takes no records.
+    pub(crate) failing: bool,
     pub(crate) number: u64,
     pub(crate) delivered: Vec<u64>,
 }
@@ -120,6 +122,15 @@ pub(crate) fn lane(settings: &LaneSettings) -> LaneDisk {
     }
 }
 
+fn full() -> DiskError {
+    DiskError::Full {
+        path: "disk".into(),
+        free: 0,
+        needed: 1,
+        floor: 0,
+    }
+}
+
 impl Bench {
     pub(crate) fn open(root: &Path, settings: &LaneSettings) -> Bench {
         Bench::open_as(root, settings, lane(settings), &Keys::default())
@@ -140,6 +151,7 @@ impl Bench {
             receipts: Rc::default(),
             now: Instant::now(),
             outage: true,
+            failing: false,
             number,
             delivered: Vec::new(),
         }
@@ -166,7 +178,12 @@ impl Bench {
     pub(crate) fn commit(&mut self) {
         let writes = self.lanes.commit(self.now, self.outage);
         if !writes.is_empty() {
-            let written = self.disk.write(writes, self.now);
+            let fails = |write| Written::failed(write, full());
+            let written = if self.failing {
+                writes.iter().map(fails).collect()
+            } else {
+                self.disk.write(writes, self.now)
+            };
             self.lanes.written(&written, self.now, self.outage);
         }
     }

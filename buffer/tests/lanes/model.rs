@@ -17,6 +17,10 @@ enum Step {
     Send(usize),
     Deliver(usize),
     Resend,
+    /// A topic is forbidden from here on, or no more: that of odd keys.
+    Forbid(bool),
+    /// The disk takes no more, or again.
+    Fail(bool),
     Mark,
     Tidy(bool),
     Wait(u64),
@@ -37,6 +41,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (1usize..80).prop_map(Step::Send),
         4 => (1usize..80).prop_map(Step::Deliver),
         1 => Just(Step::Resend),
+        1 => any::<bool>().prop_map(Step::Forbid),
+        1 => any::<bool>().prop_map(Step::Fail),
         2 => Just(Step::Mark),
         1 => any::<bool>().prop_map(Step::Tidy),
         1 => (1u64..100_000).prop_map(Step::Wait),
@@ -91,7 +97,10 @@ struct World {
     root: tempfile::TempDir,
     in_flight: Vec<(u64, u64)>,
     receipts: BTreeMap<u64, Kept>,
-    sent: Vec<u64>,
+    /// Numbers in the order in which they were delivered.
+    arrived: Vec<u64>,
+    /// The topic of odd keys is not taken.
+    forbidden: bool,
     dropped: BTreeMap<DropReason, u64>,
     /// Records that were in blocks that a damage hit.
     damaged: u64,
@@ -111,7 +120,8 @@ impl World {
             root,
             in_flight: Vec::new(),
             receipts: BTreeMap::new(),
-            sent: Vec::new(),
+            arrived: Vec::new(),
+            forbidden: false,
             dropped: BTreeMap::new(),
             damaged: 0,
             was_damaged: false,
@@ -125,14 +135,26 @@ impl World {
             Step::Commit => self.bench.commit(),
             Step::Send(count) => {
                 let sent = self.bench.send(*count);
-                self.sent.extend(sent.iter().map(|(_, number)| *number));
-                self.in_flight.extend(sent);
+                let taken = self.defer_forbidden(sent);
+                self.in_flight.extend(taken);
             }
             Step::Deliver(count) => {
                 let count = (*count).min(self.in_flight.len());
-                let sent: Vec<_> = self.in_flight.drain(..count).collect();
-                self.bench.deliver(&sent);
+                let landed = self.in_flight.drain(..count).collect();
+                let taken = self.defer_forbidden(landed);
+                self.arrived.extend(taken.iter().map(|(_, number)| *number));
+                self.bench.deliver(&taken);
             }
+            Step::Forbid(forbidden) => {
+                // What is under way is not taken either.
+                let under_way = std::mem::take(&mut self.in_flight);
+                self.in_flight = self.defer_forbidden(under_way);
+                self.forbidden = *forbidden;
+                if !forbidden {
+                    self.bench.lanes.retry_deferred();
+                }
+            }
+            Step::Fail(failing) => self.bench.failing = *failing,
             Step::Resend => {
                 self.bench.lanes.resend(LANE);
                 self.in_flight.clear();
@@ -157,6 +179,18 @@ impl World {
         );
         let bytes = self.bench.lanes.bytes(LANE).0;
         assert!(bytes <= self.settings.budget, "{bytes} bytes on disk");
+    }
+
+    /// Those that are not.
+    fn defer_forbidden(&mut self, sent: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+        let is_forbidden = |number| self.forbidden && Note::key_of(number) % 2 == 1;
+        let (forbidden, taken): (Vec<_>, Vec<_>) = sent
+            .into_iter()
+            .partition(|(_, number)| is_forbidden(*number));
+        for (token, _) in forbidden {
+            self.bench.lanes.defer(LANE, token);
+        }
+        taken
     }
 
     /// Starts again from what is on disk; a clean end closes it before.
@@ -222,9 +256,11 @@ impl World {
     }
 
     fn end(mut self) {
+        self.bench.failing = false;
         self.bench.lanes.resend(LANE);
+        self.bench.lanes.retry_deferred();
         let rest = self.bench.drain();
-        self.sent.extend(&rest);
+        self.arrived.extend(&rest);
         self.bench.delivered.extend(rest);
         self.receipts.extend(self.bench.receipts.take());
         self.note_drops();
@@ -257,13 +293,12 @@ impl World {
         );
         self.the_latest_of_each_key_is_there(&delivered);
         if self.settings.order == Order::InOrder {
+            let mut last: BTreeMap<u64, u64> = BTreeMap::new();
             let mut seen = BTreeSet::new();
-            let first: Vec<_> = self
-                .sent
-                .iter()
-                .filter(|number| seen.insert(**number))
-                .collect();
-            assert!(first.is_sorted(), "{first:?}");
+            for number in self.arrived.iter().filter(|number| seen.insert(**number)) {
+                let before = last.insert(Note::key_of(*number), *number);
+                assert!(before < Some(*number), "{number} after {before:?}");
+            }
         }
     }
 

@@ -1,0 +1,198 @@
+//! Disks that are full, failing, read-only or not there.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use load::consume::account;
+
+use crate::keeping::{AWAY, VISION, answer, keep, offer};
+use crate::limits::fill;
+use crate::needs_kafka;
+use crate::peers::{Kafka, Mosquitto};
+use crate::rig::{Gateway, Rig, received, send_signal, wait_for};
+
+/// A small file system on the gateway's state directory, gone with this value.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None`, with a line that says so, where mounting is not allowed.
+    fn mount(path: PathBuf, options: &str) -> Option<SmallDisk> {
+        fs::create_dir_all(&path).unwrap();
+        let mounted = mount(&["-t", "tmpfs", "-o", options, "none"], &path);
+        if !mounted {
+            eprintln!("skipped: mounting a small file system needs root");
+        }
+        mounted.then_some(SmallDisk(path))
+    }
+
+    fn remount(&self, options: &str) {
+        assert!(mount(&["-o", &format!("remount,{options}")], &self.0));
+    }
+}
+
+fn mount(arguments: &[&str], path: &Path) -> bool {
+    let mounted = Command::new("mount").args(arguments).arg(path).status();
+    mounted.is_ok_and(|status| status.success())
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let ended = Command::new("umount").arg("-l").arg(&self.0).status();
+        assert!(ended.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_the_agent_recovers_by_itself() {
+    needs_kafka!();
+    let (mut kafka, mqtt) = (Kafka::own(), Mosquitto::start(""));
+    let topics = kafka.topics(&[("state", "when_full = \"refuse\"")]);
+    let mut gateway = Gateway::new(&(Rig::config(&mqtt, &kafka) + &topics));
+    gateway.change("free_floor = \"1 MiB\"", "free_floor = \"0\"");
+    let Some(_disk) = SmallDisk::mount(gateway.path("state"), "size=8m") else {
+        return;
+    };
+    gateway.launch();
+    gateway.wait_until_connected("plant");
+    fill(mqtt.port, 0..20_000, 1_000);
+    gateway.wait_for_log("the disk does not take what must be kept");
+    assert!(gateway.status()["disk_error"].is_string());
+    gateway.assert_account_closes();
+
+    kafka.launch();
+    // Not in order: the broker offers again later what the lane refused.
+    let account = account(&received(&kafka, "state", 0..20_000), 0..20_000);
+    assert_eq!((account.lost, account.doubled), (0, 0), "{account:?}");
+    gateway.wait_until_drained();
+    gateway.assert_account_closes();
+    wait_for("the disk to be well", || {
+        gateway.status()["disk_error"].is_null().then_some(())
+    });
+    gateway.stop();
+}
+
+/// Makes every write of a process to its files fail, until it is dropped.
+struct FailingDisk(Child);
+
+impl FailingDisk {
+    fn begin(process: u32, error: &str) -> FailingDisk {
+        let calls = "pwrite64,fdatasync,fsync,mkdir,rename,unlink";
+        let mut strace = Command::new("strace");
+        strace
+            .args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                &format!("trace={calls}"),
+            ])
+            .args(["-e", &format!("inject={calls}:error={error}")])
+            .args(["-p", &process.to_string()]);
+        let child = strace
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("strace is installed");
+        wait_for("strace to be there", || {
+            let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+            let tracer = status.lines().find(|line| line.starts_with("TracerPid"))?;
+            tracer.ends_with(&format!("\t{}", child.id())).then_some(())
+        });
+        FailingDisk(child)
+    }
+}
+
+impl Drop for FailingDisk {
+    fn drop(&mut self) {
+        // It lets go of the process when it is asked to end.
+        send_signal(self.0.id(), "TERM");
+        let _status = self.0.wait();
+    }
+}
+
+#[test]
+fn when_every_write_fails_receipts_are_held_back_until_the_disk_is_well() {
+    for (error, said) in [
+        ("EIO", "Input/output error"),
+        ("EROFS", "Read-only file system"),
+        ("ENOSPC", "No space left on device"),
+    ] {
+        let mut gateway = Gateway::new(&format!("{AWAY}{VISION}")).start();
+        keep(&gateway, 0..20);
+        let failing = FailingDisk::begin(gateway.process(), error);
+        let held = offer(&gateway, 20..40);
+        gateway.wait_for_log("the disk does not take what must be kept");
+        assert!(gateway.log().contains(said), "{error}");
+        let unanswered = held.try_clone().unwrap();
+        unanswered.set_nonblocking(true).unwrap();
+        let mut byte = [0];
+        let nothing = std::io::Read::read(&mut &unanswered, &mut byte).unwrap_err();
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock, "{error}");
+        assert_eq!(
+            gateway.lane("state")["buffered"],
+            40,
+            "{error}: kept in memory"
+        );
+        drop(failing);
+        held.set_nonblocking(false).unwrap();
+        assert_eq!(answer(held), "{\"ack\":39}\n", "{error}");
+        gateway.wait_for_log("the disk takes what must be kept again");
+        gateway.kill_9();
+        gateway.launch();
+        assert_eq!(gateway.lane("state")["recovered"], 40, "{error}");
+        assert_eq!(gateway.log().matches("panicked").count(), 0, "{error}");
+    }
+}
+
+#[test]
+fn on_a_read_only_disk_the_agent_starts_and_waits_for_a_better_one() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    let config = format!("[uplink]\nbrokers = [\"{}\"]\n{VISION}", kafka.plain());
+    let mut gateway = Gateway::new(&(config + &kafka.topics(&[])));
+    let Some(disk) = SmallDisk::mount(gateway.path("state"), "size=64m,ro") else {
+        return;
+    };
+    gateway.spawn();
+    // What passes through memory needs no disk.
+    keep(&gateway, 0..20);
+    gateway.wait_for_log("the disk does not take what must be kept");
+    assert!(gateway.log().contains("Read-only file system"));
+    disk.remount("rw");
+    gateway.wait_for_log("the state directory can be used");
+    wait_for("the status", || gateway.try_status());
+    keep(&gateway, 20..40);
+    gateway.wait_until_drained();
+    gateway.assert_account_closes();
+    gateway.stop();
+    assert_eq!(account(&received(&kafka, "state", 0..40), 0..40).lost, 0);
+}
+
+#[test]
+fn while_nothing_is_mounted_the_root_file_system_is_spared() {
+    let mut gateway = Gateway::new(&format!("{AWAY}{VISION}[buffer]\nrequire_mount = true\n"));
+    let state = gateway.path("state");
+    fs::create_dir_all(&state).unwrap();
+    if fs::metadata(&state).unwrap().dev() != fs::metadata("/").unwrap().dev() {
+        eprintln!("skipped: the temporary directory is a mount of its own");
+        return;
+    }
+    gateway.spawn();
+    gateway.wait_for_log("nothing is mounted at the state directory");
+    let held: UnixStream = offer(&gateway, 0..20);
+    assert!(!state.join("lanes").exists(), "nothing is written there");
+    let Some(_disk) = SmallDisk::mount(state, "size=64m") else {
+        return;
+    };
+    // The agent begins anew with what it had in memory; a client offers again what it has no receipt for.
+    gateway.wait_for_log("tidegate stopped");
+    drop(held);
+    wait_for("the status", || gateway.try_status());
+    keep(&gateway, 20..40);
+    gateway.kill_9();
+    gateway.launch();
+    assert_eq!(gateway.lane("state")["recovered"], 40);
+}
