@@ -12,7 +12,7 @@ mod room;
 
 mod storage;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::block::{Placed, RECORD_BYTES_MAX};
@@ -47,6 +47,8 @@ pub(crate) struct Lane<R, T> {
     /// Deferred records are to be tried again as soon as nothing is in flight.
     retrying: bool,
     reading: bool,
+    /// In memory, and no longer on disk.
+    unbacked: BTreeMap<DropReason, Ranges>,
     on_disk: u64,
     pub(crate) retry_at: Option<Instant>,
     /// The next sequence when the front was coalesced last.
@@ -87,6 +89,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             deferred_from: None,
             retrying: false,
             reading: false,
+            unbacked: BTreeMap::new(),
             on_disk: opened.bytes,
             retry_at: None,
             coalesced_at: 0,

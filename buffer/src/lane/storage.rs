@@ -177,10 +177,31 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         });
         self.memory -= freed;
         let mut dropped: Ranges = self.waiting.within(cleared.sequences.clone()).collect();
-        for kept in cleared.kept.iter().chain(in_flight.iter()) {
+        cleared.kept.iter().for_each(|kept| {
             dropped.remove(kept);
-        }
+        });
+        let held: Ranges = in_flight
+            .iter()
+            .flat_map(|run| dropped.within(run).collect::<Vec<_>>())
+            .collect();
+        held.iter().for_each(|run| {
+            dropped.remove(run);
+        });
+        self.note_unbacked(cleared.reason, &held);
         self.drop_waiting(cleared.reason, &dropped);
+    }
+
+    /// `held` is in memory, and no longer on disk: if it has to be read again, this is why it is not there.
+    fn note_unbacked(&mut self, reason: DropReason, held: &Ranges) {
+        let waiting = &self.waiting;
+        for noted in self.unbacked.values_mut() {
+            *noted = noted.iter().flat_map(|run| waiting.within(run)).collect();
+        }
+        self.unbacked.retain(|_, noted| !noted.is_empty());
+        if !held.is_empty() {
+            let noted = self.unbacked.entry(reason).or_default();
+            held.iter().for_each(|run| noted.insert(run));
+        }
     }
 
     /// What is in the window, also if it is done, or read ahead.
@@ -262,6 +283,17 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             });
         }
         self.cursor = back.covers.end.max(self.cursor);
+        for (reason, noted) in std::mem::take(&mut self.unbacked) {
+            let dropped: Ranges = noted
+                .iter()
+                .flat_map(|run| missing.within(run).collect::<Vec<_>>())
+                .collect();
+            dropped.iter().for_each(|run| {
+                missing.remove(run);
+            });
+            self.drop_waiting(reason, &dropped);
+            self.note_unbacked(reason, &noted);
+        }
         self.drop_waiting(DropReason::Damage, &missing);
     }
 
