@@ -113,6 +113,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             self.counts.refused += 1;
             return Err(Refusal::TooLarge(ticket));
         }
+        self.evict(false, bytes);
         if self.held() + bytes > self.settings.memory + BURST {
             self.make_room_in_memory(bytes);
         }

@@ -148,13 +148,14 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             self.moved = true;
             self.settle();
         }
-        self.evict(outage);
+        self.evict(outage, 0);
     }
 
-    /// Gives memory back that the disk can stand in for.
-    fn evict(&mut self, outage: bool) {
+    /// Gives memory back that the disk can stand in for, until there are `room` bytes left. Without that, what is stored
+    /// would make each record that comes due at once.
+    pub(super) fn evict(&mut self, outage: bool, room: usize) {
         let all = outage && self.settings.order == Order::LiveFirst;
-        while (all || self.held() > self.settings.memory)
+        while (all || self.held() + room > self.settings.memory)
             && let Some(entry) = self
                 .front
                 .pop_front_if(|entry| entry.placed.sequence < self.stored_to)
