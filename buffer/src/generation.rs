@@ -19,6 +19,9 @@ use crate::ranges::Ranges;
 /// Written when a generation is complete. One without it was not closed cleanly.
 pub(crate) const SEAL: &str = "sealed";
 
+/// A file's bytes on disk come in units of this, nearly everywhere.
+const UNIT: u64 = 4096;
+
 /// What is known of a generation without reading its blocks. The seal is this, written down.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[expect(
@@ -44,8 +47,8 @@ pub(crate) struct Generation {
     /// Sequences that a block says were written, and that no block holds.
     #[serde(skip)]
     pub(crate) missing: Ranges,
-    /// Bytes on disk, all of sled's own included.
-    #[serde(skip)]
+    /// Bytes on disk, all of sled's own included. In the seal, so that a start need not look at every file.
+    #[serde(default)]
     pub(crate) bytes: u64,
     /// Nothing more is written to it.
     #[serde(skip)]
@@ -136,10 +139,12 @@ impl Generation {
     pub(crate) fn seal(&mut self) -> Result<(), DiskError> {
         self.sealed = true;
         let path = self.path.join(SEAL);
+        self.measure()?;
+        let length = cbor::encode(self).map_err(DiskError::io(&path))?.len() as u64;
+        self.bytes += (length + UNIT / 32).next_multiple_of(UNIT);
         let value = cbor::encode(self).map_err(DiskError::io(&path))?;
         files::write_whole(&path, &frame::encode(frame::SEAL, 0, &value))
-            .map_err(DiskError::io(&path))?;
-        self.measure()
+            .map_err(DiskError::io(&path))
     }
 
     pub(crate) fn remove(&self) -> Result<(), DiskError> {
@@ -156,7 +161,9 @@ impl Generation {
             },
             None => Generation::searched(path, lane, keys)?,
         };
-        generation.measure()?;
+        if generation.bytes == 0 {
+            generation.measure()?;
+        }
         Ok(generation)
     }
 

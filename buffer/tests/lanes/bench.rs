@@ -165,12 +165,8 @@ impl Bench {
             number,
             body: noise(number, size),
         };
-        self.lanes.append(
-            LANE,
-            note,
-            Slip(number, Rc::clone(&self.receipts)),
-            self.now,
-        )?;
+        let slip = Slip(number, Rc::clone(&self.receipts));
+        self.lanes.append(LANE, note, slip, self.now)?;
         self.number += 1;
         Ok(number)
     }

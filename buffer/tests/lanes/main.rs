@@ -8,6 +8,8 @@ mod harm;
 
 mod model;
 
+mod pace;
+
 mod power;
 
 use std::collections::BTreeMap;
