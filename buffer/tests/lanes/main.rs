@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use bench::{Bench, LANE, Note, settings};
+use bench::{Bench, LANE, Note, lane, settings};
 use proptest::prelude::*;
-use tidegate_buffer::{Disk, DropReason, Kept, Keys, Order, Refusal, WhenFull};
+use tidegate_buffer::{Disk, DropReason, Kept, Keys, LaneDisk, Order, Refusal, WhenFull};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -290,6 +290,62 @@ fn deferred_records_make_way_and_come_back() {
         (0..30).filter(|number| number % 2 == 1).collect::<Vec<_>>()
     );
     assert!(bench.account_closes() && bench.lanes.waiting(LANE) == 0);
+}
+
+/// Made by the version that wrote format 1: 300 records, of which the first 100 were delivered and marked.
+#[test]
+fn a_buffer_of_format_1_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lanes/format-1.tar.gz");
+    let unpacked = std::process::Command::new("tar")
+        .args(["-xzf", archive, "-C"])
+        .arg(root.path())
+        .status();
+    assert!(unpacked.unwrap().success());
+    let settings = settings(Order::InOrder, WhenFull::DropOldest, 2 << 20);
+    let mut bench = Bench::open(root.path(), &settings);
+    assert_eq!(bench.number, 300);
+    for _ in 0..10 {
+        bench.append(100).unwrap();
+    }
+    bench.commit();
+    assert_eq!(bench.drain(), (100..310).collect::<Vec<_>>());
+    let format = std::fs::read_to_string(root.path().join("FORMAT")).unwrap();
+    assert_eq!((format.trim(), bench.notices.len()), ("2", 0));
+}
+
+/// 10 hours of an outage in which 20 devices say how they are every 6 seconds.
+#[test]
+fn a_lane_that_coalesces_keeps_about_one_record_of_each_device_however_long_the_outage() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = settings(Order::InOrder, WhenFull::CoalesceLatest, 2 << 20);
+    let disk = LaneDisk {
+        coalesce: true,
+        ..lane(&settings)
+    };
+    let mut bench = Bench::open_as(root.path(), &settings, disk, &Keys::default());
+    for minute in 0..600 {
+        for _ in 0..200 {
+            bench.append(100).unwrap();
+        }
+        bench.commit();
+        bench.now += Duration::from_mins(1);
+        if minute % 5 == 0 {
+            let tidied = bench.disk.tidy(bench.now, false).unwrap();
+            bench.lanes.tidied(&tidied);
+        }
+    }
+    let tidied = bench.disk.tidy(bench.now, true).unwrap();
+    bench.lanes.tidied(&tidied);
+    assert!(bench.account_closes());
+    let left = bench.drain();
+    assert!(left.len() < 60, "{} left of 120,000", left.len());
+    // The latest of each of the 20 devices is there, and the last of them.
+    let latest = 120_000 - 20..120_000;
+    assert!(
+        latest.clone().all(|number| left.contains(&number)),
+        "{left:?}"
+    );
 }
 
 #[test]
