@@ -67,6 +67,7 @@ pub(crate) struct Parts {
 impl Drain {
     #[must_use]
     pub(crate) fn new(parts: Parts, intents: &Intents, now: Instant) -> Drain {
+        let topics: Vec<_> = intents.iter().map(|(_, intent)| &intent.topic).collect();
         Drain {
             uplink: parts.uplink,
             link: Link::new(parts.has_backlog, now),
@@ -79,7 +80,7 @@ impl Drain {
                 .iter()
                 .map(|(_, intent)| intent.name.clone())
                 .collect(),
-            holdback: Holdback::new(parts.topic_retry),
+            holdback: Holdback::new(parts.topic_retry, &topics),
             set_aside: parts.set_aside,
             reports: Vec::new(),
             signals: Vec::new(),
@@ -127,7 +128,7 @@ impl Drain {
                 self.holdback.passed(lane);
                 lanes.delivered(lane, token, now);
             }
-            Delivery::Rejected { reason } if self.was_alone(lanes, lane) => {
+            Delivery::Rejected { reason } if self.holdback.was_alone(lane, token) => {
                 self.holdback.passed(lane);
                 self.reject(lanes, lane, token, &reason);
             }
@@ -147,9 +148,13 @@ impl Drain {
         }
     }
 
-    /// What is refused alone is itself at fault, not another record of its batch.
-    fn was_alone(&self, lanes: &Lanes<Record, Slip>, lane: LaneId) -> bool {
-        self.holdback.is_careful(lane) && lanes.in_flight(lane) == 1
+    /// Records in flight that may be in one batch with those of `lane`.
+    fn in_flight(&self, lanes: &Lanes<Record, Slip>, lane: LaneId) -> usize {
+        let mates = self
+            .lanes
+            .iter()
+            .filter(|mate| self.holdback.share(lane, **mate));
+        mates.map(|mate| lanes.in_flight(*mate)).sum()
     }
 
     fn reject(&mut self, lanes: &mut Lanes<Record, Slip>, lane: LaneId, token: u64, reason: &str) {
@@ -227,8 +232,7 @@ impl Drain {
     }
 
     fn backlog(&self, lanes: &Lanes<Record, Slip>, lane: LaneId) -> Backlog {
-        // A lane that is careful has one record in flight at a time.
-        let waits = self.holdback.is_careful(lane) && lanes.in_flight(lane) > 0;
+        let waits = self.holdback.is_careful(lane) && self.in_flight(lanes, lane) > 0;
         let next = lanes.peek(lane).filter(|_| !waits);
         let replay = next.as_ref().is_some_and(|next| self.is_replay(next));
         Backlog {
@@ -266,6 +270,9 @@ impl Drain {
             } else {
                 self.hand_over(lane, &next, replay, &address)
             };
+            if self.holdback.is_careful(lane) {
+                self.holdback.alone(lane, token);
+            }
             match sent {
                 Ok(()) => lanes.hand_over(lane, now),
                 Err(Unsent::Full) => break,

@@ -18,14 +18,26 @@ pub(crate) struct Holdback {
     told: HashMap<String, Instant>,
     /// Until when records wait that are to be sent again.
     again: Option<Instant>,
-    /// A broker refuses a whole batch for one record that is too large: these lanes send one record
+    /// Lanes with the same number write to the same topic, so that a batch may hold records of all.
+    topic_of: Vec<usize>,
+    /// A broker refuses a whole batch for one record that is too large: into these topics goes one record
     /// at a time until so many have gone through, and only a record refused alone is given up.
-    careful: HashMap<LaneId, u32>,
+    careful: HashMap<usize, Careful>,
+}
+
+#[derive(Debug, Default)]
+struct Careful {
+    left: u32,
+    /// Sent while nothing else was in flight.
+    alone: Option<(LaneId, u64)>,
 }
 
 impl Holdback {
-    pub(crate) fn new(topic_retry: Duration) -> Holdback {
+    /// `topics` has the topic of each lane, as configured.
+    pub(crate) fn new<T: PartialEq>(topic_retry: Duration, topics: &[T]) -> Holdback {
+        let first = |topic| topics.iter().position(|other| other == topic).unwrap_or(0);
         Holdback {
+            topic_of: topics.iter().map(first).collect(),
             topic_retry,
             topics: HashMap::new(),
             told: HashMap::new(),
@@ -70,21 +82,46 @@ impl Holdback {
         self.topics.is_empty() && self.again.is_none()
     }
 
+    fn topic_of(&self, lane: LaneId) -> usize {
+        self.topic_of.get(lane.index()).copied().unwrap_or(0)
+    }
+
+    /// Records of both may be in one batch.
+    pub(crate) fn share(&self, one: LaneId, other: LaneId) -> bool {
+        self.topic_of(one) == self.topic_of(other)
+    }
+
     /// A record of `lane` was refused for its size, in a batch with others.
     pub(crate) fn suspect(&mut self, lane: LaneId) {
-        *self.careful.entry(lane).or_insert(0) += 1;
+        let careful = self.careful.entry(self.topic_of(lane)).or_default();
+        careful.left += 1;
+        careful.alone = None;
     }
 
     pub(crate) fn is_careful(&self, lane: LaneId) -> bool {
-        self.careful.contains_key(&lane)
+        self.careful.contains_key(&self.topic_of(lane))
     }
 
-    /// A record of `lane` went through alone, or was given up.
+    /// This record is handed over while no other is in flight to its topic.
+    pub(crate) fn alone(&mut self, lane: LaneId, token: u64) {
+        if let Some(careful) = self.careful.get_mut(&self.topic_of(lane)) {
+            careful.alone = Some((lane, token));
+        }
+    }
+
+    /// What is refused alone is itself at fault, not another record of its batch.
+    pub(crate) fn was_alone(&self, lane: LaneId, token: u64) -> bool {
+        let careful = self.careful.get(&self.topic_of(lane));
+        careful.is_some_and(|careful| careful.alone == Some((lane, token)))
+    }
+
+    /// A record of `lane` went through, or was given up.
     pub(crate) fn passed(&mut self, lane: LaneId) {
-        if let Some(left) = self.careful.get_mut(&lane) {
-            *left -= 1;
-            if *left == 0 {
-                self.careful.remove(&lane);
+        let topic = self.topic_of(lane);
+        if let Some(careful) = self.careful.get_mut(&topic) {
+            careful.left -= 1;
+            if careful.left == 0 {
+                self.careful.remove(&topic);
             }
         }
     }
@@ -102,17 +139,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_is_tried_again_after_its_time_and_a_lane_is_careful_until_its_suspects_passed() {
+    fn a_topic_is_tried_again_after_its_time() {
         let begun = Instant::now();
-        let mut holdback = Holdback::new(Duration::from_secs(30));
+        let mut holdback = Holdback::new(Duration::from_secs(30), &["a"]);
         holdback.block("a".into(), "unknown".into(), begun);
         assert!(holdback.is_blocked("a") && !holdback.expired(begun + Duration::from_secs(29)));
         assert!(holdback.expired(begun + Duration::from_secs(30)) && !holdback.is_blocked("a"));
-        holdback.suspect(LaneId(1));
-        holdback.suspect(LaneId(1));
-        holdback.passed(LaneId(1));
-        assert!(holdback.is_careful(LaneId(1)));
-        holdback.passed(LaneId(1));
-        assert!(!holdback.is_careful(LaneId(1)) && holdback.is_idle());
+        assert!(holdback.is_idle());
+    }
+
+    #[test]
+    fn lanes_of_a_topic_are_careful_until_its_suspects_passed() {
+        let mut holdback = Holdback::new(Duration::from_secs(30), &["a", "b", "a"]);
+        holdback.suspect(LaneId(0));
+        holdback.suspect(LaneId(0));
+        assert!(holdback.is_careful(LaneId(2)) && !holdback.is_careful(LaneId(1)));
+        holdback.passed(LaneId(2));
+        assert!(holdback.is_careful(LaneId(0)));
+        holdback.passed(LaneId(0));
+        assert!(!holdback.is_careful(LaneId(0)));
+    }
+
+    #[test]
+    fn the_last_of_a_refused_batch_was_not_alone() {
+        let mut holdback = Holdback::new(Duration::from_secs(30), &["a"]);
+        for token in 0..3 {
+            assert!(!holdback.was_alone(LaneId(0), token));
+            holdback.suspect(LaneId(0));
+        }
+        holdback.alone(LaneId(0), 0);
+        assert!(holdback.was_alone(LaneId(0), 0) && !holdback.was_alone(LaneId(0), 2));
     }
 }
