@@ -63,8 +63,8 @@ pub(crate) struct Lane<R, T> {
     pub(crate) drops: Vec<Dropped>,
     /// Handed out to be reported, with the report's place in its lane once there is one.
     pub(crate) telling: Vec<(Dropped, Option<(LaneId, u64)>)>,
-    /// Bytes that were read from disk and delivered since the last mark.
-    pub(crate) replayed: usize,
+    /// Bytes that are on disk and were delivered since the last mark.
+    pub(crate) released: usize,
 }
 
 impl<R: Record, T: Ticket> Lane<R, T> {
@@ -98,7 +98,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             moved: true,
             drops: opened.unreported,
             telling: Vec::new(),
-            replayed: 0,
+            released: 0,
         };
         for (reason, ranges) in &opened.lost {
             lane.note_drop(*reason, ranges);
@@ -323,7 +323,11 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             let sequence = entry.placed.sequence;
             self.memory -= entry.bytes;
             self.done -= u64::from(flight == Flight::Done);
-            self.replayed += if entry.replay { entry.bytes } else { 0 };
+            self.released += if sequence < self.stored_to {
+                entry.bytes
+            } else {
+                0
+            };
             if flight == Flight::Deferred {
                 self.deferred_from = Some(
                     self.deferred_from

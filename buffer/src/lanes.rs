@@ -17,7 +17,7 @@ const MARK_EVERY: Duration = Duration::from_secs(2);
 
 /// A commit that took longer makes the next wait no longer than this.
 const COMMIT_TOOK_MAX: Duration = Duration::from_secs(1);
-/// So many bytes delivered from disk are worth a mark at once, for what they leave free.
+/// So many bytes that are on disk and delivered are worth a mark at once, for what they leave free.
 const MARK_BYTES: u64 = 1024 * 1024;
 
 /// A read that the disk is asked for.
@@ -252,7 +252,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     }
 
     fn mark_pause(&self) -> Duration {
-        let much = |lane: &Lane<R, T>| lane.replayed as u64 >= MARK_BYTES;
+        let much = |lane: &Lane<R, T>| lane.released as u64 >= MARK_BYTES;
         if self.all.iter().any(much) {
             MARK_EVERY / 4
         } else {
@@ -278,7 +278,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
             .iter_mut()
             .map(|lane| {
                 lane.moved = false;
-                lane.replayed = 0;
+                lane.released = 0;
                 lane.mark()
             })
             .collect()
