@@ -204,7 +204,7 @@ fn lane(
         .iter()
         .flat_map(|g| g.known.present.iter())
         .collect();
-    let waiting = waiting.iter().flat_map(|run| present.within(run)).collect();
+    let waiting = waiting.common(&present);
     Ok(LaneFound {
         name,
         waiting,

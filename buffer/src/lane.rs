@@ -323,11 +323,9 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             let sequence = entry.placed.sequence;
             self.memory -= entry.bytes;
             self.done -= u64::from(flight == Flight::Done);
-            self.released += if sequence < self.stored_to {
-                entry.bytes
-            } else {
-                0
-            };
+            if sequence < self.stored_to {
+                self.released += entry.bytes;
+            }
             if flight == Flight::Deferred {
                 self.deferred_from = Some(
                     self.deferred_from

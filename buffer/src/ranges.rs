@@ -105,6 +105,18 @@ impl Ranges {
         self.len += range.end - range.start;
     }
 
+    /// The numbers that are in both.
+    #[must_use]
+    pub fn common(&self, other: &Ranges) -> Ranges {
+        other.iter().flat_map(|run| self.within(run)).collect()
+    }
+
+    pub fn remove_all(&mut self, other: &Ranges) {
+        for run in other.iter() {
+            self.remove(run);
+        }
+    }
+
     /// Takes every number of `range` out and returns how many were in.
     pub fn remove(&mut self, range: Range<u64>) -> u64 {
         let parts: Vec<Range<u64>> = self.within(range).collect();

@@ -83,11 +83,11 @@ fn logs(gateway: &Gateway) -> Vec<PathBuf> {
     logs
 }
 
-/// Flips a bit in the middle of what a file holds.
+/// Flips a bit in the body of the first block of a generation.
 fn flip(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
-    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    bytes[used / 2] ^= 0x10;
+    let block = bytes.windows(5).position(|five| five == b"TGBLK").unwrap();
+    bytes[block + 60] ^= 0x10;
     fs::write(path, bytes).unwrap();
 }
 

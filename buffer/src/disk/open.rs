@@ -134,19 +134,14 @@ fn opened(tail: &Tail, state: &LaneState, notices: &mut Vec<Notice>) -> LaneOpen
     let (present, marked) = (tail.present(), state.waiting());
     let end = present.iter().last().map_or(0, |run| run.end);
     let unmarked = present.within(state.stored_to..u64::MAX);
-    let waiting: Ranges = marked
-        .iter()
-        .flat_map(|run| present.within(run))
-        .chain(unmarked)
-        .collect();
+    let mut waiting = marked.common(&present);
+    unmarked.for_each(|run| waiting.insert(run));
     let mut lost = marked.clone();
     // The marks know nothing yet of the last that was written.
     for (from, to, _) in &state.cleared {
         lost.insert((*from).max(state.stored_to)..*to);
     }
-    present.iter().for_each(|run| {
-        lost.remove(run);
-    });
+    lost.remove_all(&present);
     let mut reasons = Vec::new();
     // What policy deleted before it could be noted is not damage.
     for (from, to, reason) in &state.cleared {

@@ -178,16 +178,9 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         });
         self.memory -= freed;
         let mut dropped: Ranges = self.waiting.within(cleared.sequences.clone()).collect();
-        cleared.kept.iter().for_each(|kept| {
-            dropped.remove(kept);
-        });
-        let held: Ranges = in_flight
-            .iter()
-            .flat_map(|run| dropped.within(run).collect::<Vec<_>>())
-            .collect();
-        held.iter().for_each(|run| {
-            dropped.remove(run);
-        });
+        dropped.remove_all(&cleared.kept);
+        let held = dropped.common(&in_flight);
+        dropped.remove_all(&held);
         self.note_unbacked(cleared.reason, &held);
         self.drop_waiting(cleared.reason, &dropped);
     }
@@ -196,7 +189,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     fn note_unbacked(&mut self, reason: DropReason, held: &Ranges) {
         let waiting = &self.waiting;
         for noted in self.unbacked.values_mut() {
-            *noted = noted.iter().flat_map(|run| waiting.within(run)).collect();
+            *noted = noted.common(waiting);
         }
         self.unbacked.retain(|_, noted| !noted.is_empty());
         if !held.is_empty() {
@@ -265,9 +258,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             return; // asked before the cursor moved on; what it covers is in memory
         }
         let mut missing: Ranges = self.waiting.within(back.covers.clone()).collect();
-        self.in_memory().iter().for_each(|held| {
-            missing.remove(held);
-        });
+        missing.remove_all(&self.in_memory());
         for placed in back.records {
             if missing.remove(placed.sequence..placed.sequence + 1) == 0 {
                 continue;
@@ -285,13 +276,8 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         }
         self.cursor = back.covers.end.max(self.cursor);
         for (reason, noted) in std::mem::take(&mut self.unbacked) {
-            let dropped: Ranges = noted
-                .iter()
-                .flat_map(|run| missing.within(run).collect::<Vec<_>>())
-                .collect();
-            dropped.iter().for_each(|run| {
-                missing.remove(run);
-            });
+            let dropped = missing.common(&noted);
+            missing.remove_all(&dropped);
             self.drop_waiting(reason, &dropped);
             self.note_unbacked(reason, &noted);
         }
