@@ -5,6 +5,7 @@ pub mod delay;
 
 pub mod mock;
 
+pub mod produce;
 pub mod publish;
 
 pub mod slave;

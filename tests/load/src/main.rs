@@ -31,7 +31,6 @@ enum Command {
         #[arg(long)]
         noise: bool,
     },
-    /// Read topics until `count` distinct numbers have arrived, and print the account as JSON.
     /// Pass TCP connections on with a delay each way.
     Delay {
         #[arg(long)]
@@ -42,6 +41,19 @@ enum Command {
         #[arg(long)]
         late: u64,
     },
+    /// Send noise with a plain librdkafka producer, and print how many events a second were delivered.
+    Produce {
+        #[arg(long)]
+        brokers: String,
+        #[arg(long, default_value = "plain")]
+        topic: String,
+        #[arg(long)]
+        size: usize,
+        /// To start, and again to measure.
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Read topics until `count` distinct numbers have arrived, and print the account as JSON.
     Consume {
         #[arg(long)]
         brokers: String,
@@ -95,6 +107,18 @@ fn main() {
             runtime
                 .block_on(delay(listen, to, Duration::from_millis(late)))
                 .expect("the port is free");
+        }
+        Command::Produce {
+            brokers,
+            topic,
+            size,
+            seconds,
+        } => {
+            let rate = load::produce::produce(&brokers, &topic, size, Duration::from_secs(seconds));
+            #[expect(clippy::print_stdout, reason = "the rate is this command's output")]
+            {
+                println!("{rate:.1}");
+            }
         }
         Command::Consume {
             brokers,
