@@ -270,9 +270,7 @@ impl Drain {
             } else {
                 self.hand_over(lane, &next, replay, &address)
             };
-            if self.holdback.is_careful(lane) {
-                self.holdback.alone(lane, token);
-            }
+            self.holdback.alone(lane, token);
             match sent {
                 Ok(()) => lanes.hand_over(lane, now),
                 Err(Unsent::Full) => break,

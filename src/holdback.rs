@@ -102,7 +102,7 @@ impl Holdback {
         self.careful.contains_key(&self.topic_of(lane))
     }
 
-    /// This record is handed over while no other is in flight to its topic.
+    /// This record is handed over; if its topic is careful, while no other is in flight there.
     pub(crate) fn alone(&mut self, lane: LaneId, token: u64) {
         if let Some(careful) = self.careful.get_mut(&self.topic_of(lane)) {
             careful.alone = Some((lane, token));
