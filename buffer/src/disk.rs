@@ -172,8 +172,9 @@ pub struct Tidied {
 /// What [`Disk::mark`] found.
 #[derive(Debug)]
 pub struct Marked {
-    /// Bytes of each lane on disk.
-    pub bytes: Vec<u64>,
+    /// Bytes of each lane on disk, and the first sequence after its oldest generation: when all before it is
+    /// delivered, the next mark gives that back.
+    pub lanes: Vec<(u64, u64)>,
     pub wear: Wear,
     /// How much of the day of [`Wear::today`] has passed, from 0 to 1.
     pub day_passed: f64,
@@ -341,9 +342,9 @@ impl<R: Record> Disk<R> {
             self.tail_mut(lane).release(|g| is_needed(&state, g), at)?;
         }
         let wear = self.marks.marks.wear.clone();
-        let bytes = self.tails.iter().map(Tail::bytes).collect();
+        let lanes = self.tails.iter();
         Ok(Marked {
-            bytes,
+            lanes: lanes.map(|tail| (tail.bytes(), tail.frees_at())).collect(),
             day_passed: wear.day_passed(at),
             wear,
         })

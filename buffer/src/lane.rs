@@ -63,8 +63,8 @@ pub(crate) struct Lane<R, T> {
     pub(crate) drops: Vec<Dropped>,
     /// Handed out to be reported, with the report's place in its lane once there is one.
     pub(crate) telling: Vec<(Dropped, Option<(LaneId, u64)>)>,
-    /// Bytes that are on disk and were delivered since the last mark.
-    pub(crate) released: usize,
+    /// When nothing before it waits any more, a mark gives room back on disk.
+    frees_at: u64,
 }
 
 impl<R: Record, T: Ticket> Lane<R, T> {
@@ -98,7 +98,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             moved: true,
             drops: opened.unreported,
             telling: Vec::new(),
-            released: 0,
+            frees_at: u64::MAX,
         };
         for (reason, ranges) in &opened.lost {
             lane.note_drop(*reason, ranges);
@@ -323,9 +323,6 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             let sequence = entry.placed.sequence;
             self.memory -= entry.bytes;
             self.done -= u64::from(flight == Flight::Done);
-            if sequence < self.stored_to {
-                self.released += entry.bytes;
-            }
             if flight == Flight::Deferred {
                 self.deferred_from = Some(
                     self.deferred_from

@@ -14,11 +14,8 @@ use crate::{LaneId, Record, Ticket};
 const WRITE_RETRY: Duration = Duration::from_secs(2);
 /// Marks are written this long after the last ones, never for each batch; a lost one is a repeat.
 const MARK_EVERY: Duration = Duration::from_secs(2);
-
 /// A commit that took longer makes the next wait no longer than this.
 const COMMIT_TOOK_MAX: Duration = Duration::from_secs(1);
-/// So many bytes that are on disk and delivered are worth a mark at once, for what they leave free.
-const MARK_BYTES: u64 = 1024 * 1024;
 
 /// A read that the disk is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,8 +249,7 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     }
 
     fn mark_pause(&self) -> Duration {
-        let much = |lane: &Lane<R, T>| lane.released as u64 >= MARK_BYTES;
-        if self.all.iter().any(much) {
+        if self.all.iter().any(Lane::gives_back) {
             MARK_EVERY / 4
         } else {
             MARK_EVERY
@@ -278,7 +274,6 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
             .iter_mut()
             .map(|lane| {
                 lane.moved = false;
-                lane.released = 0;
                 lane.mark()
             })
             .collect()
@@ -288,8 +283,11 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
     pub fn marked(&mut self, marked: Option<&Marked>) {
         self.marking = false;
         for (index, lane) in self.all.iter_mut().enumerate() {
-            match marked.and_then(|marked| marked.bytes.get(index)) {
-                Some(bytes) => lane.set_on_disk(*bytes),
+            match marked.and_then(|marked| marked.lanes.get(index)) {
+                Some((bytes, frees_at)) => {
+                    lane.set_on_disk(*bytes);
+                    lane.set_frees_at(*frees_at);
+                }
                 None => lane.moved = true,
             }
         }

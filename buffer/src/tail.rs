@@ -234,16 +234,26 @@ impl Tail {
         Ok(())
     }
 
+    /// The first sequence after the oldest generation, if that is given up as soon as it is delivered.
+    pub(crate) fn frees_at(&self) -> u64 {
+        let oldest = self.generations.front();
+        let oldest = oldest.filter(|oldest| oldest.sealed || self.is_worth_it(oldest));
+        oldest.map_or(u64::MAX, Generation::end)
+    }
+
+    /// A head that has grown is worth its bytes at once, another only when it rests.
+    fn is_worth_it(&self, head: &Generation) -> bool {
+        head.bytes >= generation_bytes(self.settings.budget) / 2
+    }
+
     /// Deletes what no reader needs, except what is kept for replay. `now` is the buffer's clock.
     pub(crate) fn release(
         &mut self,
         needed: impl Fn(&Generation) -> bool,
         now: u64,
     ) -> Result<(), DiskError> {
-        // One that has grown is worth its bytes at once, another only when it rests.
-        let grown = generation_bytes(self.settings.budget) / 2;
         let spent = |head: &Generation| {
-            !needed(head) && (now > head.newest + HEAD_REST || head.bytes >= grown)
+            !needed(head) && (now > head.newest + HEAD_REST || self.is_worth_it(head))
         };
         if self.head.is_some() && self.generations.back().is_some_and(spent) {
             self.seal_head()?;

@@ -293,6 +293,16 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             .collect()
     }
 
+    pub(crate) fn set_frees_at(&mut self, sequence: u64) {
+        self.frees_at = sequence;
+    }
+
+    /// A mark would give room back on disk.
+    pub(crate) fn gives_back(&self) -> bool {
+        let first = self.waiting.first_from(0).unwrap_or(self.next);
+        !self.settings.keeps && first >= self.frees_at
+    }
+
     pub(crate) fn mark(&self) -> LaneMark {
         LaneMark {
             stored_to: self.stored_to,

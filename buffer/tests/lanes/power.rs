@@ -122,6 +122,9 @@ fn killed_again_and_again_a_buffer_keeps_everything_with_a_receipt() {
     for seed in 0..4 {
         let directory = tempfile::tempdir().unwrap();
         let journal = directory.path().join("journal");
+        // The first may be killed before it made them.
+        fs::write(&journal, "").unwrap();
+        fs::create_dir(directory.path().join("state")).unwrap();
         for round in 0..rounds.div_ceil(4) {
             let mut child = worker(myself(), directory.path(), seed, usize::MAX);
             std::thread::park_timeout(Duration::from_micros(dice.below(150_000) as u64));
