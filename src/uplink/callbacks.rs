@@ -1,6 +1,6 @@
 //! What librdkafka says to the agent: reports, signals and log lines, when it is polled.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::client::ClientContext;
@@ -14,6 +14,11 @@ use super::{Delivery, Signal};
 
 /// Signals that wait to be looked at; more of the same say nothing new.
 const SIGNALS_MAX: usize = 64;
+
+/// Statistics in a row without any broker, after which a connection has forgotten them all. librdkafka does so
+/// when a broker that is not yet let in again names none (confluentinc/librdkafka issue 5301), and never
+/// connects again.
+const FORGOTTEN: u32 = 3;
 
 /// What the callbacks leave for the agent.
 #[derive(Default)]
@@ -65,6 +70,8 @@ pub(super) struct Context {
     inbox: Arc<Inbox>,
     /// Throttle time that was reported last.
     throttled: Mutex<u64>,
+    /// Statistics in a row without any broker.
+    without: AtomicU32,
 }
 
 impl Context {
@@ -73,6 +80,7 @@ impl Context {
             number,
             inbox: Arc::clone(inbox),
             throttled: Mutex::new(0),
+            without: AtomicU32::new(0),
         }
     }
 
@@ -91,14 +99,22 @@ impl Context {
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         self.inbox.hear_one();
-        let up = statistics
-            .brokers
-            .values()
-            .any(|broker| broker.state == "UP");
-        self.connected(up);
-        let throttled = statistics
-            .brokers
-            .values()
+        let brokers = || {
+            statistics
+                .brokers
+                .values()
+                .filter(|broker| broker.source != "internal")
+        };
+        self.connected(brokers().any(|broker| broker.state == "UP"));
+        if brokers().next().is_some() {
+            self.without.store(0, Ordering::Relaxed);
+        } else if self.without.fetch_add(1, Ordering::Relaxed) + 1 >= FORGOTTEN {
+            self.signal(Signal::Fatal {
+                connection: self.number,
+                reason: "a broker that was not ready named no brokers, and librdkafka forgot those it had".into(),
+            });
+        }
+        let throttled = brokers()
             .filter_map(|broker| broker.throttle.as_ref())
             .map(|t| t.max)
             .max();
@@ -165,5 +181,53 @@ pub(super) fn sort(error: &KafkaError, topic: &str) -> Delivery {
             reason: reason(),
         },
         _ => Delivery::Again,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::statistics::Broker;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_forgot_all_its_brokers_is_told_and_one_that_cannot_reach_them_is_not() {
+        let broker = |source: &str, state: &str| Broker {
+            source: source.into(),
+            state: state.into(),
+            ..Broker::default()
+        };
+        let statistics = |brokers: &[Broker]| Statistics {
+            brokers: brokers
+                .iter()
+                .map(|broker| (broker.source.clone(), broker.clone()))
+                .collect(),
+            ..Statistics::default()
+        };
+        let inbox = Arc::new(Inbox::default());
+        let context = Context::new(1, &inbox);
+        let internal = broker("internal", "UP");
+        for _ in 0..100 {
+            context.stats(statistics(&[
+                internal.clone(),
+                broker("configured", "DOWN"),
+            ]));
+        }
+        context.stats(statistics(std::slice::from_ref(&internal)));
+        context.stats(statistics(&[]));
+        assert!(
+            lock(&inbox.signals).is_empty(),
+            "an outage makes nothing anew"
+        );
+        context.stats(statistics(&[internal]));
+        assert!(matches!(
+            lock(&inbox.signals)[..],
+            [Signal::Fatal { connection: 1, .. }]
+        ));
+        assert!(
+            lock(&inbox.connected)
+                .iter()
+                .all(|said| *said == (1, false))
+        );
     }
 }

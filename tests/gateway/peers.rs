@@ -354,5 +354,11 @@ impl Drop for Node {
         {
             let _status = child.wait();
         }
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(60)..].join("\n");
+            eprintln!("--- log of Kafka, its end\n{last}");
+        }
     }
 }
