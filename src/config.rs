@@ -10,7 +10,7 @@ mod load;
 mod check;
 
 pub(crate) use file::{
-    CoalesceKind, CompressionKind, File, FullPolicy, IntentSection, LogFormat, LogSection,
+    CoalesceKind, CompressionKind, Dscp, File, FullPolicy, IntentSection, LogFormat, LogSection,
     OrderKind, ReplaySection, RouteSection, SaslMechanism, UplinkSection,
 };
 pub(crate) use load::{Loaded, Problem, load};

@@ -7,6 +7,7 @@ use buffer::{LaneId, Lanes, Next};
 use jiff::Timestamp;
 
 use crate::address::Addresses;
+use crate::flow::{Flow, Hold};
 use crate::holdback::Holdback;
 use crate::intent::Intents;
 use crate::link::{Change, Link};
@@ -34,7 +35,6 @@ pub(crate) struct Drain {
     reports: Vec<Report>,
     signals: Vec<Signal>,
     trouble: Option<(Instant, String)>,
-    pub throttled_ms: u64,
     /// What the last turn was decided on; kept for its memory.
     backlog: Vec<Backlog>,
     /// The last time that was written out: a batch of events shares it.
@@ -85,7 +85,6 @@ impl Drain {
             reports: Vec::new(),
             signals: Vec::new(),
             trouble: None,
-            throttled_ms: 0,
             backlog: Vec::new(),
             time: (0, Timestamp::UNIX_EPOCH.to_string()),
         }
@@ -112,6 +111,7 @@ impl Drain {
         }
         let oldest = self.lanes.iter().filter(|lane| lanes.in_flight(**lane) > 0);
         let oldest = oldest.filter_map(|lane| lanes.in_flight_since(*lane)).min();
+        let oldest = oldest.map(|since| since.max(self.uplink.silent_until()));
         changes.extend(self.link.watch(oldest, now));
         (self.reports, self.signals) = (reports, signals);
         changes
@@ -176,10 +176,8 @@ impl Drain {
     ) -> Option<Change> {
         match signal {
             Signal::Connected(up) => self.link.connected(up, now),
-            Signal::Throttled(ms) => {
-                self.throttled_ms = ms;
-                None
-            }
+            // The uplink heeds it.
+            Signal::Measured { .. } => None,
             Signal::Trouble(reason) => {
                 // librdkafka adds how long it took and how often it was so.
                 let cause = reason.split(" (after ").next().unwrap_or(&reason);
@@ -212,7 +210,9 @@ impl Drain {
         for _ in 0..TURNS {
             let mut backlog = std::mem::take(&mut self.backlog);
             backlog.clear();
-            backlog.extend(self.lanes.iter().map(|lane| self.backlog(lanes, *lane)));
+            for index in 0..self.lanes.len() {
+                backlog.push(self.backlog(lanes, self.lanes[index], now));
+            }
             let turn = self.shaper.turn(&backlog, &self.link, now);
             self.backlog = backlog;
             match turn {
@@ -231,15 +231,17 @@ impl Drain {
         }
     }
 
-    fn backlog(&self, lanes: &Lanes<Record, Slip>, lane: LaneId) -> Backlog {
+    fn backlog(&mut self, lanes: &Lanes<Record, Slip>, lane: LaneId, now: Instant) -> Backlog {
         let waits = self.holdback.is_careful(lane) && self.in_flight(lanes, lane) > 0;
         let next = lanes.peek(lane).filter(|_| !waits);
         let replay = next.as_ref().is_some_and(|next| self.is_replay(next));
+        let next = next.map(|next| next.bytes);
+        let room = next.map_or(Err(None), |next| self.uplink.ask(lane, next, now));
         Backlog {
             lane,
-            next: next.map(|next| next.bytes),
+            next,
             replay,
-            room: self.uplink.room(lane),
+            room,
         }
     }
 
@@ -268,7 +270,7 @@ impl Drain {
             let sent = if blocked {
                 Ok(())
             } else {
-                self.hand_over(lane, &next, replay, &address)
+                self.hand_over(lane, &next, replay, &address, now)
             };
             self.holdback.alone(lane, token);
             match sent {
@@ -307,6 +309,7 @@ impl Drain {
         next: &Next<'_, Record>,
         replay: bool,
         address: &crate::address::Address,
+        now: Instant,
     ) -> Result<(), Unsent> {
         let record = &next.placed.record;
         let stamp = match record.stamp.unsynced_boot_us {
@@ -348,14 +351,31 @@ impl Drain {
             ),
             ("tg-quality", bad.then_some(b"bad".as_slice())),
         ];
-        self.uplink.send(&Message {
+        let message = Message {
             lane,
             token: next.token,
             address,
             payload: &record.payload,
             timestamp: stamp.unix_us / 1000,
             headers: &headers,
-        })
+        };
+        self.uplink.send(&message, now)
+    }
+
+    /// Why a lane that has something to send does not, in words.
+    pub(crate) fn waits(&self, lane: LaneId, now: Instant) -> Option<String> {
+        if !self.link.is_up() {
+            return Some("the link is down".into());
+        }
+        let backlog = self.backlog.get(lane.index())?;
+        backlog.next?;
+        let flow = self.uplink.flow(lane);
+        match flow.and_then(Flow::hold) {
+            Some(Hold::Quota) => Some("a quota of the cluster is reached".into()),
+            Some(Hold::Link) => Some("the link carries no more".into()),
+            None if backlog.replay => self.shaper.why(lane, &self.link, now),
+            None => None,
+        }
     }
 
     /// Topics that are waited for, and why.

@@ -47,6 +47,7 @@ mod health;
 mod inspect;
 
 mod flash;
+mod flow;
 
 mod status;
 

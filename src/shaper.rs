@@ -28,8 +28,8 @@ pub(crate) struct Backlog {
     pub next: Option<usize>,
     /// The next record waited out an outage.
     pub replay: bool,
-    /// Bytes that its connection still takes.
-    pub room: usize,
+    /// Bytes that its connection takes now; or none, until a moment or until something was delivered.
+    pub room: Result<usize, Option<Instant>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,11 +204,8 @@ impl Shaper {
         link: &Link,
         now: Instant,
     ) -> Result<usize, Option<Instant>> {
-        let bytes = next.next.ok_or(None)?;
-        if next.room < bytes {
-            return Err(None);
-        }
-        let room = next.room.min(TURN_BYTES);
+        next.next.ok_or(None)?;
+        let room = next.room?.min(TURN_BYTES);
         if !next.replay {
             return Ok(room);
         }
@@ -224,6 +221,26 @@ impl Shaper {
             Some(until) => Err(Some(until)),
             None => Ok(room),
         }
+    }
+
+    /// Why a replay waits here, in words, if it does.
+    pub(crate) fn why(&self, lane: LaneId, link: &Link, now: Instant) -> Option<String> {
+        let share = self.lanes.get(lane.index())?;
+        let start = link.since() + self.shape.delay;
+        if !share.urgent && link.returned_from().is_some() && start > now {
+            let left = (start - now).as_secs();
+            return Some(format!(
+                "its turn in the fleet comes in {left} s (replay.spread)"
+            ));
+        }
+        let rates = [
+            (&share.replay, "the rate of its intent"),
+            (&self.total, "the rate of [replay]"),
+        ];
+        let waits = rates
+            .iter()
+            .find(|(buckets, _)| buckets.next_turn(now).is_some());
+        waits.map(|(_, words)| format!("{words} is reached"))
     }
 
     /// The share of the rate that is allowed so soon after the return.
@@ -276,7 +293,7 @@ mod tests {
             lane: LaneId(index),
             next: loaded.contains(&usize::from(index)).then_some(200),
             replay,
-            room: 1 << 20,
+            room: Ok(1 << 20),
         };
         (0..5).map(lane).collect()
     }

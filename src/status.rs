@@ -18,6 +18,7 @@ pub(crate) use table::{age, size, table};
 
 use crate::agent::Agent;
 use crate::flash::Life;
+use crate::flow::Flow;
 use crate::intent::Intents;
 use crate::record::{Record, Slip};
 
@@ -48,8 +49,14 @@ pub(crate) struct LinkStatus {
     /// How long it has been so.
     pub since_s: f64,
     pub brokers: String,
-    /// What the brokers last asked us to wait.
+    /// What the brokers asked us to wait in the last second, at most.
     pub throttled_ms: u64,
+    /// The least round trip of a request to a broker, once known.
+    pub round_trip_ms: Option<f64>,
+    /// Bytes a second, before compression, delivered in the best of the last ten seconds of sending.
+    pub goodput: f64,
+    /// The same that a client quota was found to allow, if there is one.
+    pub quota: Option<f64>,
     /// Topics that the cluster does not take, and why.
     pub blocked: Vec<(String, String)>,
 }
@@ -88,6 +95,10 @@ pub(crate) struct LaneStatus {
     /// Over the last second.
     pub accepted_per_s: f64,
     pub delivered_per_s: f64,
+    /// Why it does not send what it has, in words.
+    pub waits: Option<String>,
+    /// Seconds until nothing is left, at the rate of the last minute; none while it does not become less.
+    pub drained_in_s: Option<f64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -100,12 +111,15 @@ pub(crate) struct SourceStatus {
     pub last_error: String,
 }
 
+/// The weight of the last second in a mean over about a minute.
+const LATELY: f64 = 0.05;
+
 /// Rates, from counts a second apart.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     measured: Option<Instant>,
-    /// Accepted and delivered at `measured`, and their rates before it.
-    lanes: Vec<(u64, u64, f64, f64)>,
+    /// Accepted and delivered at `measured`, their rates before it, and how much less it became a second of late.
+    lanes: Vec<(u64, u64, f64, f64, f64)>,
 }
 
 impl Meter {
@@ -117,7 +131,8 @@ impl Meter {
         let seconds = self
             .measured
             .map(|before| now.saturating_duration_since(before).as_secs_f64());
-        self.lanes.resize(intents.iter().count(), (0, 0, 0.0, 0.0));
+        self.lanes
+            .resize(intents.iter().count(), (0, 0, 0.0, 0.0, 0.0));
         for ((lane, _), slot) in intents.iter().zip(&mut self.lanes) {
             let counts = lanes.counts(lane);
             let rate = |now: u64, before: u64| {
@@ -129,9 +144,16 @@ impl Meter {
                 rate(counts.accepted, slot.0),
                 rate(counts.delivered, slot.1),
             );
-            *slot = (counts.accepted, counts.delivered, rates.0, rates.1);
+            let less = slot.4 + (rates.1 - rates.0 - slot.4) * LATELY;
+            *slot = (counts.accepted, counts.delivered, rates.0, rates.1, less);
         }
         self.measured = Some(now);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn drained_in_s(&self, lane: LaneId, waiting: u64) -> Option<f64> {
+        let less = self.lanes.get(lane.index())?.4;
+        (waiting > 0 && less > 0.0).then(|| waiting as f64 / less)
     }
 
     fn rates(&self, lane: LaneId) -> (f64, f64) {
@@ -143,10 +165,6 @@ impl Meter {
 
 impl Agent {
     pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
-        let blocked = self
-            .drain()
-            .blocked()
-            .map(|(topic, why)| (topic.to_owned(), why.to_owned()));
         Snapshot {
             gateway: self.facts().gateway.clone(),
             version: crate::version::VERSION.into(),
@@ -154,15 +172,7 @@ impl Agent {
             uptime_s: now
                 .saturating_duration_since(self.facts().started)
                 .as_secs_f64(),
-            link: LinkStatus {
-                up: self.drain().link.is_up(),
-                since_s: now
-                    .saturating_duration_since(self.drain().link.since())
-                    .as_secs_f64(),
-                brokers: self.facts().brokers.clone(),
-                throttled_ms: self.drain().throttled_ms,
-                blocked: blocked.collect(),
-            },
+            link: self.link_status(now),
             lanes: self
                 .intents()
                 .iter()
@@ -178,6 +188,27 @@ impl Agent {
             too_large: self.ingest().too_large,
             unknown_intents: self.ingest().router.unknown_intents,
             fallback_topics: self.drain().addresses.fallbacks,
+        }
+    }
+
+    fn link_status(&self, now: Instant) -> LinkStatus {
+        let drain = self.drain();
+        let lasted = now.saturating_duration_since(drain.link.since());
+        let throttle = drain.uplink.throttle().as_millis();
+        let flows = || drain.uplink.flows();
+        let round_trips = flows().filter_map(Flow::round_trip);
+        let blocked = drain.blocked();
+        LinkStatus {
+            up: drain.link.is_up(),
+            since_s: lasted.as_secs_f64(),
+            brokers: self.facts().brokers.clone(),
+            throttled_ms: u64::try_from(throttle).unwrap_or(u64::MAX),
+            round_trip_ms: round_trips.min().map(|least| least.as_secs_f64() * 1000.0),
+            goodput: flows().map(Flow::goodput).sum(),
+            quota: flows().filter_map(|flow| flow.quota(now)).reduce(f64::min),
+            blocked: blocked
+                .map(|(topic, why)| (topic.to_owned(), why.to_owned()))
+                .collect(),
         }
     }
 
@@ -203,19 +234,21 @@ impl Agent {
         let (disk_bytes, memory_bytes) = self.lanes().bytes(lane);
         let oldest = self.lanes().oldest_in_memory(lane);
         let (accepted_per_s, delivered_per_s) = self.meter().rates(lane);
+        let waiting = self.lanes().waiting(lane);
+        let in_flight = self.lanes().in_flight(lane) as u64;
         LaneStatus {
             name: name.into(),
             recovered: counts.recovered,
             accepted: counts.accepted,
             delivered: counts.delivered,
-            buffered: self.lanes().waiting(lane),
+            buffered: waiting,
             refused: counts.refused,
             dropped: DropReason::ALL
                 .iter()
                 .zip(counts.dropped)
                 .map(|(why, n)| (why.name().into(), n))
                 .collect(),
-            in_flight: self.lanes().in_flight(lane) as u64,
+            in_flight,
             disk_bytes,
             memory_bytes: memory_bytes as u64,
             stored_bytes: counts.stored_bytes,
@@ -224,6 +257,11 @@ impl Agent {
             }),
             accepted_per_s,
             delivered_per_s,
+            waits: self
+                .drain()
+                .waits(lane, now)
+                .filter(|_| waiting > in_flight),
+            drained_in_s: self.meter().drained_in_s(lane, waiting),
         }
     }
 }
@@ -267,7 +305,8 @@ impl Snapshot {
         let lanes = self.lanes.iter().map(|lane| {
             let dropped = lane.dropped_in_all();
             let report = json!({ "accepted": lane.accepted, "delivered": lane.delivered, "buffered": lane.buffered,
-                "refused": lane.refused, "dropped": dropped, "disk_bytes": lane.disk_bytes, "oldest_s": lane.oldest_s });
+                "refused": lane.refused, "dropped": dropped, "disk_bytes": lane.disk_bytes, "oldest_s": lane.oldest_s,
+                "delivered_per_s": lane.delivered_per_s, "drained_in_s": lane.drained_in_s, "waits": lane.waits });
             (lane.name.clone(), report)
         });
         let down: Vec<&str> = self

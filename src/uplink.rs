@@ -1,12 +1,15 @@
 //! The way out. Only the files beneath name rdkafka; everything else knows these words.
 
 mod callbacks;
+mod connection;
 mod kafka;
-
 mod settings;
+mod sockets;
 
 pub(crate) use kafka::Uplink;
 pub(crate) use settings::UplinkError;
+
+use std::time::Duration;
 
 use buffer::LaneId;
 
@@ -56,8 +59,14 @@ pub(crate) enum Signal {
     Trouble(String),
     /// The producer of this connection can do nothing any more and is to be made anew.
     Fatal { connection: usize, reason: String },
-    /// Milliseconds that the brokers throttled us for.
-    Throttled(u64),
+    /// Of this connection in the last second.
+    Measured {
+        connection: usize,
+        /// The least of a request, if there was one.
+        round_trip: Option<Duration>,
+        /// For how long brokers throttled it, at most.
+        throttle: Duration,
+    },
 }
 
 /// Why a record was not taken.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use adapters::SecretError;
 use adapters::mqtt::Pattern;
 
-use super::{File, Problem};
+use super::{Dscp, File, Problem};
 use crate::intent::{self, Intents};
 
 /// librdkafka settings that a guarantee rests on, and why they are not to be changed.
@@ -155,6 +155,7 @@ fn uplink(file: &File, found: &mut Found) {
             "without [uplink.tls] what is sent can be read on the way",
         );
     }
+    marks(uplink.dscp, found);
     if uplink.in_flight.0 < 128 * 1024 {
         found.error(
             "uplink.in_flight",
@@ -162,6 +163,17 @@ fn uplink(file: &File, found: &mut Found) {
                 "`{}` does not hold the largest event; use \"128 KiB\" or more",
                 uplink.in_flight
             ),
+        );
+    }
+}
+
+fn marks(dscp: Dscp, found: &mut Found) {
+    let marks = [("urgent", dscp.urgent), ("other", dscp.other)];
+    for (name, mark) in marks.into_iter().filter(|(_, mark)| *mark > 63) {
+        let at = format!("uplink.dscp.{name}");
+        found.error(
+            at,
+            format!("`{mark}` is no DSCP; use 0 to 63, such as 18 for AF21 or 8 for CS1"),
         );
     }
 }

@@ -106,6 +106,9 @@ pub(crate) struct UplinkSection {
     /// Bytes handed to each of the two connections and not yet delivered. Default: `"1 MiB"`.
     #[serde(default = "default_in_flight")]
     pub in_flight: Size,
+    /// Marks of the packets (DSCP, RFC 2474), for a router on site that keeps queues by them.
+    #[serde(default)]
+    pub dscp: Dscp,
     /// Where an event goes whose topic template names a field that it does not have.
     /// Default: `"tidegate.unrouted"`.
     #[serde(default = "default_fallback_topic")]
@@ -117,6 +120,25 @@ pub(crate) struct UplinkSection {
     /// Any librdkafka setting, unless it would break a guarantee. Example: `"socket.keepalive.enable" = "true"`.
     #[serde(default)]
     pub kafka: BTreeMap<String, String>,
+}
+
+/// `uplink.dscp`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Dscp {
+    /// 0 to 63, of the connection of urgent intents. Default: 18, low-latency data (AF21, RFC 4594).
+    pub urgent: u8,
+    /// 0 to 63, of the others. Default: 0.
+    pub other: u8,
+}
+
+impl Default for Dscp {
+    fn default() -> Dscp {
+        Dscp {
+            urgent: 18,
+            other: 0,
+        }
+    }
 }
 
 /// `[uplink.sasl]`

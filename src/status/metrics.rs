@@ -53,7 +53,7 @@ const AGENT: [Reading<Snapshot>; 5] = [
     ),
 ];
 
-const LINK: [Reading<LinkStatus>; 4] = [
+const LINK: [Reading<LinkStatus>; 7] = [
     (
         Level,
         "link_up",
@@ -74,13 +74,37 @@ const LINK: [Reading<LinkStatus>; 4] = [
     ),
     (
         Level,
+        "link_round_trip_seconds",
+        "least round trip of a request, or 0 while unknown",
+        |link| link.round_trip_ms.unwrap_or(0.0) / 1000.0,
+    ),
+    (
+        Level,
+        "link_goodput_bytes_per_second",
+        "delivered in the best of the last ten seconds of sending",
+        |link| link.goodput,
+    ),
+    (
+        Level,
+        "link_quota_bytes_per_second",
+        "what a client quota was found to allow, or 0",
+        |link| link.quota.unwrap_or(0.0),
+    ),
+    (
+        Level,
         "link_blocked_topics",
         "topics that the cluster does not take",
         |link| count(link.blocked.len() as u64),
     ),
 ];
 
-const LANE: [Reading<LaneStatus>; 10] = [
+const LANE: [Reading<LaneStatus>; 11] = [
+    (
+        Level,
+        "lane_drained_in_seconds",
+        "until nothing is left at the rate of the last minute, or -1",
+        |lane| lane.drained_in_s.unwrap_or(-1.0),
+    ),
     (
         Count,
         "lane_recovered",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{FlashStatus, LaneStatus, Snapshot};
+use super::{FlashStatus, LaneStatus, LinkStatus, Snapshot};
 
 /// Lines that fit a terminal of 100 columns.
 #[must_use]
@@ -16,8 +16,6 @@ pub(crate) fn table(snapshot: &Snapshot) -> String {
 }
 
 fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
-    let link = &snapshot.link;
-    let state = if link.up { "up" } else { "DOWN" };
     writeln!(
         text,
         "gateway {}  version {}  epoch {}  up {}",
@@ -26,15 +24,7 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
         snapshot.epoch,
         age(snapshot.uptime_s)
     )?;
-    writeln!(
-        text,
-        "link {state} for {}  {}",
-        age(link.since_s),
-        link.brokers
-    )?;
-    for (topic, reason) in &link.blocked {
-        writeln!(text, "  topic {topic} is not taken: {reason}")?;
-    }
+    link(&snapshot.link, text)?;
     if let Some(error) = &snapshot.disk_error {
         writeln!(text, "DISK {error}")?;
     }
@@ -56,6 +46,10 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
     for lane in &snapshot.lanes {
         row(lane, text)?;
     }
+    snapshot
+        .lanes
+        .iter()
+        .try_for_each(|lane| waits(lane, text))?;
     writeln!(
         text,
         "\n{:<24}{:>6}{:>12}{:>9}{:>8}  last error",
@@ -68,6 +62,27 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
             "{:<24}{:>6}{:>12}{:>9}{:>8}  {}",
             source.name, state, source.received, source.refused, source.errors, source.last_error
         )?;
+    }
+    Ok(())
+}
+
+fn link(link: &LinkStatus, text: &mut String) -> std::fmt::Result {
+    let state = if link.up { "up" } else { "DOWN" };
+    writeln!(
+        text,
+        "link {state} for {}  {}",
+        age(link.since_s),
+        link.brokers
+    )?;
+    if let Some(quota) = link.quota {
+        writeln!(
+            text,
+            "a quota of the cluster allows {:.0} KiB/s",
+            quota / 1024.0
+        )?;
+    }
+    for (topic, reason) in &link.blocked {
+        writeln!(text, "  topic {topic} is not taken: {reason}")?;
     }
     Ok(())
 }
@@ -100,6 +115,17 @@ fn row(lane: &LaneStatus, text: &mut String) -> std::fmt::Result {
         size(lane.disk_bytes),
         age(lane.oldest_s),
     )
+}
+
+fn waits(lane: &LaneStatus, text: &mut String) -> std::fmt::Result {
+    let Some(why) = &lane.waits else {
+        return Ok(());
+    };
+    write!(text, "{} waits: {why}", lane.name)?;
+    match lane.drained_in_s {
+        Some(seconds) => writeln!(text, "; drained in {}", age(seconds)),
+        None => writeln!(text),
+    }
 }
 
 /// `90s` as `1m30s`.

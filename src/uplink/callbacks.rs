@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -68,8 +69,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub(super) struct Context {
     number: usize,
     inbox: Arc<Inbox>,
-    /// Throttle time that was reported last.
-    throttled: Mutex<u64>,
     /// Statistics in a row without any broker.
     without: AtomicU32,
 }
@@ -79,7 +78,6 @@ impl Context {
         Context {
             number,
             inbox: Arc::clone(inbox),
-            throttled: Mutex::new(0),
             without: AtomicU32::new(0),
         }
     }
@@ -114,14 +112,18 @@ impl ClientContext for Context {
                 reason: "a broker that was not ready named no brokers, and librdkafka forgot those it had".into(),
             });
         }
-        let throttled = brokers()
-            .filter_map(|broker| broker.throttle.as_ref())
-            .map(|t| t.max)
-            .max();
-        let throttled = u64::try_from(throttled.unwrap_or(0)).unwrap_or(0);
-        if std::mem::replace(&mut *lock(&self.throttled), throttled) != throttled {
-            self.signal(Signal::Throttled(throttled));
-        }
+        let throttle = brokers().filter_map(|broker| broker.throttle.as_ref());
+        let throttle = throttle.map(|window| window.max).max().unwrap_or(0);
+        let requests = brokers().filter_map(|broker| broker.rtt.as_ref());
+        let least = requests
+            .filter(|window| window.cnt > 0)
+            .map(|window| window.min);
+        let micros = |time: i64| Duration::from_micros(u64::try_from(time).unwrap_or(0));
+        self.signal(Signal::Measured {
+            connection: self.number,
+            round_trip: least.min().map(micros),
+            throttle: micros(throttle * 1000),
+        });
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -215,15 +217,11 @@ mod tests {
         }
         context.stats(statistics(std::slice::from_ref(&internal)));
         context.stats(statistics(&[]));
-        assert!(
-            lock(&inbox.signals).is_empty(),
-            "an outage makes nothing anew"
-        );
+        let is_fatal = |signal: &Signal| matches!(signal, Signal::Fatal { connection: 1, .. });
+        let told = || lock(&inbox.signals).drain(..).any(|one| is_fatal(&one));
+        assert!(!told(), "an outage makes nothing anew");
         context.stats(statistics(&[internal]));
-        assert!(matches!(
-            lock(&inbox.signals)[..],
-            [Signal::Fatal { connection: 1, .. }]
-        ));
+        assert!(told());
         assert!(
             lock(&inbox.connected)
                 .iter()

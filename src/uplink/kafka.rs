@@ -11,11 +11,14 @@ use buffer::LaneId;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord};
+use rdkafka::producer::BaseRecord;
 
-use super::callbacks::{Context, Inbox, cost, lock, sort};
+use super::callbacks::{Inbox, cost, lock, sort};
+use super::connection::Connection;
+use super::sockets::{self, Wish};
 use super::{Delivery, Message, Report, Signal, Unsent, UplinkError, settings::settings};
-use crate::config::UplinkSection;
+use crate::config::{Dscp, UplinkSection};
+use crate::flow::Flow;
 use crate::intent::{Intents, Sending};
 
 /// How soon reports are looked for while records are on their way; then after an eighth of the time that
@@ -24,8 +27,8 @@ const POLL_MIN: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(50);
 /// The same while nothing is in flight: errors, statistics and changes of connections.
 const POLL_IDLE: Duration = Duration::from_millis(200);
-/// Batches of reports taken from a connection at once.
-const POLLS: usize = 64;
+/// How often sockets are looked up and set.
+const SET_SOCKETS: Duration = Duration::from_secs(5);
 /// A token crosses librdkafka in 24 bits, with 8 bits for the lane: 32 bits also on armv7.
 const TOKEN_BITS: u32 = 24;
 
@@ -36,19 +39,13 @@ pub(crate) struct Uplink {
     inbox: Arc<Inbox>,
     /// Swapped with the inbox's, so that neither grows anew each time.
     taken: Vec<(usize, usize, Delivery)>,
-    limit: usize,
+    /// Whether sockets can be set, and when that is done next.
+    next_set: Option<Instant>,
+    dscp: Dscp,
+    silent_until: Instant,
     /// When something was last sent or reported, and when reports are looked for next.
     active: Instant,
     next_poll: Instant,
-}
-
-struct Connection {
-    producer: BaseProducer<Context>,
-    config: ClientConfig,
-    inbox: Arc<Inbox>,
-    in_flight: usize,
-    /// Whether it has a broker, by its last word on it, if it has said one.
-    connected: Option<bool>,
 }
 
 impl Uplink {
@@ -72,37 +69,69 @@ impl Uplink {
             lanes.push((number, 0));
         }
         let mut connections = Vec::new();
-        for (number, (_, sending)) in kinds.iter().enumerate() {
+        let most = usize::try_from(section.in_flight.0).unwrap_or(usize::MAX);
+        for (number, (urgent, sending)) in kinds.iter().enumerate() {
             let mut config = ClientConfig::new();
-            config.extend(settings(section, client_id, sending)?);
+            config.extend(settings(section, client_id, sending, (number, *urgent))?);
             config.set_log_level(RDKafkaLogLevel::Warning);
-            connections.push(Connection::new(config, number, &inbox)?);
+            let flow = (!urgent).then(|| Flow::new(most, Instant::now()));
+            connections.push(Connection::new(
+                config, number, &inbox, most, *urgent, flow,
+            )?);
         }
-        let limit = usize::try_from(section.in_flight.0).unwrap_or(usize::MAX);
         Ok(Uplink {
             connections,
             lanes,
             inbox,
             taken: Vec::new(),
-            limit,
+            next_set: Some(Instant::now()),
+            dscp: section.dscp,
+            silent_until: Instant::now(),
             active: Instant::now(),
             next_poll: Instant::now(),
         })
     }
 
-    /// Bytes that the connection of `lane` still takes.
+    /// Bytes that the connection of `lane` takes now, the next record being of `next`; or none, until a moment or until
+    /// something was delivered.
+    pub(crate) fn ask(
+        &mut self,
+        lane: LaneId,
+        next: usize,
+        now: Instant,
+    ) -> Result<usize, Option<Instant>> {
+        let number = self.lanes.get(lane.index()).map(|(number, _)| *number);
+        let connection = number.and_then(|number| self.connections.get_mut(number));
+        connection.ok_or(None)?.ask(next, now)
+    }
+
+    /// A broker that throttles says nothing until then.
     #[must_use]
-    pub(crate) fn room(&self, lane: LaneId) -> usize {
-        let in_flight = self
-            .lanes
-            .get(lane.index())
-            .and_then(|(number, _)| self.connections.get(*number));
-        self.limit
-            .saturating_sub(in_flight.map_or(0, |connection| connection.in_flight))
+    pub(crate) fn silent_until(&self) -> Instant {
+        self.silent_until
+    }
+
+    /// For how long brokers throttled a connection in the last second, at most.
+    #[must_use]
+    pub(crate) fn throttle(&self) -> Duration {
+        let throttles = self.connections.iter().map(|one| one.throttle);
+        throttles.max().unwrap_or_default()
+    }
+
+    /// What is known of each connection that is not urgent.
+    pub(crate) fn flows(&self) -> impl Iterator<Item = &Flow> {
+        self.connections.iter().filter_map(|one| one.flow.as_ref())
+    }
+
+    /// The same of a lane's own.
+    #[must_use]
+    pub(crate) fn flow(&self, lane: LaneId) -> Option<&Flow> {
+        let (number, _) = self.lanes.get(lane.index())?;
+        self.connections.get(*number)?.flow.as_ref()
     }
 
     /// Hands a record over; its [`Report`] comes later. Call [`Self::sent`] after the last.
-    pub(crate) fn send(&mut self, message: &Message<'_>) -> Result<(), Unsent> {
+    pub(crate) fn send(&mut self, message: &Message<'_>, now: Instant) -> Result<(), Unsent> {
         let (number, last) = self
             .lanes
             .get_mut(message.lane.index())
@@ -127,7 +156,7 @@ impl Uplink {
         match connection.producer.send(record) {
             Ok(()) => {
                 *last = message.token + 1;
-                connection.in_flight += cost(message.payload.len());
+                connection.sent(cost(message.payload.len()), &message.address.topic, now);
                 Ok(())
             }
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
@@ -169,10 +198,7 @@ impl Uplink {
             let lane = token >> TOKEN_BITS;
             if let Some((number, last)) = self.lanes.get(lane) {
                 if let Some(connection) = self.connections.get_mut(*number) {
-                    connection.in_flight = connection.in_flight.saturating_sub(bytes);
-                    if outcome == Delivery::Delivered {
-                        connection.connected = Some(true);
-                    }
+                    connection.landed(bytes, outcome == Delivery::Delivered, now);
                 }
                 let behind = low_bits(last.wrapping_sub((token & low_bits(u64::MAX)) as u64));
                 let token = last.saturating_sub(behind as u64);
@@ -183,7 +209,20 @@ impl Uplink {
                 });
             }
         }
-        signals.append(&mut lock(&self.inbox.signals));
+        self.set_sockets(now);
+        let told = std::mem::take(&mut *lock(&self.inbox.signals));
+        for signal in told {
+            match signal {
+                Signal::Measured {
+                    connection,
+                    round_trip,
+                    throttle,
+                } => self.measured(connection, round_trip, throttle, now),
+                other @ (Signal::Connected(_) | Signal::Trouble(_) | Signal::Fatal { .. }) => {
+                    signals.push(other);
+                }
+            }
+        }
         let changes = std::mem::take(&mut *lock(&self.inbox.connected));
         for (number, connected) in &changes {
             if let Some(connection) = self.connections.get_mut(*number) {
@@ -207,13 +246,65 @@ impl Uplink {
         self.next_poll = now + pause.clamp(POLL_MIN, most);
     }
 
+    /// Sockets come and go with brokers, so they are looked up anew each time.
+    fn set_sockets(&mut self, now: Instant) {
+        if self.next_set.is_none_or(|due| now < due) {
+            return;
+        }
+        self.next_set = Some(now + SET_SOCKETS);
+        let wishes = self
+            .connections
+            .iter()
+            .enumerate()
+            .map(|(number, one)| Wish {
+                number,
+                dscp: if one.urgent {
+                    self.dscp.urgent
+                } else {
+                    self.dscp.other
+                },
+            });
+        if let Err(error) = sockets::set(&wishes.collect::<Vec<_>>()) {
+            tracing::warn!(%error, "the kernel lets no socket be set: packets carry no DSCP marks, and a dead route is noticed late");
+            self.next_set = None;
+        }
+    }
+
+    /// A quota may be of the user, or of one connection.
+    fn measured(
+        &mut self,
+        number: usize,
+        round_trip: Option<Duration>,
+        throttle: Duration,
+        now: Instant,
+    ) {
+        let urgent = self.connections.get(number).is_some_and(|one| one.urgent);
+        for (other, connection) in self.connections.iter_mut().enumerate() {
+            if other == number {
+                connection.throttle = throttle;
+                if !throttle.is_zero() {
+                    self.silent_until = self.silent_until.max(now + throttle);
+                }
+            }
+            let Some(flow) = &mut connection.flow else {
+                continue;
+            };
+            if let Some(round_trip) = round_trip {
+                flow.took(round_trip);
+            }
+            if !throttle.is_zero() && (urgent || other == number) {
+                flow.throttled(throttle, now);
+            }
+        }
+    }
+
     /// Makes a connection anew. What was in flight is forgotten and must be sent again; returns whose
     /// it was.
     pub(crate) fn rebuild(&mut self, number: usize) -> Result<Vec<LaneId>, UplinkError> {
         let Some(broken) = self.connections.get_mut(number) else {
             return Ok(Vec::new());
         };
-        *broken = Connection::new(broken.config.clone(), number, &self.inbox)?;
+        broken.rebuild(number, &self.inbox)?;
         // What the end of the old one gave back is about tokens that are sent anew.
         lock(&self.inbox.reports).clear();
         let lanes = self
@@ -234,32 +325,6 @@ impl Uplink {
 
 fn low_bits(token: u64) -> usize {
     (token & ((1 << TOKEN_BITS) - 1)) as usize
-}
-
-impl Connection {
-    fn new(
-        config: ClientConfig,
-        number: usize,
-        inbox: &Arc<Inbox>,
-    ) -> Result<Connection, UplinkError> {
-        let context = Context::new(number, inbox);
-        let producer = config
-            .create_with_context(context)
-            .map_err(UplinkError::Settings)?;
-        Ok(Connection {
-            producer,
-            config,
-            inbox: Arc::clone(inbox),
-            in_flight: 0,
-            connected: None,
-        })
-    }
-
-    /// Serves callbacks; says whether there were reports.
-    fn poll(&self) -> bool {
-        self.inbox
-            .hear(POLLS, || self.producer.poll(Duration::ZERO))
-    }
 }
 
 pub(super) fn version() -> String {

@@ -4,6 +4,7 @@ use adapters::SecretError;
 
 use crate::config::{CompressionKind, SaslMechanism, UplinkSection};
 use crate::intent::Sending;
+use crate::uplink::sockets;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UplinkError {
@@ -21,6 +22,7 @@ pub(super) fn settings(
     section: &UplinkSection,
     client_id: &str,
     sending: &Sending,
+    (number, urgent): (usize, bool),
 ) -> Result<Vec<(String, String)>, UplinkError> {
     let compression = match sending.compression {
         CompressionKind::None => "none",
@@ -29,18 +31,28 @@ pub(super) fn settings(
         CompressionKind::Gzip => "gzip",
         CompressionKind::Snappy => "snappy",
     };
+    // A quota of a client id is to hold up no alarm.
+    let client_id = if urgent {
+        format!("{client_id}-urgent")
+    } else {
+        client_id.to_owned()
+    };
+    let receive = sockets::receive_buffer(number).to_string();
     let linger = format!("{:.3}", sending.linger.as_secs_f64() * 1000.0);
     let queue_kib = (section.in_flight.0 / 1024 * 2).max(1024).to_string();
     let mut pairs: Vec<(String, String)> = [
         ("bootstrap.servers", section.brokers.join(",").as_str()),
-        ("client.id", client_id),
+        ("client.id", &client_id),
         // The Java client's partitioner, so that keys meet those of other producers.
         ("partitioner", "murmur2_random"),
         ("topic.metadata.propagation.max.ms", "5000"),
         ("reconnect.backoff.ms", "100"),
-        ("reconnect.backoff.max.ms", "5000"),
+        // Each wait is of a length of its own, from three quarters to one and a half of these.
+        ("reconnect.backoff.max.ms", "4000"),
+        ("socket.connection.setup.timeout.ms", "10000"),
         ("statistics.interval.ms", "1000"),
         ("socket.nagle.disable", "true"),
+        ("socket.receive.buffer.bytes", &receive),
         ("log.connection.close", "false"),
         ("message.max.bytes", "1000000"),
         ("compression.codec", compression),

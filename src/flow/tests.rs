@@ -1,0 +1,162 @@
+//! The flow on links and under quotas that are made up.
+
+use std::collections::VecDeque;
+
+use super::*;
+
+const RECORD: usize = 1_000;
+const STEP: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A link with a queue without end.
+struct Wire {
+    bytes_per_s: f64,
+    round_trip: Duration,
+    free_at: Instant,
+    under_way: VecDeque<Instant>,
+}
+
+impl Wire {
+    fn new(bytes_per_s: f64, round_trip_ms: u64, now: Instant) -> Wire {
+        Wire {
+            bytes_per_s,
+            round_trip: Duration::from_millis(round_trip_ms),
+            free_at: now,
+            under_way: VecDeque::new(),
+        }
+    }
+
+    fn send(&mut self, now: Instant) {
+        let takes = Duration::from_secs_f64(float(RECORD) / self.bytes_per_s);
+        self.free_at = self.free_at.max(now) + takes;
+        self.under_way.push_back(self.free_at + self.round_trip);
+    }
+}
+
+/// Sends all that the flow allows for `time`; returns bytes a second, and the longest that one waited to leave.
+fn run(flow: &mut Flow, wire: &mut Wire, now: &mut Instant, time: Duration) -> (f64, Duration) {
+    let begun = *now;
+    let (mut delivered, mut longest) = (0, Duration::ZERO);
+    while *now < begun + time {
+        while wire.under_way.pop_front_if(|at| *at <= *now).is_some() {
+            delivered += RECORD;
+            flow.landed(RECORD, true, *now);
+            flow.took(wire.round_trip);
+        }
+        while flow.ask(RECORD, *now).is_ok() {
+            wire.send(*now);
+            flow.sent(RECORD, *now);
+            longest = longest.max(wire.free_at.saturating_duration_since(*now));
+        }
+        *now += STEP;
+    }
+    (float(delivered) / time.as_secs_f64(), longest)
+}
+
+#[test]
+fn any_link_is_filled_and_no_more_than_two_seconds_wait_before_it() {
+    for (bytes_per_s, round_trip_ms) in [(4e3, 900), (30e3, 600), (250e3, 300), (1e6, 40), (4e6, 1)]
+    {
+        let mut now = Instant::now();
+        let (mut flow, mut wire) = (
+            Flow::new(8 << 20, now),
+            Wire::new(bytes_per_s, round_trip_ms, now),
+        );
+        run(&mut flow, &mut wire, &mut now, SECOND * 30);
+        let (got, longest) = run(&mut flow, &mut wire, &mut now, SECOND * 30);
+        assert!(got > 0.95 * bytes_per_s, "{got} of {bytes_per_s}");
+        let least = Duration::from_secs_f64(CAP_MIN / bytes_per_s);
+        assert!(longest < least + SECOND * 2, "{longest:?} at {bytes_per_s}");
+    }
+}
+
+#[test]
+fn a_link_that_became_slow_is_given_less_within_a_quarter_of_a_minute() {
+    let mut now = Instant::now();
+    let (mut flow, mut wire) = (Flow::new(8 << 20, now), Wire::new(1e6, 40, now));
+    run(&mut flow, &mut wire, &mut now, SECOND * 20);
+    wire.bytes_per_s = 50e3;
+    run(&mut flow, &mut wire, &mut now, SECOND * 45);
+    let (got, longest) = run(&mut flow, &mut wire, &mut now, SECOND * 20);
+    assert!(got > 0.95 * 50e3, "{got}");
+    assert!(longest < SECOND * 2, "{longest:?}");
+}
+
+#[test]
+fn errors_halve_what_is_under_way_and_what_is_delivered_gives_it_back() {
+    let mut now = Instant::now();
+    let (mut flow, mut wire) = (Flow::new(1 << 20, now), Wire::new(250e3, 100, now));
+    run(&mut flow, &mut wire, &mut now, SECOND * 10);
+    let before = flow.cap();
+    for _ in 0..2 {
+        flow.landed(RECORD, false, now);
+        now += SECOND;
+        flow.look(now);
+    }
+    assert!(flow.cap() <= before / 4, "{} of {before}", flow.cap());
+    run(&mut flow, &mut wire, &mut now, SECOND * 15);
+    assert!(flow.cap() >= before * 9 / 10, "{} of {before}", flow.cap());
+}
+
+#[test]
+fn a_record_larger_than_the_cap_goes_alone() {
+    let now = Instant::now();
+    let mut flow = Flow::new(1 << 20, now);
+    assert_eq!(flow.ask(120_000, now), Ok(120_000));
+    flow.sent(120_000, now);
+    assert_eq!(flow.ask(100, now + SECOND), Err(None));
+    assert_eq!(flow.hold(), Some(Hold::Link));
+}
+
+/// A broker's quota as Kafka counts it: ten whole seconds and the one that has begun.
+#[derive(Default)]
+struct Broker {
+    quota: f64,
+    seconds: VecDeque<f64>,
+    silent_until: Option<Instant>,
+}
+
+#[test]
+fn a_quota_that_is_set_while_records_flow_is_kept_under_within_half_a_minute() {
+    let begun = Instant::now();
+    let mut now = begun;
+    let (mut flow, mut wire) = (Flow::new(1 << 20, now), Wire::new(500e3, 20, now));
+    run(&mut flow, &mut wire, &mut now, SECOND * 20);
+    flow.landed(flow.in_flight, true, now);
+    let mut broker = Broker {
+        quota: 64e3,
+        ..Broker::default()
+    };
+    let mut rates = Vec::new();
+    for second in 0..120 {
+        let (mut sent, mut throttle) = (0.0, Duration::ZERO);
+        let end = now + SECOND;
+        while now < end {
+            let hears = broker.silent_until.is_none_or(|until| now >= until);
+            if hears && flow.ask(RECORD, now).is_ok() {
+                flow.sent(RECORD, now);
+                flow.landed(RECORD, true, now);
+                sent += float(RECORD);
+            }
+            now += STEP;
+        }
+        broker.seconds.push_back(sent);
+        if broker.seconds.len() > 10 {
+            broker.seconds.pop_front();
+        }
+        let window = float(broker.seconds.len().max(1));
+        let over = broker.seconds.iter().sum::<f64>() / broker.quota - window;
+        if sent > 0.0 && over > 0.0 {
+            throttle = Duration::from_secs_f64(over);
+            flow.throttled(throttle, now);
+        }
+        if sent > 0.0 {
+            broker.silent_until = Some(now + throttle);
+        }
+        if second >= 30 {
+            rates.push(sent);
+        }
+    }
+    let rate = rates.iter().sum::<f64>() / float(rates.len());
+    assert!((0.9..=1.03).contains(&(rate / 64e3)), "{rate}");
+}

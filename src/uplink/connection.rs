@@ -1,0 +1,108 @@
+//! One Kafka producer, and how much it is given.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::BaseProducer;
+
+use super::UplinkError;
+use super::callbacks::{Context, Inbox};
+use crate::flow::Flow;
+
+/// Batches of reports taken from a connection at once.
+const POLLS: usize = 64;
+
+pub(super) struct Connection {
+    pub(super) producer: Arc<BaseProducer<Context>>,
+    config: ClientConfig,
+    inbox: Arc<Inbox>,
+    pub(super) in_flight: usize,
+    most: usize,
+    pub(super) urgent: bool,
+    /// None where nothing is urgent, or all: nobody waits for others then.
+    pub(super) flow: Option<Flow>,
+    /// Where the last record went.
+    pub(super) topic: String,
+    pub(super) throttle: Duration,
+    /// Whether it has a broker, by its last word on it, if it has said one.
+    pub(super) connected: Option<bool>,
+}
+
+impl Connection {
+    pub(super) fn new(
+        config: ClientConfig,
+        number: usize,
+        inbox: &Arc<Inbox>,
+        most: usize,
+        urgent: bool,
+        flow: Option<Flow>,
+    ) -> Result<Connection, UplinkError> {
+        Ok(Connection {
+            producer: producer(&config, number, inbox)?,
+            config,
+            inbox: Arc::clone(inbox),
+            in_flight: 0,
+            most,
+            urgent,
+            flow,
+            topic: String::new(),
+            throttle: Duration::ZERO,
+            connected: None,
+        })
+    }
+
+    /// What was in flight is forgotten.
+    pub(super) fn rebuild(&mut self, number: usize, inbox: &Arc<Inbox>) -> Result<(), UplinkError> {
+        self.producer = producer(&self.config, number, inbox)?;
+        if let Some(flow) = &mut self.flow {
+            flow.landed(self.in_flight, false, Instant::now());
+        }
+        (self.in_flight, self.connected) = (0, None);
+        Ok(())
+    }
+
+    pub(super) fn ask(&mut self, next: usize, now: Instant) -> Result<usize, Option<Instant>> {
+        match &mut self.flow {
+            Some(flow) => flow.ask(next, now),
+            None => Some(self.most.saturating_sub(self.in_flight))
+                .filter(|room| *room >= next)
+                .ok_or(None),
+        }
+    }
+
+    pub(super) fn sent(&mut self, bytes: usize, topic: &str, now: Instant) {
+        self.in_flight += bytes;
+        if let Some(flow) = &mut self.flow {
+            flow.sent(bytes, now);
+        }
+        if self.topic != topic {
+            topic.clone_into(&mut self.topic);
+        }
+    }
+
+    pub(super) fn landed(&mut self, bytes: usize, delivered: bool, now: Instant) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        if let Some(flow) = &mut self.flow {
+            flow.landed(bytes, delivered, now);
+        }
+        if delivered {
+            self.connected = Some(true);
+        }
+    }
+
+    /// Serves callbacks; says whether there were reports.
+    pub(super) fn poll(&self) -> bool {
+        self.inbox
+            .hear(POLLS, || self.producer.poll(Duration::ZERO))
+    }
+}
+
+fn producer(
+    config: &ClientConfig,
+    number: usize,
+    inbox: &Arc<Inbox>,
+) -> Result<Arc<BaseProducer<Context>>, UplinkError> {
+    let producer = config.create_with_context(Context::new(number, inbox));
+    producer.map(Arc::new).map_err(UplinkError::Settings)
+}
