@@ -176,8 +176,6 @@ impl Drain {
     ) -> Option<Change> {
         match signal {
             Signal::Connected(up) => self.link.connected(up, now),
-            // The uplink heeds it.
-            Signal::Measured { .. } => None,
             Signal::Trouble(reason) => {
                 // librdkafka adds how long it took and how often it was so.
                 let cause = reason.split(" (after ").next().unwrap_or(&reason);

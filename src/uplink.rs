@@ -9,8 +9,6 @@ mod sockets;
 pub(crate) use kafka::Uplink;
 pub(crate) use settings::UplinkError;
 
-use std::time::Duration;
-
 use buffer::LaneId;
 
 use crate::address::Address;
@@ -59,14 +57,6 @@ pub(crate) enum Signal {
     Trouble(String),
     /// The producer of this connection can do nothing any more and is to be made anew.
     Fatal { connection: usize, reason: String },
-    /// Of this connection in the last second.
-    Measured {
-        connection: usize,
-        /// The least of a request, if there was one.
-        round_trip: Option<Duration>,
-        /// For how long brokers throttled it, at most.
-        throttle: Duration,
-    },
 }
 
 /// Why a record was not taken.

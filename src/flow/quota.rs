@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::float;
+
 /// The broker's window: `quota.window.num` samples of one second, of which the last has just begun.
 const WINDOW: Duration = Duration::from_secs(10);
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -42,13 +44,12 @@ impl Quota {
             Some((since, sum)) if now < *since + SAMPLE => *sum += bytes,
             _ => self.samples.push_back((now, bytes)),
         }
-        while self
-            .samples
-            .front()
-            .is_some_and(|(since, _)| now > *since + WINDOW)
-        {
-            self.samples.pop_front();
-        }
+        self.forget(now);
+    }
+
+    fn forget(&mut self, now: Instant) {
+        let is_old = |(since, _): &mut (Instant, usize)| now > *since + WINDOW;
+        while self.samples.pop_front_if(is_old).is_some() {}
     }
 
     /// A broker said that it stays silent for `wait`.
@@ -63,17 +64,10 @@ impl Quota {
         }
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a window is far below 2^53 bytes"
-    )]
-    fn of_burst(&self, wait: Duration, now: Instant) -> f64 {
-        let recent = self
-            .samples
-            .iter()
-            .filter(|(since, _)| now <= *since + WINDOW);
-        let bytes: usize = recent.map(|(_, sum)| sum).sum();
-        bytes as f64 / (WINDOW + wait).as_secs_f64()
+    fn of_burst(&mut self, wait: Duration, now: Instant) -> f64 {
+        self.forget(now);
+        let bytes = self.samples.iter().map(|(_, sum)| sum).sum();
+        float(bytes) / (WINDOW + wait).as_secs_f64()
     }
 
     fn find(&mut self, bytes_per_s: f64, roughly: bool, now: Instant) {

@@ -71,7 +71,7 @@ fn any_link_is_filled_and_no_more_than_two_seconds_wait_before_it() {
 }
 
 #[test]
-fn a_link_that_became_slow_is_given_less_within_a_quarter_of_a_minute() {
+fn a_link_that_became_slow_is_given_less_within_a_minute() {
     let mut now = Instant::now();
     let (mut flow, mut wire) = (Flow::new(8 << 20, now), Wire::new(1e6, 40, now));
     run(&mut flow, &mut wire, &mut now, SECOND * 20);

@@ -29,8 +29,18 @@ pub(super) struct Inbox {
     pub(super) signals: Mutex<Vec<Signal>>,
     /// Connection, and whether it has a broker.
     pub(super) connected: Mutex<Vec<(usize, bool)>>,
+    pub(super) measured: Mutex<Vec<Measured>>,
     /// Callbacks served so far.
     heard: AtomicUsize,
+}
+
+/// Of a connection in the last second.
+pub(super) struct Measured {
+    pub(super) connection: usize,
+    /// The least of a request, if there was one.
+    pub(super) round_trip: Option<Duration>,
+    /// For how long brokers throttled it, at most.
+    pub(super) throttle: Duration,
 }
 
 impl Inbox {
@@ -119,7 +129,7 @@ impl ClientContext for Context {
             .filter(|window| window.cnt > 0)
             .map(|window| window.min);
         let micros = |time: i64| Duration::from_micros(u64::try_from(time).unwrap_or(0));
-        self.signal(Signal::Measured {
+        lock(&self.inbox.measured).push(Measured {
             connection: self.number,
             round_trip: least.min().map(micros),
             throttle: micros(throttle * 1000),

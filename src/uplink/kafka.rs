@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
-use super::callbacks::{Inbox, cost, lock, sort};
+use super::callbacks::{Inbox, Measured, cost, lock, sort};
 use super::connection::Connection;
 use super::sockets::{self, Wish};
 use super::{Delivery, Message, Report, Signal, Unsent, UplinkError, settings::settings};
@@ -210,19 +210,11 @@ impl Uplink {
             }
         }
         self.set_sockets(now);
-        let told = std::mem::take(&mut *lock(&self.inbox.signals));
-        for signal in told {
-            match signal {
-                Signal::Measured {
-                    connection,
-                    round_trip,
-                    throttle,
-                } => self.measured(connection, round_trip, throttle, now),
-                other @ (Signal::Connected(_) | Signal::Trouble(_) | Signal::Fatal { .. }) => {
-                    signals.push(other);
-                }
-            }
+        let measured = std::mem::take(&mut *lock(&self.inbox.measured));
+        for one in &measured {
+            self.measured(one, now);
         }
+        signals.append(&mut lock(&self.inbox.signals));
         let changes = std::mem::take(&mut *lock(&self.inbox.connected));
         for (number, connected) in &changes {
             if let Some(connection) = self.connections.get_mut(*number) {
@@ -271,13 +263,12 @@ impl Uplink {
     }
 
     /// A quota may be of the user, or of one connection.
-    fn measured(
-        &mut self,
-        number: usize,
-        round_trip: Option<Duration>,
-        throttle: Duration,
-        now: Instant,
-    ) {
+    fn measured(&mut self, one: &Measured, now: Instant) {
+        let Measured {
+            connection: number,
+            round_trip,
+            throttle,
+        } = *one;
         let urgent = self.connections.get(number).is_some_and(|one| one.urgent);
         for (other, connection) in self.connections.iter_mut().enumerate() {
             if other == number {
