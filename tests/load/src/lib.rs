@@ -3,6 +3,7 @@
 pub mod consume;
 pub mod delay;
 
+pub mod leaders;
 pub mod mock;
 
 pub mod produce;

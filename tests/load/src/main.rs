@@ -53,6 +53,13 @@ enum Command {
         #[arg(long)]
         seconds: u64,
     },
+    /// Say when which broker leads a partition of a topic, at each change, until killed.
+    Leaders {
+        #[arg(long)]
+        brokers: String,
+        #[arg(long)]
+        topic: String,
+    },
     /// Read topics until `count` distinct numbers have arrived, and print the account as JSON.
     Consume {
         #[arg(long)]
@@ -66,6 +73,9 @@ enum Command {
         /// Seconds.
         #[arg(long, default_value_t = 60)]
         patience: u64,
+        /// How late is told by the brokers' clock, of a topic with `message.timestamp.type=LogAppendTime`.
+        #[arg(long)]
+        appended: bool,
     },
 }
 
@@ -113,31 +123,39 @@ fn main() {
             topic,
             size,
             seconds,
-        } => {
-            let rate = load::produce::produce(&brokers, &topic, size, Duration::from_secs(seconds));
-            #[expect(clippy::print_stdout, reason = "the rate is this command's output")]
-            {
-                println!("{rate:.1}");
-            }
-        }
+        } => produce(&brokers, &topic, size, seconds),
+        Command::Leaders { brokers, topic } => load::leaders::tell(&brokers, &topic),
         Command::Consume {
             brokers,
             topics,
             from,
             count,
             patience,
-        } => {
-            consume(&brokers, &topics, from..from + count, patience);
-        }
+            appended,
+        } => consume(&brokers, &topics, from..from + count, patience, appended),
     }
 }
 
-fn consume(brokers: &str, topics: &[String], expected: std::ops::Range<u64>, patience_s: u64) {
+fn produce(brokers: &str, topic: &str, size: usize, seconds: u64) {
+    let rate = load::produce::produce(brokers, topic, size, Duration::from_secs(seconds));
+    #[expect(clippy::print_stdout, reason = "the rate is this command's output")]
+    {
+        println!("{rate:.1}");
+    }
+}
+
+fn consume(
+    brokers: &str,
+    topics: &[String],
+    expected: std::ops::Range<u64>,
+    patience_s: u64,
+    appended: bool,
+) {
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     let mut reader = Reader::new(brokers, &topics, &[]);
     let mut numbers = std::collections::HashSet::new();
     let mut seen = 0;
-    let records = reader.until(Duration::from_secs(patience_s), |records| {
+    let mut records = reader.until(Duration::from_secs(patience_s), |records| {
         for record in records.iter().skip(seen) {
             let number = load::Numbered::parse(&record.payload).map(|event| event.n);
             numbers.extend(number.ok().filter(|n| expected.contains(n)));
@@ -145,6 +163,9 @@ fn consume(brokers: &str, topics: &[String], expected: std::ops::Range<u64>, pat
         seen = records.len();
         numbers.len() as u64 >= expected.end - expected.start
     });
+    for record in records.iter_mut().filter(|_| appended) {
+        record.received = record.timestamp.unsigned_abs() * 1000;
+    }
     let text = serde_json::to_string(&account(&records, expected)).expect("an account is JSON");
     #[expect(clippy::print_stdout, reason = "the account is this command's output")]
     {
