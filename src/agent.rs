@@ -9,6 +9,8 @@
 
 mod build;
 
+mod calendar;
+
 mod disk;
 
 mod reports;
@@ -68,6 +70,8 @@ pub(crate) struct Agent {
     next_tick: Instant,
     next_heartbeat: Instant,
     meter: crate::status::Meter,
+    /// A note of what is used of the link's budgets is being written.
+    noting: bool,
     disk: DiskState,
 }
 
@@ -175,6 +179,8 @@ impl Agent {
     fn tick(&mut self, now: Instant) {
         self.next_tick = now + TICK.min(HALF_STALL);
         self.meter.measure(&self.lanes, &self.intents, now);
+        self.drain.observe(&self.lanes, now);
+        self.look_at_calendar(now);
         for (lane, intent) in self.intents.clone().iter() {
             for drop in self.lanes.take_drops(lane) {
                 tracing::warn!(lane = %intent.name, reason = drop.reason.name(), count = drop.count, first = drop.first, last = drop.last, "events dropped");

@@ -5,6 +5,8 @@
 
 mod file;
 
+mod link;
+
 mod load;
 
 mod check;
@@ -13,4 +15,5 @@ pub(crate) use file::{
     CoalesceKind, CompressionKind, Dscp, File, FullPolicy, IntentSection, LogFormat, LogSection,
     OrderKind, ReplaySection, RouteSection, SaslMechanism, UplinkSection,
 };
+pub(crate) use link::{BudgetSection, LinkSection, Period};
 pub(crate) use load::{Loaded, Problem, load};

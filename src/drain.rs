@@ -1,12 +1,18 @@
 //! From the lanes to the uplink: asks the shaper, then does one of a few named things.
 
+mod message;
+
+mod reports;
+
 use std::time::{Duration, Instant};
 
 use adapters::Clock;
 use buffer::{LaneId, Lanes, Next};
-use jiff::Timestamp;
+use jiff::{Timestamp, Zoned};
 
 use crate::address::Addresses;
+use crate::allowance::Allowance;
+use crate::config::Period;
 use crate::flow::{Flow, Hold};
 use crate::holdback::Holdback;
 use crate::intent::Intents;
@@ -14,17 +20,18 @@ use crate::link::{Change, Link};
 use crate::record::{Record, Slip};
 use crate::setaside::SetAside;
 use crate::shaper::{Backlog, Shaper, Turn};
-use crate::uplink::{Delivery, Message, Report, Signal, Unsent, Uplink};
+use crate::uplink::{Delivery, Report, Signal, Unsent, Uplink};
 
+/// What is under way is counted within this.
+const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 /// Turns in one go; then the agent looks at what else there is.
 const TURNS: usize = 32;
-/// Events of trouble on a connection are told at most this often.
-const TROUBLE_EVERY: Duration = Duration::from_mins(1);
 
 pub(crate) struct Drain {
     pub uplink: Uplink,
     pub link: Link,
     pub addresses: Addresses,
+    pub allowance: Allowance,
     shaper: Shaper,
     lanes: Vec<LaneId>,
     clock: Clock,
@@ -56,6 +63,7 @@ pub(crate) struct Parts {
     pub uplink: Uplink,
     pub addresses: Addresses,
     pub shaper: Shaper,
+    pub allowance: Allowance,
     pub clock: Clock,
     pub gateway: String,
     pub topic_retry: Duration,
@@ -73,6 +81,7 @@ impl Drain {
             link: Link::new(parts.has_backlog, now),
             addresses: parts.addresses,
             shaper: parts.shaper,
+            allowance: parts.allowance,
             lanes: intents.iter().map(|(lane, _)| lane).collect(),
             clock: parts.clock,
             gateway: parts.gateway,
@@ -104,6 +113,10 @@ impl Drain {
         for report in reports.drain(..) {
             self.report(lanes, report, now);
         }
+        for carried in self.uplink.carried() {
+            let (wire, landed) = (carried.wire, carried.landed);
+            self.allowance.carried(&carried.lanes, wire, landed);
+        }
         lanes.settle();
         changes.extend(delivered.then(|| self.link.delivered(now)).flatten());
         for signal in signals.drain(..) {
@@ -117,37 +130,6 @@ impl Drain {
         changes
     }
 
-    fn report(&mut self, lanes: &mut Lanes<Record, Slip>, report: Report, now: Instant) {
-        let Report {
-            lane,
-            token,
-            outcome,
-        } = report;
-        match outcome {
-            Delivery::Delivered => {
-                self.holdback.passed(lane);
-                lanes.delivered(lane, token, now);
-            }
-            Delivery::Rejected { reason } if self.holdback.was_alone(lane, token) => {
-                self.holdback.passed(lane);
-                self.reject(lanes, lane, token, &reason);
-            }
-            Delivery::Rejected { .. } => {
-                self.holdback.suspect(lane);
-                self.holdback.pause(now);
-                lanes.defer(lane, token);
-            }
-            Delivery::Blocked { topic, reason } => {
-                self.holdback.block(topic, reason, now);
-                lanes.defer(lane, token);
-            }
-            Delivery::Again => {
-                self.holdback.pause(now);
-                lanes.defer(lane, token);
-            }
-        }
-    }
-
     /// Records in flight that may be in one batch with those of `lane`.
     fn in_flight(&self, lanes: &Lanes<Record, Slip>, lane: LaneId) -> usize {
         let mates = self
@@ -157,49 +139,22 @@ impl Drain {
         mates.map(|mate| lanes.in_flight(*mate)).sum()
     }
 
-    fn reject(&mut self, lanes: &mut Lanes<Record, Slip>, lane: LaneId, token: u64, reason: &str) {
-        let Some(placed) = lanes.rejected(lane, token) else {
-            return;
-        };
-        let name = self.names.get(lane.index()).map_or("", String::as_str);
-        let kept_at = self.set_aside.keep(name, &placed, reason);
-        tracing::error!(lane = name, seq = placed.sequence, subject = %placed.record.origin.subject,
-            bytes = placed.record.payload.len(), reason, kept_at = %kept_at.display(),
-            "the cluster will never take this record; it is set aside");
+    /// Tells the shaper what is usual; to be called every second or so.
+    pub(crate) fn observe(&mut self, lanes: &Lanes<Record, Slip>, now: Instant) {
+        for lane in &self.lanes {
+            let waiting = lanes.waiting(*lane);
+            let waiting = waiting.saturating_sub(lanes.in_flight(*lane) as u64);
+            let accepted = lanes.counts(*lane).accepted;
+            self.shaper.observe(*lane, accepted, waiting, now);
+        }
     }
 
-    fn signal(
-        &mut self,
-        lanes: &mut Lanes<Record, Slip>,
-        signal: Signal,
-        now: Instant,
-    ) -> Option<Change> {
-        match signal {
-            Signal::Connected(up) => self.link.connected(up, now),
-            Signal::Trouble(reason) => {
-                // librdkafka adds how long it took and how often it was so.
-                let cause = reason.split(" (after ").next().unwrap_or(&reason);
-                let told = self
-                    .trouble
-                    .as_ref()
-                    .is_some_and(|(at, last)| *at + TROUBLE_EVERY > now && *last == cause);
-                if !told {
-                    tracing::warn!(reason = cause, "trouble with the cluster; trying again");
-                    self.trouble = Some((now, cause.to_owned()));
-                }
-                None
-            }
-            Signal::Fatal { connection, reason } => {
-                tracing::error!(connection, %reason, "a kafka producer can do nothing any more; it is made anew and sends again what was in flight");
-                match self.uplink.rebuild(connection) {
-                    Ok(resend) => resend.into_iter().for_each(|lane| lanes.resend(lane)),
-                    Err(error) => {
-                        tracing::error!(%error, "cannot make a kafka producer; restart the agent");
-                    }
-                }
-                None
-            }
-        }
+    /// Looks at the calendar; to be called every second or so. Returns the budgets that are just used up, and until when.
+    pub(crate) fn look(&mut self, now: Instant) -> Vec<(Period, Zoned)> {
+        let stamp = self.clock.stamp();
+        let is_set = stamp.unsynced_boot_us.is_none();
+        let wall = Timestamp::from_microsecond(stamp.unix_us).ok();
+        self.allowance.look(wall.filter(|_| is_set), now)
     }
 
     /// Sends what the shaper allows now.
@@ -234,13 +189,23 @@ impl Drain {
         let next = lanes.peek(lane).filter(|_| !waits);
         let replay = next.as_ref().is_some_and(|next| self.is_replay(next));
         let next = next.map(|next| next.bytes);
-        let room = next.map_or(Err(None), |next| self.uplink.ask(lane, next, now));
+        let room = next.map_or(Err(None), |next| self.room(lane, next, now));
         Backlog {
             lane,
             next,
             replay,
             room,
         }
+    }
+
+    fn room(&mut self, lane: LaneId, next: usize, now: Instant) -> Result<usize, Option<Instant>> {
+        let allowed = self.allowance.ask(lane, self.uplink.uncounted());
+        let allowed = allowed.map_err(Some)?;
+        if allowed == 0 {
+            return Err(Some(now + COUNTED_WITHIN));
+        }
+        let room = self.uplink.ask(lane, next, now)?;
+        Ok(room.min(allowed))
     }
 
     /// It was on disk, or waited in memory for the link to come back.
@@ -297,73 +262,18 @@ impl Drain {
             }
         }
         self.uplink.sent(now);
+        self.allowance.sent(lane, bytes);
         self.shaper
             .sent(lane, events, bytes, kind.unwrap_or(false), &self.link, now);
-    }
-
-    fn hand_over(
-        &mut self,
-        lane: LaneId,
-        next: &Next<'_, Record>,
-        replay: bool,
-        address: &crate::address::Address,
-        now: Instant,
-    ) -> Result<(), Unsent> {
-        let record = &next.placed.record;
-        let stamp = match record.stamp.unsynced_boot_us {
-            None => record.stamp,
-            Some(_) => self.clock.corrected(record.stamp),
-        };
-        let id = record.id(&self.gateway);
-        if self.time.0 != stamp.unix_us {
-            let time = Timestamp::from_microsecond(stamp.unix_us);
-            self.time = (
-                stamp.unix_us,
-                time.unwrap_or(Timestamp::UNIX_EPOCH).to_string(),
-            );
-        }
-        let (mut epoch, mut sequence) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let epoch = epoch.format(next.placed.epoch);
-        let sequence = sequence.format(next.placed.sequence);
-        let name = self.names.get(lane.index()).map_or("", String::as_str);
-        let synced = stamp.unsynced_boot_us.is_none();
-        let bad = record.origin.quality == adapters::Quality::Bad;
-        let headers = [
-            ("ce_specversion", Some(b"1.0".as_slice())),
-            ("ce_id", Some(&id)),
-            ("ce_source", Some(address.source.as_bytes())),
-            ("ce_type", Some(address.kind.as_bytes())),
-            ("ce_time", Some(self.time.1.as_bytes())),
-            ("ce_subject", Some(record.origin.subject.as_bytes())),
-            ("tg-lane", Some(name.as_bytes())),
-            ("tg-epoch", Some(epoch.as_bytes())),
-            ("tg-seq", Some(sequence.as_bytes())),
-            ("tg-replay", Some(if replay { b"true" } else { b"false" })),
-            (
-                "tg-clock",
-                Some(if synced { b"synced" } else { b"unsynced" }),
-            ),
-            (
-                "content-type",
-                record.origin.content_type.as_deref().map(str::as_bytes),
-            ),
-            ("tg-quality", bad.then_some(b"bad".as_slice())),
-        ];
-        let message = Message {
-            lane,
-            token: next.token,
-            address,
-            payload: &record.payload,
-            timestamp: stamp.unix_us / 1000,
-            headers: &headers,
-        };
-        self.uplink.send(&message, now)
     }
 
     /// Why a lane that has something to send does not, in words.
     pub(crate) fn waits(&self, lane: LaneId, now: Instant) -> Option<String> {
         if !self.link.is_up() {
             return Some("the link is down".into());
+        }
+        if let Some(closed) = self.allowance.closed_for(lane) {
+            return Some(closed.why.clone());
         }
         let backlog = self.backlog.get(lane.index())?;
         backlog.next?;

@@ -9,11 +9,12 @@ use buffer::{
 };
 use tokio::sync::mpsc;
 
+use crate::ledger::Ledger;
 use crate::record::Record;
 use crate::store::{Store, StoreError};
 
-/// Jobs that wait: a commit, the marks, a probe, tidying up twice, and a read for each lane.
-const JOBS_MAX: usize = crate::intent::INTENTS_MAX + 6;
+/// Jobs that wait: a commit, the marks, a probe, a note, tidying up twice, and a read for each lane.
+const JOBS_MAX: usize = crate::intent::INTENTS_MAX + 8;
 
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -26,6 +27,8 @@ pub(crate) enum Job {
     },
     /// Finds out whether a disk that failed takes writes again.
     Probe,
+    /// Notes what of the link's budgets is used.
+    Note(String),
     /// The last job: closes the disk.
     Close,
 }
@@ -45,6 +48,7 @@ pub(crate) enum Answer {
     Tidied(Result<Vec<Tidied>, DiskError>),
     /// `Ready` where there was no disk so far: the agent is to start anew with it.
     Probed(Result<Disked, DiskError>),
+    Noted(std::io::Result<()>),
     Closed(Result<(), DiskError>),
 }
 
@@ -136,6 +140,7 @@ fn work(mut disk: Disk<Record>, jobs: &Receiver<Job>, answers: &mpsc::Sender<Ans
             Job::Probe => Answer::Probed(disk.probe(Instant::now()).map(|()| Disked::InUse)),
             Job::Tidy { all } => Answer::Tidied(disk.tidy(Instant::now(), all)),
             Job::Mark(marks) => Answer::Marked(disk.mark(&marks, Instant::now())),
+            Job::Note(note) => Answer::Noted(Ledger::in_state(disk.root()).write(&note)),
             Job::Close => {
                 let closed = disk.close();
                 if answers.blocking_send(Answer::Closed(closed)).is_err() {
@@ -162,6 +167,7 @@ fn work_without(store: &Store, jobs: &Receiver<Job>, answers: &mpsc::Sender<Answ
             ),
             Job::Read(ask) => Answer::Read(Err((ask.lane, without()))),
             Job::Mark(_) => Answer::Marked(Err(without())),
+            Job::Note(_) => Answer::Noted(Err(std::io::Error::other("there is no disk"))),
             Job::Tidy { .. } => Answer::Tidied(Ok(Vec::new())),
             Job::Probe => Answer::Probed(match store.open() {
                 Ok(_) => Ok(Disked::Ready),

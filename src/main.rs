@@ -36,6 +36,10 @@ mod link;
 
 mod address;
 
+mod allowance;
+
+mod ledger;
+
 mod holdback;
 
 mod setaside;
@@ -47,6 +51,7 @@ mod health;
 mod inspect;
 
 mod flash;
+
 mod flow;
 
 mod status;

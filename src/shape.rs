@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use buffer::Order;
+
+use crate::intent::Intent;
+
 /// `[replay]`, as meant.
 #[derive(Debug, Clone)]
 pub(crate) struct Shape {
@@ -10,6 +14,7 @@ pub(crate) struct Shape {
     pub ramp: Duration,
     pub events_per_s: Option<u32>,
     pub bytes_per_s: Option<u64>,
+    pub catch_up: Option<f64>,
 }
 
 impl Shape {
@@ -27,6 +32,18 @@ impl Shape {
             ramp: replay.ramp.0,
             events_per_s: Some(replay.events_per_s).filter(|rate| *rate > 0),
             bytes_per_s: Some(replay.bytes_per_s.0).filter(|rate| *rate > 0),
+            catch_up: Some(replay.catch_up).filter(|share| *share > 0.0),
         }
+    }
+
+    /// What a lane may replay while it catches up, times what it usually takes in. In order, its live records are
+    /// behind the backlog and part of that; live first, they come on top.
+    #[must_use]
+    pub(crate) fn factor(&self, intent: &Intent) -> Option<f64> {
+        let live = match intent.lane.order {
+            Order::InOrder => 1.0,
+            Order::LiveFirst => 0.0,
+        };
+        self.catch_up.map(|share| share + live)
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! Urgent lanes go first, strictly. The rest share by weight (deficit round robin, Shreedhar and
 //! Varghese 1995). What had to wait out an outage is *replay*: it leaves under token buckets, from a
-//! start that is spread over the fleet and along a ramp.
+//! start that is spread over the fleet and along a ramp, and at no more than a share of what the lane usually takes in.
+
+mod rates;
 
 use std::time::Instant;
 
-use buffer::LaneId;
+use buffer::{LaneId, LaneOpened};
 
-use crate::intent::Intents;
+use self::rates::{Baseline, Buckets, CatchUp};
+use crate::intent::{Intent, Intents};
 use crate::link::Link;
-use crate::pacer::Pacer;
 use crate::shape::Shape;
 
 /// The ramp begins at this share of the rate: enough to see that it works.
@@ -45,6 +47,23 @@ pub(crate) enum Turn {
     Idle,
 }
 
+/// What waited in a lane at the start, and since when.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Found {
+    pub waiting: u64,
+    pub oldest: Option<Instant>,
+}
+
+impl Found {
+    #[must_use]
+    pub(crate) fn of(opened: &LaneOpened) -> Found {
+        Found {
+            waiting: opened.waiting.len(),
+            oldest: opened.oldest,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Shaper {
     shape: Shape,
@@ -52,6 +71,8 @@ pub(crate) struct Shaper {
     total: Buckets,
     /// Whose turn it is among the lanes that are not urgent.
     turn: usize,
+    /// The return of the link that lanes catch up from.
+    returned: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -60,57 +81,18 @@ struct Share {
     weight: usize,
     deficit: usize,
     replay: Buckets,
-}
-
-#[derive(Debug)]
-struct Buckets {
-    events: Option<Pacer>,
-    bytes: Option<Pacer>,
-}
-
-impl Buckets {
-    fn new(events: Option<u32>, bytes: Option<u64>) -> Buckets {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a rate above 2^53 bytes a second is no limit"
-        )]
-        let bytes = bytes.map(|rate| Pacer::new(rate as f64));
-        Buckets {
-            events: events.map(|rate| Pacer::new(f64::from(rate))),
-            bytes,
-        }
-    }
-
-    fn next_turn(&self, now: Instant) -> Option<Instant> {
-        let turns = [&self.events, &self.bytes]
-            .into_iter()
-            .flatten()
-            .filter_map(|pacer| pacer.next_turn(now));
-        turns.max()
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a batch is far below 2^53 bytes"
-    )]
-    fn charge(&mut self, events: usize, bytes: usize, share: f64, now: Instant) {
-        if let Some(pacer) = &mut self.events {
-            pacer.charge(events as f64, share, now);
-        }
-        if let Some(pacer) = &mut self.bytes {
-            pacer.charge(bytes as f64, share, now);
-        }
-    }
+    catch_up: CatchUp,
 }
 
 impl Shaper {
     #[must_use]
-    pub(crate) fn new(shape: Shape, intents: &Intents) -> Shaper {
-        let share = |(_, intent): (LaneId, &crate::intent::Intent)| Share {
+    pub(crate) fn new(shape: Shape, intents: &Intents, found: &[Found], now: Instant) -> Shaper {
+        let share = |(lane, intent): (LaneId, &Intent)| Share {
             urgent: intent.urgent,
             weight: usize::try_from(intent.weight).unwrap_or(1),
             deficit: 0,
             replay: Buckets::new(intent.replay_events_per_s, intent.replay_bytes_per_s),
+            catch_up: CatchUp::new(shape.factor(intent), baseline(found, lane, now)),
         };
         let total = Buckets::new(shape.events_per_s, shape.bytes_per_s);
         Shaper {
@@ -118,6 +100,7 @@ impl Shaper {
             shape,
             total,
             turn: 0,
+            returned: None,
         }
     }
 
@@ -126,6 +109,7 @@ impl Shaper {
         if !link.is_up() {
             return Turn::Idle;
         }
+        self.look(link);
         let mut wait: Option<Instant> = None;
         let urgent = (0..self.lanes.len()).filter(|index| self.lanes[*index].urgent);
         for index in urgent {
@@ -166,6 +150,23 @@ impl Shaper {
         wait.map_or(Turn::Idle, |until| Turn::Wait { until })
     }
 
+    /// Lanes catch up from each return of the link.
+    fn look(&mut self, link: &Link) {
+        let returned = link.returned_from().map(|_| link.since());
+        if returned != self.returned {
+            self.returned = returned;
+            let lanes = self.lanes.iter_mut().filter(|_| returned.is_some());
+            lanes.for_each(|share| share.catch_up.begin());
+        }
+    }
+
+    /// `lane` has taken in so many since the start, and so many wait; to be called every second or so.
+    pub(crate) fn observe(&mut self, lane: LaneId, accepted: u64, waiting: u64, now: Instant) {
+        if let Some(share) = self.lanes.get_mut(lane.index()) {
+            share.catch_up.observe(accepted, waiting, now);
+        }
+    }
+
     /// A turn is over: `events` and `bytes` left.
     pub(crate) fn sent(
         &mut self,
@@ -182,6 +183,7 @@ impl Shaper {
         };
         if replay {
             share.replay.charge(events, bytes, factor, now);
+            share.catch_up.charge(events, factor, now);
             self.total.charge(events, bytes, factor, now);
         }
         if !share.urgent {
@@ -215,6 +217,7 @@ impl Shaper {
         let turns = [
             start.filter(|start| *start > now),
             share.replay.next_turn(now),
+            share.catch_up.next_turn(now),
             self.total.next_turn(now),
         ];
         match turns.into_iter().flatten().max() {
@@ -234,12 +237,14 @@ impl Shaper {
             ));
         }
         let rates = [
-            (&share.replay, "the rate of its intent"),
-            (&self.total, "the rate of [replay]"),
+            (share.replay.next_turn(now), "the rate of its intent"),
+            (
+                share.catch_up.next_turn(now),
+                "its share of what it usually takes in (replay.catch_up)",
+            ),
+            (self.total.next_turn(now), "the rate of [replay]"),
         ];
-        let waits = rates
-            .iter()
-            .find(|(buckets, _)| buckets.next_turn(now).is_some());
+        let waits = rates.iter().find(|(until, _)| until.is_some());
         waits.map(|(_, words)| format!("{words} is reached"))
     }
 
@@ -253,143 +258,14 @@ impl Shaper {
     }
 }
 
+fn baseline(found: &[Found], lane: LaneId, now: Instant) -> Baseline {
+    let found = found.get(lane.index()).copied().unwrap_or_default();
+    Baseline::new(found.waiting, found.oldest, now)
+}
+
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     one.into_iter().chain(other).min()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::config::File;
-
-    fn intents() -> Intents {
-        let file: File = toml::from_str("[uplink]\nbrokers = [\"localhost:9092\"]\n").unwrap();
-        Intents::new(&file)
-    }
-
-    fn shape(delay: u64, ramp: u64, events: Option<u32>) -> Shape {
-        Shape {
-            delay: Duration::from_secs(delay),
-            ramp: Duration::from_secs(ramp),
-            events_per_s: events,
-            bytes_per_s: None,
-        }
-    }
-
-    fn up_after(outage: u64, begun: Instant) -> (Link, Instant) {
-        let mut link = Link::new(false, begun);
-        link.connected(false, begun);
-        let now = begun + Duration::from_secs(outage);
-        link.delivered(now);
-        (link, now)
-    }
-
-    fn backlog(loaded: &[usize], replay: bool) -> Vec<Backlog> {
-        let lane = |index: u8| Backlog {
-            lane: LaneId(index),
-            next: loaded.contains(&usize::from(index)).then_some(200),
-            replay,
-            room: Ok(1 << 20),
-        };
-        (0..5).map(lane).collect()
-    }
-
-    #[test]
-    fn the_urgent_lane_goes_before_all_others_at_every_turn() {
-        let (link, now) = up_after(1, Instant::now());
-        let mut shaper = Shaper::new(shape(0, 0, None), &intents());
-        for _ in 0..50 {
-            let turn = shaper.turn(&backlog(&[0, 1, 2, 3], false), &link, now);
-            assert!(matches!(
-                turn,
-                Turn::Send {
-                    lane: LaneId(0),
-                    ..
-                }
-            ));
-            shaper.sent(LaneId(0), 1, 200, false, &link, now);
-        }
-    }
-
-    #[test]
-    fn the_others_share_by_weight_and_none_starves() {
-        let (link, now) = up_after(1, Instant::now());
-        let mut shaper = Shaper::new(shape(0, 0, None), &intents());
-        let mut bytes = [0; 5];
-        for _ in 0..7_000 {
-            let Turn::Send {
-                lane,
-                bytes: allowed,
-            } = shaper.turn(&backlog(&[1, 2, 3], false), &link, now)
-            else {
-                panic!("there is work");
-            };
-            let sent = allowed.min(4096);
-            bytes[lane.index()] += sent;
-            shaper.sent(lane, 1, sent, false, &link, now);
-        }
-        // Weights 4, 2 and 1, in tenths.
-        let tenths = |index: usize| bytes[index] * 10 / bytes[3];
-        assert!((38..=42).contains(&tenths(1)), "{bytes:?}");
-        assert!((19..=21).contains(&tenths(2)), "{bytes:?}");
-    }
-
-    #[test]
-    fn replay_waits_for_this_gateways_moment_and_live_records_do_not() {
-        let (link, now) = up_after(600, Instant::now());
-        let mut shaper = Shaper::new(shape(20, 0, None), &intents());
-        let start = now + Duration::from_secs(20);
-        assert_eq!(
-            shaper.turn(&backlog(&[1], true), &link, now),
-            Turn::Wait { until: start }
-        );
-        assert!(matches!(
-            shaper.turn(&backlog(&[1], false), &link, now),
-            Turn::Send { .. }
-        ));
-        assert!(matches!(
-            shaper.turn(&backlog(&[1], true), &link, start),
-            Turn::Send { .. }
-        ));
-    }
-
-    #[test]
-    fn a_fleet_starts_all_over_the_spread() {
-        let replay = crate::config::ReplaySection::default();
-        let mut seconds: Vec<u64> = (0..1000)
-            .map(|n| Shape::new(&replay, &format!("gw-{n}")).delay.as_secs() / 6)
-            .collect();
-        seconds.sort_unstable();
-        for fifth in 0..5 {
-            let here = seconds.iter().filter(|second| **second == fifth).count();
-            assert!(
-                (140..260).contains(&here),
-                "{here} of 1000 gateways start in fifth {fifth}"
-            );
-        }
-    }
-
-    proptest! {
-        /// Whatever is offered, replay keeps to its rate from the start of the ramp on.
-        #[test]
-        fn replay_keeps_its_rate(waits in prop::collection::vec(0u64..20_000, 50..300), ramp in 0u64..20) {
-            let (link, mut now) = up_after(600, Instant::now());
-            let begun = now;
-            let mut shaper = Shaper::new(shape(0, ramp, Some(1000)), &intents());
-            let mut sent = 0_u32;
-            for wait in waits {
-                now += Duration::from_micros(wait);
-                while let Turn::Send { lane, .. } = shaper.turn(&backlog(&[1, 3], true), &link, now) {
-                    shaper.sent(lane, 10, 2_000, true, &link, now);
-                    sent += 10;
-                }
-            }
-            let allowed = 1000.0 * ((now - begun).as_secs_f64() + 0.1) + 10.0;
-            prop_assert!(f64::from(sent) <= allowed, "{sent} > {allowed}");
-        }
-    }
-}
+mod tests;

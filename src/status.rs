@@ -17,6 +17,7 @@ pub(crate) use serve::{ask, start};
 pub(crate) use table::{age, size, table};
 
 use crate::agent::Agent;
+use crate::allowance::BudgetUse;
 use crate::flash::Life;
 use crate::flow::Flow;
 use crate::intent::Intents;
@@ -57,8 +58,21 @@ pub(crate) struct LinkStatus {
     pub goodput: f64,
     /// The same that a client quota was found to allow, if there is one.
     pub quota: Option<f64>,
+    /// `[[link.budget]]`, as of now.
+    #[serde(default)]
+    pub budgets: Vec<BudgetStatus>,
     /// Topics that the cluster does not take, and why.
     pub blocked: Vec<(String, String)>,
+}
+
+/// Bytes on the wire in the hour, day or month that it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BudgetStatus {
+    pub per: String,
+    pub bytes: u64,
+    pub used: u64,
+    /// All but what is kept for urgent intents.
+    pub is_used_up: bool,
 }
 
 /// What is written to the flash.
@@ -90,7 +104,7 @@ pub(crate) struct LaneStatus {
     pub memory_bytes: u64,
     /// Bytes of blocks written since the start.
     pub stored_bytes: u64,
-    /// Age of the oldest event in memory.
+    /// Age of the oldest event that waits; on disk it may be a generation younger.
     pub oldest_s: f64,
     /// Over the last second.
     pub accepted_per_s: f64,
@@ -206,6 +220,7 @@ impl Agent {
             round_trip_ms: round_trips.min().map(|least| least.as_secs_f64() * 1000.0),
             goodput: flows().map(Flow::goodput).sum(),
             quota: flows().filter_map(|flow| flow.quota(now)).reduce(f64::min),
+            budgets: drain.allowance.budgets().map(budget_status).collect(),
             blocked: blocked
                 .map(|(topic, why)| (topic.to_owned(), why.to_owned()))
                 .collect(),
@@ -232,7 +247,7 @@ impl Agent {
     fn lane_status(&self, lane: LaneId, name: &str, now: Instant) -> LaneStatus {
         let counts = self.lanes().counts(lane);
         let (disk_bytes, memory_bytes) = self.lanes().bytes(lane);
-        let oldest = self.lanes().oldest_in_memory(lane);
+        let oldest = self.lanes().oldest(lane);
         let (accepted_per_s, delivered_per_s) = self.meter().rates(lane);
         let waiting = self.lanes().waiting(lane);
         let in_flight = self.lanes().in_flight(lane) as u64;
@@ -263,6 +278,15 @@ impl Agent {
                 .filter(|_| waiting > in_flight),
             drained_in_s: self.meter().drained_in_s(lane, waiting),
         }
+    }
+}
+
+fn budget_status(budget: BudgetUse) -> BudgetStatus {
+    BudgetStatus {
+        per: budget.per.name().into(),
+        bytes: budget.bytes,
+        used: budget.used,
+        is_used_up: budget.is_used_up,
     }
 }
 

@@ -59,6 +59,17 @@ pub(crate) enum Signal {
     Fatal { connection: usize, reason: String },
 }
 
+/// What went over a connection in a second or so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Carried {
+    /// Whose it is.
+    pub lanes: Vec<LaneId>,
+    /// Bytes on the wire, both ways.
+    pub wire: u64,
+    /// Bytes of records that were delivered, as they were handed over.
+    pub landed: usize,
+}
+
 /// Why a record was not taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unsent {

@@ -53,6 +53,11 @@ impl Clock {
         self.base_ms + self.passed(now)
     }
 
+    /// The moment at which the clock showed `millis`.
+    pub(crate) fn when(&self, millis: u64, now: Instant) -> Option<Instant> {
+        now.checked_sub(Duration::from_millis(self.at(now).saturating_sub(millis)))
+    }
+
     pub(crate) fn written(&self, now: Instant) -> Written {
         Written {
             at_ms: self.at(now),

@@ -114,6 +114,8 @@ pub struct LaneOpened {
     /// Dropped before, and perhaps not yet told.
     pub unreported: Vec<Dropped>,
     pub bytes: u64,
+    /// When the oldest of what waits was stored, or a little before; time without power does not count.
+    pub oldest: Option<Instant>,
 }
 
 /// Records to be written to a lane, in order of sequence.
@@ -169,12 +171,20 @@ pub struct Tidied {
     pub bytes: u64,
 }
 
+/// A lane on disk, as of a mark.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneOnDisk {
+    pub bytes: u64,
+    /// The first sequence after its oldest generation: when all before it is delivered, the next mark gives that back.
+    pub(crate) frees_at: u64,
+    /// As [`LaneOpened::oldest`].
+    pub(crate) oldest: Option<Instant>,
+}
+
 /// What [`Disk::mark`] found.
 #[derive(Debug)]
 pub struct Marked {
-    /// Bytes of each lane on disk, and the first sequence after its oldest generation: when all before it is
-    /// delivered, the next mark gives that back.
-    pub lanes: Vec<(u64, u64)>,
+    pub lanes: Vec<LaneOnDisk>,
     pub wear: Wear,
     /// How much of the day of [`Wear::today`] has passed, from 0 to 1.
     pub day_passed: f64,
@@ -344,7 +354,7 @@ impl<R: Record> Disk<R> {
         let wear = self.marks.marks.wear.clone();
         let lanes = self.tails.iter();
         Ok(Marked {
-            lanes: lanes.map(|tail| (tail.bytes(), tail.frees_at())).collect(),
+            lanes: lanes.map(|tail| self.on_disk(tail, now)).collect(),
             day_passed: wear.day_passed(at),
             wear,
         })

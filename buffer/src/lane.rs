@@ -65,6 +65,7 @@ pub(crate) struct Lane<R, T> {
     pub(crate) telling: Vec<(Dropped, Option<(LaneId, u64)>)>,
     /// When nothing before it waits any more, a mark gives room back on disk.
     frees_at: u64,
+    oldest_on_disk: Option<Instant>,
 }
 
 impl<R: Record, T: Ticket> Lane<R, T> {
@@ -99,6 +100,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             drops: opened.unreported,
             telling: Vec::new(),
             frees_at: u64::MAX,
+            oldest_on_disk: opened.oldest,
         };
         for (reason, ranges) in &opened.lost {
             lane.note_drop(*reason, ranges);
@@ -381,15 +383,5 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     /// When the oldest record in flight was handed over.
     pub(crate) fn in_flight_since(&self) -> Option<Instant> {
         self.window.oldest()
-    }
-
-    /// When the oldest record in memory arrived.
-    pub(crate) fn oldest_in_memory(&self) -> Option<Instant> {
-        let held = [
-            self.window.open().next(),
-            self.ahead.front(),
-            self.front.front(),
-        ];
-        held.into_iter().flatten().map(|entry| entry.arrived).min()
     }
 }

@@ -284,9 +284,9 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
         self.marking = false;
         for (index, lane) in self.all.iter_mut().enumerate() {
             match marked.and_then(|marked| marked.lanes.get(index)) {
-                Some((bytes, frees_at)) => {
-                    lane.set_on_disk(*bytes);
-                    lane.set_frees_at(*frees_at);
+                Some(on_disk) => {
+                    lane.set_on_disk(on_disk.bytes);
+                    lane.set_marked(on_disk);
                 }
                 None => lane.moved = true,
             }
@@ -372,9 +372,9 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
         (self.lane(lane).on_disk(), self.lane(lane).memory())
     }
 
-    /// When the oldest record that is in memory arrived.
+    /// When the oldest record that waits arrived; on disk it may be a generation younger.
     #[must_use]
-    pub fn oldest_in_memory(&self, lane: LaneId) -> Option<Instant> {
-        self.lane(lane).oldest_in_memory()
+    pub fn oldest(&self, lane: LaneId) -> Option<Instant> {
+        self.lane(lane).oldest()
     }
 }

@@ -1,5 +1,6 @@
 //! From a checked configuration to a running agent.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::{Agent, BATCH, Carried, DiskState, Facts, SUBMISSIONS, StatusRequest, TICK, chain};
 use crate::address::Addresses;
+use crate::allowance::Allowance;
 use crate::config::File;
 use crate::drain::{self, Drain};
 use crate::flash;
@@ -21,11 +23,12 @@ use crate::health::{Health, LastStop};
 use crate::ingest::Ingest;
 use crate::intent::Intents;
 use crate::keeper::Keeper;
+use crate::ledger::Ledger;
 use crate::record::{Record, Slip};
 use crate::router::Router;
 use crate::setaside::SetAside;
 use crate::shape::Shape;
-use crate::shaper::Shaper;
+use crate::shaper::{Found, Shaper};
 use crate::status::Meter;
 use crate::store::{Store, StoreError};
 use crate::template::Identity;
@@ -64,7 +67,8 @@ pub(crate) fn build(
     let store = Store::new(file, &intents)?;
     let (disk, opened, missing) = open(&store, &intents)?;
     let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
-    let parts = drain_parts(file, &identity, &intents, clock, recovered > 0)?;
+    let found: Vec<Found> = opened.lanes.iter().map(Found::of).collect();
+    let parts = drain_parts(file, &identity, &intents, clock, (&found, started))?;
     let (sender, submissions) = adapters::channel(SUBMISSIONS);
     let (asks, requests) = mpsc::channel(REQUESTS);
     let (stopping, stop) = watch::channel(false);
@@ -90,6 +94,7 @@ pub(crate) fn build(
         next_tick: started + TICK,
         next_heartbeat: started + facts.heartbeat,
         meter: Meter::default(),
+        noting: false,
         disk: DiskState::new(started),
         facts,
         intents,
@@ -98,6 +103,7 @@ pub(crate) fn build(
     agent.take_over(carried, started);
     let last_stop = LastStop::in_state(&state).take();
     agent.tell_start(recovered, &last_stop, started);
+    agent.look_at_calendar(started);
     for notice in &opened.notices {
         agent.notice(notice, started);
     }
@@ -142,8 +148,11 @@ fn drain_parts(
     identity: &Identity,
     intents: &Intents,
     clock: Clock,
-    has_backlog: bool,
+    (found, now): (&[Found], Instant),
 ) -> Result<drain::Parts, UplinkError> {
+    let shape = Shape::new(&file.replay, &identity.id);
+    let mut allowance = Allowance::new(&file.link, intents, shape.delay);
+    recall(&mut allowance, &file.gateway.state_dir);
     Ok(drain::Parts {
         uplink: Uplink::new(&file.uplink, &client_id(file, &identity.id), intents)?,
         addresses: Addresses::new(
@@ -151,13 +160,22 @@ fn drain_parts(
             identity.clone(),
             file.uplink.fallback_topic.clone(),
         ),
-        shaper: Shaper::new(Shape::new(&file.replay, &identity.id), intents),
+        shaper: Shaper::new(shape, intents, found, now),
+        allowance,
         clock,
         gateway: identity.id.clone(),
         topic_retry: file.uplink.topic_retry.0,
         set_aside: SetAside::new(&file.gateway.state_dir),
-        has_backlog,
+        has_backlog: found.iter().any(|lane| lane.waiting > 0),
     })
+}
+
+fn recall(allowance: &mut Allowance, state: &Path) {
+    let ledger = Ledger::in_state(state);
+    let noted = ledger.read().map(|note| allowance.recall(&note));
+    if let Some(Err(error)) = noted {
+        tracing::warn!(%error, path = %ledger.path().display(), "cannot read what is used of the link's budgets; they begin anew");
+    }
 }
 
 fn facts(file: &File, identity: &Identity, epoch: u32, started: Instant) -> Facts {

@@ -110,6 +110,7 @@ impl Agent {
                 self.disk.start_anew |= matches!(outcome, Ok(Disked::Ready));
                 self.disk_is(outcome.err().map(|error| chain(&error)));
             }
+            Answer::Noted(outcome) => self.noted(outcome),
             Answer::Closed(Ok(())) => {}
             Answer::Closed(Err(error)) => tracing::warn!(
                 error = chain(&error),

@@ -84,6 +84,9 @@ impl Agent {
                     break; // what is only in memory has no receipt
                 }
             }
+            if let Some(note) = self.drain.allowance.note(true) {
+                self.keeper.ask(Job::Note(note));
+            }
             let marks = self.lanes.marks_at_once();
             self.keeper.ask(Job::Mark(marks));
             self.keeper.ask(Job::Close);

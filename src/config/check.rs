@@ -2,6 +2,8 @@
 
 mod intents;
 
+mod link;
+
 use std::collections::BTreeSet;
 
 use adapters::SecretError;
@@ -44,6 +46,8 @@ pub(super) fn problems(file: &File) -> Vec<Problem> {
     sources(file, &mut found);
     qos_two(file, &mut found);
     buffer(file, &mut found);
+    replay(file, &mut found);
+    link::check(file, &mut found);
     intents::check(file, &mut found);
     routes(file, &mut found);
     found.0
@@ -163,6 +167,16 @@ fn uplink(file: &File, found: &mut Found) {
                 "`{}` does not hold the largest event; use \"128 KiB\" or more",
                 uplink.in_flight
             ),
+        );
+    }
+}
+
+fn replay(file: &File, found: &mut Found) {
+    let share = file.replay.catch_up;
+    if !(0.0..=1000.0).contains(&share) {
+        found.error(
+            "replay.catch_up",
+            format!("`{share}` is no share; use one like 0.4, or 0 for no limit"),
         );
     }
 }

@@ -75,6 +75,7 @@ brokers = ["{brokers}"]
 spread = "3s"
 ramp = "5s"
 events_per_s = 2500
+catch_up = 20
 [[mqtt]]
 name = "alarms"
 host = "127.0.0.1"

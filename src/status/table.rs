@@ -81,6 +81,15 @@ fn link(link: &LinkStatus, text: &mut String) -> std::fmt::Result {
             quota / 1024.0
         )?;
     }
+    for budget in &link.budgets {
+        let share = budget.used * 100 / budget.bytes.max(1);
+        let (used, bytes) = (size(budget.used), size(budget.bytes));
+        writeln!(
+            text,
+            "{used} of {bytes} of this {} are used ({share} %)",
+            budget.per
+        )?;
+    }
     for (topic, reason) in &link.blocked {
         writeln!(text, "  topic {topic} is not taken: {reason}")?;
     }

@@ -41,6 +41,8 @@ pub(super) struct Measured {
     pub(super) round_trip: Option<Duration>,
     /// For how long brokers throttled it, at most.
     pub(super) throttle: Duration,
+    /// Bytes on the wire since the connection was made, both ways.
+    pub(super) wire: u64,
 }
 
 impl Inbox {
@@ -65,6 +67,18 @@ impl Inbox {
     fn hear_one(&self) {
         self.heard.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// TCP and IP headers of a segment, with time stamps, and what it carries.
+const HEADERS: u64 = 52;
+const SEGMENT: u64 = 1400;
+
+/// Kafka's bytes, and an estimate of what TCP and IP add: what is sent again, and TLS, is not in it.
+fn wire(statistics: &Statistics) -> u64 {
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    let bytes = count(statistics.tx_bytes) + count(statistics.rx_bytes);
+    let segments = count(statistics.tx) + count(statistics.rx) + bytes / SEGMENT;
+    bytes + segments * HEADERS
 }
 
 /// What a record takes in flight besides its payload: key, headers and librdkafka's own.
@@ -133,6 +147,7 @@ impl ClientContext for Context {
             connection: self.number,
             round_trip: least.min().map(micros),
             throttle: micros(throttle * 1000),
+            wire: wire(&statistics),
         });
     }
 

@@ -18,6 +18,9 @@ pub(super) struct Connection {
     config: ClientConfig,
     inbox: Arc<Inbox>,
     pub(super) in_flight: usize,
+    /// Bytes delivered since the last statistics, and what these said of the wire.
+    pub(super) landed: usize,
+    wire: u64,
     most: usize,
     pub(super) urgent: bool,
     /// None where nothing is urgent, or all: nobody waits for others then.
@@ -43,6 +46,8 @@ impl Connection {
             config,
             inbox: Arc::clone(inbox),
             in_flight: 0,
+            landed: 0,
+            wire: 0,
             most,
             urgent,
             flow,
@@ -59,6 +64,7 @@ impl Connection {
             flow.landed(self.in_flight, false, Instant::now());
         }
         (self.in_flight, self.connected) = (0, None);
+        (self.landed, self.wire) = (0, 0);
         Ok(())
     }
 
@@ -87,8 +93,17 @@ impl Connection {
             flow.landed(bytes, delivered, now);
         }
         if delivered {
+            self.landed += bytes;
             self.connected = Some(true);
         }
+    }
+
+    /// Statistics say that `wire` bytes went over it so far. Returns how many did since the last ones, and how many bytes
+    /// of records were delivered meanwhile.
+    pub(super) fn carried(&mut self, wire: u64) -> (u64, usize) {
+        let carried = (wire.saturating_sub(self.wire), self.landed);
+        (self.wire, self.landed) = (wire, 0);
+        carried
     }
 
     /// Serves callbacks; says whether there were reports.

@@ -16,7 +16,7 @@ use rdkafka::producer::BaseRecord;
 use super::callbacks::{Inbox, Measured, cost, lock, sort};
 use super::connection::Connection;
 use super::sockets::{self, Wish};
-use super::{Delivery, Message, Report, Signal, Unsent, UplinkError, settings::settings};
+use super::{Carried, Delivery, Message, Report, Signal, Unsent, UplinkError, settings::settings};
 use crate::config::{Dscp, UplinkSection};
 use crate::flow::Flow;
 use crate::intent::{Intents, Sending};
@@ -43,6 +43,7 @@ pub(crate) struct Uplink {
     next_set: Option<Instant>,
     dscp: Dscp,
     silent_until: Instant,
+    carried: Vec<Carried>,
     /// When something was last sent or reported, and when reports are looked for next.
     active: Instant,
     next_poll: Instant,
@@ -87,6 +88,7 @@ impl Uplink {
             next_set: Some(Instant::now()),
             dscp: section.dscp,
             silent_until: Instant::now(),
+            carried: Vec::new(),
             active: Instant::now(),
             next_poll: Instant::now(),
         })
@@ -268,11 +270,19 @@ impl Uplink {
             connection: number,
             round_trip,
             throttle,
+            wire,
         } = *one;
+        let lanes = self.lanes_of(number);
         let urgent = self.connections.get(number).is_some_and(|one| one.urgent);
         for (other, connection) in self.connections.iter_mut().enumerate() {
             if other == number {
                 connection.throttle = throttle;
+                let (wire, landed) = connection.carried(wire);
+                self.carried.push(Carried {
+                    lanes: lanes.clone(),
+                    wire,
+                    landed,
+                });
                 if !throttle.is_zero() {
                     self.silent_until = self.silent_until.max(now + throttle);
                 }
@@ -298,14 +308,27 @@ impl Uplink {
         broken.rebuild(number, &self.inbox)?;
         // What the end of the old one gave back is about tokens that are sent anew.
         lock(&self.inbox.reports).clear();
-        let lanes = self
-            .lanes
-            .iter()
-            .enumerate()
-            .filter(|(_, (connection, _))| *connection == number);
-        Ok(lanes
+        Ok(self.lanes_of(number))
+    }
+
+    fn lanes_of(&self, number: usize) -> Vec<LaneId> {
+        let lanes = self.lanes.iter().enumerate();
+        let lanes = lanes.filter(|(_, (connection, _))| *connection == number);
+        lanes
             .filter_map(|(lane, _)| u8::try_from(lane).ok().map(LaneId))
-            .collect())
+            .collect()
+    }
+
+    /// What went over the connections since this was last asked.
+    pub(crate) fn carried(&mut self) -> Vec<Carried> {
+        std::mem::take(&mut self.carried)
+    }
+
+    /// Bytes handed over on connections that are not urgent, and not yet in [`Self::carried`].
+    #[must_use]
+    pub(crate) fn uncounted(&self) -> usize {
+        let bulk = self.connections.iter().filter(|one| !one.urgent);
+        bulk.map(|one| one.in_flight + one.landed).sum()
     }
 
     /// Has the next [`Self::take`] look for reports at once.

@@ -129,6 +129,32 @@ fn each_mistake_is_named_with_its_key_its_value_and_what_would_be_right() {
             "mqtt[1].name: `plant` is the name of another source",
         ),
         (
+            with("[replay]\ncatch_up = -1\n"),
+            "replay.catch_up: `-1` is no share; use one like 0.4",
+        ),
+        (
+            with("[link]\ntime_zone = \"Europe/Nowhere\"\n"),
+            "link.time_zone: `Europe/Nowhere` is no time zone",
+        ),
+        (
+            with("[[link.budget]]\nper = \"week\"\nbytes = \"1 GiB\"\n"),
+            "link.budget[0].per: unknown value `week`",
+        ),
+        (
+            with(
+                "[[link.budget]]\nper = \"day\"\nbytes = \"1 GiB\"\nshares = { critical = 0.5 }\n",
+            ),
+            "link.budget[0].shares.critical: `critical` is urgent, and never held back",
+        ),
+        (
+            with("[[link.window]]\nopen = \"* 25 * * *\"\n"),
+            "line 8: link.window[0].open: `25` is no hour; use 0 to 23",
+        ),
+        (
+            with("[[link.window]]\nintents = [\"bulk\"]\nopen = \"* 1 * * *\"\n"),
+            "link.window[0].intents[0]: no intent is named `bulk`",
+        ),
+        (
             with("qos = 3\n"),
             "mqtt[0].subscribe[0].qos: `3` is not a QoS; use 0, 1 or 2",
         ),

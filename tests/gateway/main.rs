@@ -11,6 +11,8 @@ mod arrivals;
 
 mod outages;
 
+mod allowances;
+
 mod inputs;
 
 mod limits;

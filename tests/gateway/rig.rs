@@ -41,7 +41,7 @@ impl Gateway {
         let directory = TempDir::new().expect("a directory can be made");
         let path = directory.path().join("gateway.toml");
         let base = "[gateway]\nid = \"gw-1\"\nsite = \"plant7\"\nstate_dir = \"$DIR/state\"\nfree_floor = \"1 MiB\"\n\
-                    [status]\nhttp = false\n[replay]\nspread = \"0s\"\nramp = \"0s\"\nevents_per_s = 0\nbytes_per_s = \"1 GiB\"\n";
+                    [status]\nhttp = false\n[replay]\nspread = \"0s\"\nramp = \"0s\"\nevents_per_s = 0\nbytes_per_s = \"1 GiB\"\ncatch_up = 0\n";
         let text =
             format!("{base}{config}").replace("$DIR", &directory.path().display().to_string());
         fs::write(&path, text).expect("a file can be written");

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::codec::Encoder;
 use crate::database::DiskError;
 use crate::files;
+use crate::generation::Generation;
 use crate::keys::{KeyId, Keys};
 use crate::layout::{self, FORMAT};
 use crate::marks::{self, LaneState, MarksFile, UPLINK};
@@ -60,11 +61,12 @@ impl<R: Record> Disk<R> {
         disk.check_keys(keys)?;
         let opened = disk.ids().map(|lane| {
             let state = disk.marks.marks.lanes.get(&disk.tail(lane).settings.name);
-            opened(
-                disk.tail(lane),
-                state.unwrap_or(&LaneState::default()),
-                &mut notices,
-            )
+            let (tail, unknown) = (disk.tail(lane), LaneState::default());
+            let mut opened = opened(tail, state.unwrap_or(&unknown), &mut notices);
+            let waits = |g: &&Generation| opened.waiting.within(g.span()).next().is_some();
+            let oldest = tail.generations.iter().find(waits);
+            opened.oldest = oldest.and_then(|g| disk.clock.when(g.oldest, Instant::now()));
+            opened
         });
         let lanes_opened: Vec<LaneOpened> = opened.collect();
         notices.extend(layout::orphans(root, lanes).map_err(DiskError::io(root))?);
@@ -175,5 +177,6 @@ fn opened(tail: &Tail, state: &LaneState, notices: &mut Vec<Notice>) -> LaneOpen
         lost: reasons,
         unreported: state.unreported.clone(),
         bytes: tail.bytes(),
+        oldest: None,
     }
 }

@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::{Cleared, Disk, SLED_RESERVE, Tidied, is_needed};
+use super::{Cleared, Disk, LaneOnDisk, SLED_RESERVE, Tidied, is_needed};
 use crate::database::DiskError;
 use crate::encode::latest_of_each_key;
 use crate::generation::Generation;
 use crate::layout;
 use crate::ranges::Ranges;
 use crate::settings::DropReason;
-use crate::tail::{GENERATION_OVERHEAD, generation_bytes, millis};
+use crate::tail::{GENERATION_OVERHEAD, Tail, generation_bytes, millis};
 use crate::{LaneId, Record, WhenFull};
 
 /// A head is closed after an eighth of the lane's age limit, so that it can be dropped in time, but not more often.
@@ -21,6 +21,18 @@ pub(crate) fn with_overhead(stored: u64) -> u64 {
 }
 
 impl<R: Record> Disk<R> {
+    /// What is to be known of a lane after a mark.
+    pub(super) fn on_disk(&self, tail: &Tail, now: Instant) -> LaneOnDisk {
+        let state = self.marks.marks.lanes.get(&tail.settings.name);
+        let is_read = |g: &&Generation| state.is_none_or(|state| is_needed(state, g));
+        let oldest = tail.generations.iter().find(is_read).map(|g| g.oldest);
+        LaneOnDisk {
+            bytes: tail.bytes(),
+            frees_at: tail.frees_at(),
+            oldest: oldest.and_then(|stored| self.clock.when(stored, now)),
+        }
+    }
+
     /// Makes room for blocks of `needed` bytes in the lane's budget.
     pub(super) fn make_room(
         &mut self,

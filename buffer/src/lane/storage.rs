@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Lane;
 use crate::block::Placed;
-use crate::disk::{Cleared, ReadBack, WRITE_BYTES_MAX, Written};
+use crate::disk::{Cleared, LaneOnDisk, ReadBack, WRITE_BYTES_MAX, Written};
 use crate::lanes::Pace;
 use crate::marks::LaneMark;
 use crate::ranges::Ranges;
@@ -293,8 +293,20 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             .collect()
     }
 
-    pub(crate) fn set_frees_at(&mut self, sequence: u64) {
-        self.frees_at = sequence;
+    pub(crate) fn set_marked(&mut self, on_disk: &LaneOnDisk) {
+        self.frees_at = on_disk.frees_at;
+        self.oldest_on_disk = on_disk.oldest;
+    }
+
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        let held = [
+            self.window.open().next(),
+            self.ahead.front(),
+            self.front.front(),
+        ];
+        let held = held.into_iter().flatten().map(|entry| entry.arrived);
+        let waits = self.waiting() > 0;
+        held.chain(self.oldest_on_disk).min().filter(|_| waits)
     }
 
     /// A mark would give room back on disk.

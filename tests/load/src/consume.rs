@@ -197,3 +197,15 @@ pub fn account(records: &[Record], numbers: std::ops::Range<u64>) -> Account {
     (account.p50_ms, account.p99_ms, account.max_ms) = (at(50), at(99), at(100));
     account
 }
+
+/// A line for each second: when it began, in seconds since 1970, and how many records arrived in it.
+#[must_use]
+pub fn rates(records: &[Record]) -> String {
+    let seconds = records.iter().map(|record| record.received / 1_000_000);
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    seconds.for_each(|second| *counts.entry(second).or_default() += 1);
+    let lines = counts
+        .iter()
+        .map(|(second, count)| format!("{second} {count}\n"));
+    lines.collect()
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use load::consume::{Reader, account};
+use load::consume::{Reader, account, rates};
 use load::delay::delay;
 use load::publish::{Publish, publish};
 
@@ -61,22 +61,28 @@ enum Command {
         topic: String,
     },
     /// Read topics until `count` distinct numbers have arrived, and print the account as JSON.
-    Consume {
-        #[arg(long)]
-        brokers: String,
-        #[arg(long, value_delimiter = ',')]
-        topics: Vec<String>,
-        #[arg(long, default_value_t = 0)]
-        from: u64,
-        #[arg(long)]
-        count: u64,
-        /// Seconds.
-        #[arg(long, default_value_t = 60)]
-        patience: u64,
-        /// How late is told by the brokers' clock, of a topic with `message.timestamp.type=LogAppendTime`.
-        #[arg(long)]
-        appended: bool,
-    },
+    Consume(Consume),
+}
+
+#[derive(Debug, clap::Args)]
+struct Consume {
+    #[arg(long)]
+    brokers: String,
+    #[arg(long, value_delimiter = ',')]
+    topics: Vec<String>,
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    #[arg(long)]
+    count: u64,
+    /// Seconds.
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
+    /// How late is told by the brokers' clock, of a topic with `message.timestamp.type=LogAppendTime`.
+    #[arg(long)]
+    appended: bool,
+    /// A file that gets the events that arrived in each second.
+    #[arg(long)]
+    rates: Option<std::path::PathBuf>,
 }
 
 fn main() {
@@ -125,14 +131,7 @@ fn main() {
             seconds,
         } => produce(&brokers, &topic, size, seconds),
         Command::Leaders { brokers, topic } => load::leaders::tell(&brokers, &topic),
-        Command::Consume {
-            brokers,
-            topics,
-            from,
-            count,
-            patience,
-            appended,
-        } => consume(&brokers, &topics, from..from + count, patience, appended),
+        Command::Consume(what) => consume(&what),
     }
 }
 
@@ -144,27 +143,25 @@ fn produce(brokers: &str, topic: &str, size: usize, seconds: u64) {
     }
 }
 
-fn consume(
-    brokers: &str,
-    topics: &[String],
-    expected: std::ops::Range<u64>,
-    patience_s: u64,
-    appended: bool,
-) {
-    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-    let mut reader = Reader::new(brokers, &topics, &[]);
+fn consume(what: &Consume) {
+    let topics: Vec<&str> = what.topics.iter().map(String::as_str).collect();
+    let expected = what.from..what.from + what.count;
+    let mut reader = Reader::new(&what.brokers, &topics, &[]);
     let mut numbers = std::collections::HashSet::new();
     let mut seen = 0;
-    let mut records = reader.until(Duration::from_secs(patience_s), |records| {
+    let mut records = reader.until(Duration::from_secs(what.patience), |records| {
         for record in records.iter().skip(seen) {
             let number = load::Numbered::parse(&record.payload).map(|event| event.n);
             numbers.extend(number.ok().filter(|n| expected.contains(n)));
         }
         seen = records.len();
-        numbers.len() as u64 >= expected.end - expected.start
+        numbers.len() as u64 >= what.count
     });
-    for record in records.iter_mut().filter(|_| appended) {
+    for record in records.iter_mut().filter(|_| what.appended) {
         record.received = record.timestamp.unsigned_abs() * 1000;
+    }
+    if let Some(path) = &what.rates {
+        std::fs::write(path, rates(&records)).expect("the file can be written");
     }
     let text = serde_json::to_string(&account(&records, expected)).expect("an account is JSON");
     #[expect(clippy::print_stdout, reason = "the account is this command's output")]

@@ -1,0 +1,72 @@
+//! A record as it goes out: a `CloudEvent` in Kafka's binary binding, with headers of our own.
+
+use std::time::Instant;
+
+use buffer::{LaneId, Next};
+use jiff::Timestamp;
+
+use super::Drain;
+use crate::address::Address;
+use crate::record::Record;
+use crate::uplink::{Message, Unsent};
+
+impl Drain {
+    pub(super) fn hand_over(
+        &mut self,
+        lane: LaneId,
+        next: &Next<'_, Record>,
+        replay: bool,
+        address: &Address,
+        now: Instant,
+    ) -> Result<(), Unsent> {
+        let record = &next.placed.record;
+        let stamp = match record.stamp.unsynced_boot_us {
+            None => record.stamp,
+            Some(_) => self.clock.corrected(record.stamp),
+        };
+        let id = record.id(&self.gateway);
+        if self.time.0 != stamp.unix_us {
+            let time = Timestamp::from_microsecond(stamp.unix_us);
+            self.time = (
+                stamp.unix_us,
+                time.unwrap_or(Timestamp::UNIX_EPOCH).to_string(),
+            );
+        }
+        let (mut epoch, mut sequence) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let epoch = epoch.format(next.placed.epoch);
+        let sequence = sequence.format(next.placed.sequence);
+        let name = self.names.get(lane.index()).map_or("", String::as_str);
+        let synced = stamp.unsynced_boot_us.is_none();
+        let bad = record.origin.quality == adapters::Quality::Bad;
+        let headers = [
+            ("ce_specversion", Some(b"1.0".as_slice())),
+            ("ce_id", Some(&id)),
+            ("ce_source", Some(address.source.as_bytes())),
+            ("ce_type", Some(address.kind.as_bytes())),
+            ("ce_time", Some(self.time.1.as_bytes())),
+            ("ce_subject", Some(record.origin.subject.as_bytes())),
+            ("tg-lane", Some(name.as_bytes())),
+            ("tg-epoch", Some(epoch.as_bytes())),
+            ("tg-seq", Some(sequence.as_bytes())),
+            ("tg-replay", Some(if replay { b"true" } else { b"false" })),
+            (
+                "tg-clock",
+                Some(if synced { b"synced" } else { b"unsynced" }),
+            ),
+            (
+                "content-type",
+                record.origin.content_type.as_deref().map(str::as_bytes),
+            ),
+            ("tg-quality", bad.then_some(b"bad".as_slice())),
+        ];
+        let message = Message {
+            lane,
+            token: next.token,
+            address,
+            payload: &record.payload,
+            timestamp: stamp.unix_us / 1000,
+            headers: &headers,
+        };
+        self.uplink.send(&message, now)
+    }
+}
