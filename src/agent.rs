@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 
 use disk::DiskState;
 
-pub(crate) use build::{AgentError, build};
+pub(crate) use build::{AgentError, build, identity};
 pub(crate) use stop::Carried;
 
 use crate::drain::{Drain, Left};

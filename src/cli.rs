@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use adapters::{Size, Span};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -44,8 +45,15 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say what an outage would do: when each lane is full, what is given up, how long the drain takes.
+    Plan(PlanArguments),
     /// Look into the buffer on disk. Only reads, also beside a running agent, unless told to repair.
     Buffer(crate::inspect::BufferArguments),
+    /// Simulate the return of a fleet from an outage: what arrives at the cluster, and how late an alarm is.
+    ///
+    /// Runs the agent's own shaper in virtual time, as configured and without its parts.
+    #[cfg(feature = "simulate")]
+    Simulate(crate::simulate::Simulation),
     /// Show the version, the git revision and the libraries.
     Version,
     /// Print the JSON schema of the configuration.
@@ -63,4 +71,22 @@ pub(crate) enum Command {
         #[arg(long)]
         quick: bool,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanArguments {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    #[arg(long, default_value = "24h")]
+    pub outage: Span,
+    /// What the sources of an intent give: events a second, and bytes of a payload, as in state=10x200. Can be repeated.
+    #[arg(long, value_name = "INTENT=EVENTSxBYTES")]
+    pub rate: Vec<crate::plan::Given>,
+    /// Ask the running agent what it takes in, and what an event takes on disk.
+    #[arg(long)]
+    pub measured: bool,
+    /// What the link carries in a second, as in "30 kB". Default: more than is sent.
+    #[arg(long, value_name = "SIZE")]
+    pub link: Option<Size>,
 }

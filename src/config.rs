@@ -5,6 +5,8 @@
 
 mod file;
 
+mod intent;
+
 mod link;
 
 mod load;
@@ -12,8 +14,10 @@ mod load;
 mod check;
 
 pub(crate) use file::{
-    CoalesceKind, CompressionKind, Dscp, File, FullPolicy, IntentSection, LogFormat, LogSection,
-    OrderKind, ReplaySection, RouteSection, SaslMechanism, UplinkSection,
+    Dscp, File, LogFormat, LogSection, ReplaySection, RouteSection, SaslMechanism, UplinkSection,
+};
+pub(crate) use intent::{
+    CoalesceKind, CompressionKind, ExpectedSection, FullPolicy, IntentSection, OrderKind,
 };
 pub(crate) use link::{BudgetSection, LinkSection, Period};
 pub(crate) use load::{Loaded, Problem, load};

@@ -267,6 +267,12 @@ impl Drain {
             .sent(lane, events, bytes, kind.unwrap_or(false), &self.link, now);
     }
 
+    /// Events a second that a lane takes in on average.
+    #[must_use]
+    pub(crate) fn usual(&self, lane: LaneId) -> f64 {
+        self.shaper.usual(lane)
+    }
+
     /// Why a lane that has something to send does not, in words.
     pub(crate) fn waits(&self, lane: LaneId, now: Instant) -> Option<String> {
         if !self.link.is_up() {

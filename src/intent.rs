@@ -5,7 +5,9 @@ use std::time::Duration;
 use adapters::{Size, Span};
 use buffer::{Keep, LaneDisk, LaneId, LaneSettings, Order, WhenFull};
 
-use crate::config::{CoalesceKind, CompressionKind, File, FullPolicy, IntentSection, OrderKind};
+use crate::config::{
+    CoalesceKind, CompressionKind, ExpectedSection, File, FullPolicy, IntentSection, OrderKind,
+};
 use crate::template::Template;
 
 /// Each intent is a lane with memory and a sync of its own.
@@ -32,6 +34,8 @@ pub(crate) struct Intent {
     /// Limits of the replay of this intent alone.
     pub replay_events_per_s: Option<u32>,
     pub replay_bytes_per_s: Option<u64>,
+    /// What its sources are expected to give.
+    pub expected: Option<ExpectedSection>,
 }
 
 /// How records are batched; intents that agree in it, and in urgency, share a connection.
@@ -140,6 +144,8 @@ fn blank(name: &str, topic: &str) -> IntentSection {
         batch: Some(Size(256 * 1024)),
         events_per_s: None,
         bytes_per_s: None,
+        expected: None,
+        survive_outage: None,
     }
 }
 
@@ -203,7 +209,15 @@ fn overlay(base: &mut IntentSection, change: &IntentSection) {
         urgent,
         weight
     );
-    take!(compression, linger, batch, events_per_s, bytes_per_s);
+    take!(
+        compression,
+        linger,
+        batch,
+        events_per_s,
+        bytes_per_s,
+        expected,
+        survive_outage
+    );
 }
 
 fn meant(section: &IntentSection) -> Intent {
@@ -264,5 +278,6 @@ fn meant(section: &IntentSection) -> Intent {
             .bytes_per_s
             .map(|rate| rate.0)
             .filter(|rate| *rate > 0),
+        expected: section.expected,
     }
 }

@@ -40,6 +40,11 @@ mod allowance;
 
 mod ledger;
 
+mod plan;
+
+#[cfg(feature = "simulate")]
+mod simulate;
+
 mod holdback;
 
 mod setaside;
@@ -83,6 +88,7 @@ fn main() -> ExitCode {
             state,
             json,
         } => show_status(config.as_deref(), state, json),
+        Command::Plan(arguments) => plan_outage(&arguments),
         Command::Buffer(arguments) => look_into(&arguments),
         Command::Version => say(&version::long()),
         Command::Schema => say(&format!(
@@ -101,6 +107,8 @@ fn main() -> ExitCode {
                 Err(error) => fail(&error),
             }
         }
+        #[cfg(feature = "simulate")]
+        Command::Simulate(what) => simulate(&what),
         #[cfg(feature = "demo")]
         Command::Demo { quick } => {
             demo::run(quick).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
@@ -176,18 +184,60 @@ fn show_status(config: Option<&Path>, state: std::path::PathBuf, json: bool) -> 
         Some(Ok(loaded)) => loaded.file.gateway.state_dir,
         Some(Err(code)) => return code,
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
-    match runtime.block_on(status::ask(&state)) {
+    match ask(&state) {
         Ok(snapshot) if json => say(&format!("{:#}\n", serde_json::json!(snapshot))),
         Ok(snapshot) => say(&status::table(&snapshot)),
+        Err(error) => fail(&*error),
+    }
+}
+
+#[cfg(feature = "simulate")]
+fn simulate(what: &simulate::Simulation) -> ExitCode {
+    let file = match &what.config {
+        None => config::File::of_defaults(),
+        Some(path) => match load(path) {
+            Ok(loaded) => loaded.file,
+            Err(code) => return code,
+        },
+    };
+    match what.run(&file) {
+        Ok(table) => say(&table),
         Err(error) => fail(&error),
     }
+}
+
+/// Asks the running agent how it is.
+fn ask(state: &Path) -> Result<status::Snapshot, Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(status::ask(state))?)
+}
+
+fn plan_outage(arguments: &cli::PlanArguments) -> ExitCode {
+    let file = match load(&arguments.config) {
+        Ok(loaded) => loaded.file,
+        Err(code) => return code,
+    };
+    let measured = match arguments.measured.then(|| ask(&file.gateway.state_dir)) {
+        None => None,
+        Some(Ok(snapshot)) => Some(snapshot),
+        Some(Err(error)) => return fail(&*error),
+    };
+    let rates = plan::Rates {
+        given: &arguments.rate,
+        measured: measured.as_ref(),
+    };
+    let intents = intent::Intents::new(&file);
+    let rates = match rates.of(&file, &intents) {
+        Ok(rates) => rates,
+        Err(error) => return fail(&error),
+    };
+    let id = agent::identity(&file).id;
+    let (shape, outage) = (shape::Shape::new(&file.replay, &id), arguments.outage.0);
+    let link = arguments.link.map(|size| plan::float(size.0));
+    let plans = plan::plan(&intents, &shape, &rates, outage, link);
+    say(&plan::table(&plans, outage))
 }
 
 fn look_into(arguments: &inspect::BufferArguments) -> ExitCode {

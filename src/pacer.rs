@@ -16,6 +16,9 @@ pub(crate) struct Pacer {
 /// broker's quota window (1 s in Kafka) sees the rate and not the burst.
 const BURST: Duration = Duration::from_millis(100);
 
+/// Long enough for a batch, short enough that a fleet in step makes no waves.
+const TURN: Duration = Duration::from_secs(1);
+
 impl Pacer {
     /// `per_second` must be above zero.
     #[must_use]
@@ -30,6 +33,12 @@ impl Pacer {
     #[must_use]
     pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
         self.paid_until.filter(|paid_until| *paid_until > now)
+    }
+
+    /// Units that may leave at once, so that what leaves is spread over time: as many as `TURN` brings.
+    #[must_use]
+    pub(crate) fn turn(&self, share: f64) -> f64 {
+        self.per_second * share * TURN.as_secs_f64()
     }
 
     /// Charges for `units` that left at `now`, at `share` of the rate (above 0, at most 1).

@@ -6,6 +6,9 @@ use buffer::Order;
 
 use crate::intent::Intent;
 
+/// Events a second that a lane may always replay: what comes seldom is no load.
+pub(crate) const LEAST: f64 = 0.5;
+
 /// `[replay]`, as meant.
 #[derive(Debug, Clone)]
 pub(crate) struct Shape {
@@ -45,5 +48,12 @@ impl Shape {
             Order::LiveFirst => 0.0,
         };
         self.catch_up.map(|share| share + live)
+    }
+
+    /// Events a second that a lane may replay while it catches up, which takes in `usual`.
+    #[must_use]
+    pub(crate) fn events_a_second(&self, intent: &Intent, usual: f64) -> Option<f64> {
+        self.factor(intent)
+            .map(|factor| (factor * usual).max(LEAST))
     }
 }

@@ -167,6 +167,13 @@ impl Shaper {
         }
     }
 
+    /// Events a second that a lane takes in on average.
+    #[must_use]
+    pub(crate) fn usual(&self, lane: LaneId) -> f64 {
+        let share = self.lanes.get(lane.index());
+        share.map_or(0.0, |share| share.catch_up.baseline.per_s())
+    }
+
     /// A turn is over: `events` and `bytes` left.
     pub(crate) fn sent(
         &mut self,
@@ -206,7 +213,7 @@ impl Shaper {
         link: &Link,
         now: Instant,
     ) -> Result<usize, Option<Instant>> {
-        next.next.ok_or(None)?;
+        let size = next.next.ok_or(None)?;
         let room = next.room?.min(TURN_BYTES);
         if !next.replay {
             return Ok(room);
@@ -220,10 +227,16 @@ impl Shaper {
             share.catch_up.next_turn(now),
             self.total.next_turn(now),
         ];
-        match turns.into_iter().flatten().max() {
-            Some(until) => Err(Some(until)),
-            None => Ok(room),
+        if let Some(until) = turns.into_iter().flatten().max() {
+            return Err(Some(until));
         }
+        let factor = self.ramp(link, now);
+        let least = share
+            .replay
+            .turn(size, factor)
+            .min(share.catch_up.turn(size, factor))
+            .min(self.total.turn(size, factor));
+        Ok(room.min(rates::whole(least)))
     }
 
     /// Why a replay waits here, in words, if it does.

@@ -111,6 +111,14 @@ pub(crate) struct LaneStatus {
     pub delivered_per_s: f64,
     /// Why it does not send what it has, in words.
     pub waits: Option<String>,
+    /// Events a second that it takes in on average, over ten minutes, and the bytes of one: as it is in memory, and on disk,
+    /// compressed, once some were stored.
+    #[serde(default)]
+    pub usual_per_s: f64,
+    #[serde(default)]
+    pub event_bytes: u64,
+    #[serde(default)]
+    pub event_stored_bytes: Option<u64>,
     /// Seconds until nothing is left, at the rate of the last minute; none while it does not become less.
     pub drained_in_s: Option<f64>,
 }
@@ -276,6 +284,9 @@ impl Agent {
                 .drain()
                 .waits(lane, now)
                 .filter(|_| waiting > in_flight),
+            usual_per_s: self.drain().usual(lane),
+            event_bytes: counts.accepted_bytes / counts.accepted.max(1),
+            event_stored_bytes: counts.stored_bytes.checked_div(counts.stored),
             drained_in_s: self.meter().drained_in_s(lane, waiting),
         }
     }

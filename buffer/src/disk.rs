@@ -13,6 +13,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use room::capacity;
+
 use crate::block::{self, Placed};
 use crate::clock::Clock;
 use crate::codec::{self, Encoder, Place};
@@ -136,6 +138,8 @@ pub struct Written {
     /// Bytes of the lane on disk, and of the blocks just written.
     pub bytes: u64,
     pub stored_bytes: u64,
+    /// Records in them.
+    pub stored: u64,
 }
 
 impl Written {
@@ -149,6 +153,7 @@ impl Written {
             cleared: Vec::new(),
             bytes: 0,
             stored_bytes: 0,
+            stored: 0,
         }
     }
 }
@@ -254,6 +259,7 @@ impl<R: Record> Disk<R> {
             lane: write.lane,
             end: write.records.last().map_or(0, |record| record.sequence + 1),
             stored_bytes: *outcome.as_ref().unwrap_or(&0),
+            stored: write.records.len() as u64,
             outcome: outcome.map(|_| ()),
             cleared,
             bytes: self.tail(write.lane).bytes(),

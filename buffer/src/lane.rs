@@ -145,6 +145,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         self.waiting.insert(self.next..self.next + 1);
         self.next += 1;
         self.counts.accepted += 1;
+        self.counts.accepted_bytes += bytes as u64;
         self.memory += bytes;
         self.front.push_back(Entry {
             placed,

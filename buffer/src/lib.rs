@@ -64,7 +64,7 @@ pub use block::{Placed, RECORD_BYTES_MAX};
 pub use database::DiskError;
 pub use disk::{
     Cleared, Disk, Keep, LaneDisk, LaneOpened, LaneWrite, Marked, Notice, OpenError, Opened,
-    ReadBack, Tidied, Written,
+    ReadBack, Tidied, Written, capacity,
 };
 pub use inspect::{GenerationFound, Inspection, LaneFound, Verified};
 pub use keys::{KeyError, KeyId, Keys};

@@ -110,8 +110,11 @@ pub struct Counts {
     pub refused: u64,
     /// By [`DropReason`], in the order of `DropReason::ALL`.
     pub dropped: [u64; DropReason::ALL.len()],
-    /// Bytes of blocks written.
+    /// Bytes of what was accepted, in memory.
+    pub accepted_bytes: u64,
+    /// Bytes of blocks written, and the records in them.
     pub stored_bytes: u64,
+    pub stored: u64,
 }
 
 /// Why a record was not accepted; the ticket comes back.

@@ -12,6 +12,7 @@ use adapters::{AdapterKind, SecretRef, Size, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::intent::IntentSection;
 use super::link::LinkSection;
 
 /// The whole configuration file.
@@ -215,91 +216,12 @@ pub(crate) struct RouteSection {
     pub intent: String,
 }
 
-/// `[[intent]]`: what events are for and how they leave. For a built-in intent, what is not given
-/// keeps its default (see the table in README).
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct IntentSection {
-    /// `critical`, `state`, `feature`, `diagnostic`, `health`, or a name of your own.
-    pub name: String,
-    /// Kafka topic. A template: `"{site}.alerts"`.
-    pub topic: Option<String>,
-    /// Record key. A template: `"{device}"`.
-    pub key: Option<String>,
-    pub order: Option<OrderKind>,
-    /// How long an event may wait in memory for its delivery before it is written to disk; "0s"
-    /// writes each while it is being sent.
-    pub persist_after: Option<Span>,
-    /// During an outage, the interval of writes.
-    pub commit_every: Option<Span>,
-    /// Bytes on disk.
-    pub budget: Option<Size>,
-    /// Bytes in memory.
-    pub memory: Option<Size>,
-    pub when_full: Option<FullPolicy>,
-    /// `"latest"`: of what has to wait on disk, only the latest event of each source, device, kind and subject.
-    pub coalesce: Option<CoalesceKind>,
-    /// An intent that gets a copy of every event of this one during an outage, so that what is coalesced here
-    /// arrives there, later.
-    pub history: Option<String>,
-    /// What is older is dropped and counted, a generation at a time. Time without power does not count.
-    pub max_age: Option<Span>,
-    /// What was delivered stays on disk for a replay on demand, for so long and so much, within the budget.
-    pub keep: Option<KeepSection>,
-    /// Sent before all others, on a connection of its own.
-    pub urgent: Option<bool>,
-    /// Share of the rate among intents that are not urgent.
-    pub weight: Option<u32>,
-    pub compression: Option<CompressionKind>,
-    /// How long a batch may wait to fill.
-    pub linger: Option<Span>,
-    /// Bytes in one request to a partition.
-    pub batch: Option<Size>,
-    /// Replay rate of this intent alone, in events a second; 0 is no limit.
-    pub events_per_s: Option<u32>,
-    /// Replay rate of this intent alone, in bytes a second.
-    pub bytes_per_s: Option<Size>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum OrderKind {
-    InOrder,
-    LiveFirst,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum FullPolicy {
-    Refuse,
-    DropOldest,
-    DropNewest,
-    CoalesceLatest,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum CoalesceKind {
-    Never,
-    Latest,
-}
-
-/// `keep = { age = "24h", size = "1 GiB" }`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct KeepSection {
-    pub age: Span,
-    pub size: Size,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum CompressionKind {
-    None,
-    Lz4,
-    Zstd,
-    Gzip,
-    Snappy,
+#[cfg(feature = "simulate")]
+impl File {
+    /// Nothing but what has no default.
+    pub(crate) fn of_defaults() -> File {
+        toml::from_str("[uplink]\nbrokers = [\"localhost:9092\"]\n").expect("it is complete")
+    }
 }
 
 impl Default for GatewaySection {

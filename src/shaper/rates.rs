@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::pacer::Pacer;
+use crate::shape::LEAST;
 
 #[derive(Debug)]
 pub(super) struct Buckets {
@@ -31,6 +32,14 @@ impl Buckets {
         turns.max()
     }
 
+    /// Bytes that may leave in one turn, in records of `next` bytes.
+    pub(super) fn turn(&self, next: usize, share: f64) -> f64 {
+        let events = self.events.as_ref().map(|pacer| pacer.turn(share));
+        let events = events.map(|events| events * float(next as u64));
+        let bytes = self.bytes.as_ref().map(|pacer| pacer.turn(share));
+        events.into_iter().chain(bytes).fold(f64::MAX, f64::min)
+    }
+
     #[expect(
         clippy::cast_precision_loss,
         reason = "a batch is far below 2^53 bytes"
@@ -49,8 +58,6 @@ impl Buckets {
 const MEAN: Duration = Duration::from_mins(10);
 /// At first over the time since the start, but no less than this: sources that connect offer what they kept.
 const MEAN_MIN: Duration = Duration::from_mins(1);
-/// Events a second that a lane may always replay: what comes seldom is no load.
-const LEAST: f64 = 0.5;
 
 /// Events a second that a lane takes in on average.
 #[derive(Debug, Clone)]
@@ -136,6 +143,12 @@ impl CatchUp {
         self.rate().and(self.pacer.next_turn(now))
     }
 
+    /// Bytes that may leave in one turn, in records of `next` bytes.
+    pub(super) fn turn(&self, next: usize, share: f64) -> f64 {
+        let events = self.rate().map(|rate| self.pacer.turn(rate * share));
+        events.map_or(f64::MAX, |events| events * float(next as u64))
+    }
+
     pub(super) fn charge(&mut self, events: usize, share: f64, now: Instant) {
         if let Some(rate) = self.rate() {
             self.pacer.charge(float(events as u64) / rate, share, now);
@@ -155,6 +168,15 @@ impl CatchUp {
 )]
 fn float(events: u64) -> f64 {
     events as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positive, and a cast saturates"
+)]
+pub(super) fn whole(bytes: f64) -> usize {
+    bytes as usize
 }
 
 #[cfg(test)]

@@ -136,6 +136,18 @@ fn a_lane_in_order_catches_up_at_its_usual_rate_and_a_share_more() {
 }
 
 #[test]
+fn a_turn_under_a_rate_is_no_more_than_a_second_of_it() {
+    let (link, now) = up_after(600, Instant::now());
+    let mut shaper = shaper(shape(0, 0, Some(20)));
+    let turn = shaper.turn(&backlog(&[1], true), &link, now);
+    let expected = Turn::Send {
+        lane: LaneId(1),
+        bytes: 20 * 200,
+    };
+    assert_eq!(turn, expected);
+}
+
+#[test]
 fn a_fleet_starts_all_over_the_spread() {
     let replay = crate::config::ReplaySection::default();
     let mut seconds: Vec<u64> = (0..1000)

@@ -155,6 +155,16 @@ fn each_mistake_is_named_with_its_key_its_value_and_what_would_be_right() {
             "link.window[0].intents[0]: no intent is named `bulk`",
         ),
         (
+            with("[[intent]]\nname = \"state\"\nsurvive_outage = \"24h\"\n"),
+            "intent[0].survive_outage: needs `expected = {",
+        ),
+        (
+            with(
+                "[[intent]]\nname = \"state\"\nsurvive_outage = \"24h\"\nexpected = { events_per_s = 10, bytes = \"200\" }\n",
+            ),
+            "line 9: intent[0].survive_outage: `24h` does not fit into a budget of 256 MiB, which is full after",
+        ),
+        (
             with("qos = 3\n"),
             "mqtt[0].subscribe[0].qos: `3` is not a QoS; use 0, 1 or 2",
         ),

@@ -20,6 +20,15 @@ pub(crate) fn with_overhead(stored: u64) -> u64 {
     stored + stored / 8 + GENERATION_OVERHEAD
 }
 
+/// Bytes of blocks that a lane of this budget holds before it gives up any.
+#[must_use]
+pub fn capacity(budget: u64) -> u64 {
+    let generation = generation_bytes(budget);
+    // One is being written, and is counted as full.
+    let all = budget.saturating_sub(with_overhead(generation)) / with_overhead(generation);
+    all * generation
+}
+
 impl<R: Record> Disk<R> {
     /// What is to be known of a lane after a mark.
     pub(super) fn on_disk(&self, tail: &Tail, now: Instant) -> LaneOnDisk {

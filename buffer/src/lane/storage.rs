@@ -119,11 +119,10 @@ impl<R: Record, T: Ticket> Lane<R, T> {
 
     pub(crate) fn written(&mut self, written: &Written, retry_at: Instant, outage: bool) {
         self.on_disk = written.bytes;
-        self.counts.stored_bytes += if written.outcome.is_ok() {
-            written.stored_bytes
-        } else {
-            0
-        };
+        if written.outcome.is_ok() {
+            self.counts.stored_bytes += written.stored_bytes;
+            self.counts.stored += written.stored;
+        }
         written
             .cleared
             .iter()

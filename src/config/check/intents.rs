@@ -1,12 +1,15 @@
 //! What must fit together in the intents.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use adapters::Size;
 use adapters::mqtt::{MqttSection, Pattern};
 
 use super::super::{CoalesceKind, File, FullPolicy, IntentSection};
 use super::Found;
 use crate::intent::{self, Intents};
+use crate::plan;
 use crate::template::Template;
 
 pub(super) fn check(file: &File, found: &mut Found) {
@@ -70,6 +73,39 @@ pub(super) fn check(file: &File, found: &mut Found) {
         );
     }
     refusing_intents_share_no_source(file, found);
+}
+
+/// What is expected in the outage that it is to survive must fit into the budget.
+fn survives(file: &File, section: &IntentSection, index: usize, found: &mut Found) {
+    let at = |key: &str| format!("intent[{index}].{key}");
+    let expected = section.expected;
+    let rate = expected.map_or(0.0, |expected| expected.events_per_s);
+    if !(0.0..1e9).contains(&rate) {
+        let what = format!("`{rate}` is no rate; use events a second, such as 10.0");
+        return found.error(at("expected.events_per_s"), what);
+    }
+    let Some(outage) = section.survive_outage else {
+        return;
+    };
+    let Some(expected) = expected else {
+        let what = "needs `expected = { events_per_s = 10.0, bytes = \"200\" }`, what the sources give; `tidegate plan --measured` tells it";
+        return found.error(at("survive_outage"), what);
+    };
+    let intents = Intents::new(file);
+    let Some(intent) = intents.id(&section.name).map(|lane| intents.get(lane)) else {
+        return;
+    };
+    let rate = plan::expected_rate(&expected);
+    let full = plan::full_after(intent, &rate).unwrap_or(Duration::MAX);
+    if full < outage.0 {
+        let needed = Size(plan::budget_for(outage.0, &rate));
+        let full = crate::status::age(full.as_secs_f64());
+        let what = format!(
+            "`{outage}` does not fit into a budget of {}, which is full after {full}; use a budget of \"{needed}\", or expect less",
+            Size(intent.disk.budget)
+        );
+        found.error(at("survive_outage"), what);
+    }
 }
 
 fn template_problems(file: &File, at: &str, text: &str, found: &mut Found) {
@@ -156,6 +192,7 @@ fn disk_problems(file: &File, section: &IntentSection, index: usize, found: &mut
             found.warn(at("history"), what);
         }
     }
+    survives(file, section, index, found);
     if section.max_age.is_some_and(|age| age.0.as_secs() < 60) {
         let what = "is shorter than a generation is open; use \"1m\" or more";
         found.error(at("max_age"), what);

@@ -1,0 +1,194 @@
+//! `tidegate plan`: what an outage does to each lane, from what its sources give. Pure.
+
+mod rates;
+
+mod table;
+
+use std::time::Duration;
+
+use buffer::{Order, WhenFull};
+
+pub(crate) use rates::{Given, Rates, expected_rate};
+pub(crate) use table::table;
+
+use crate::intent::{Intent, Intents};
+use crate::shape::Shape;
+
+/// Memory of a record besides its payload: its texts and our own.
+const RECORD: f64 = 200.0;
+/// Bytes written to the flash for each that is stored, commits of half a second (`tests/bars/flash`).
+const FLASH: f64 = 1.8;
+/// Bytes on the wire for each that is handed over, nothing being compressed away.
+const WIRE: f64 = 1.2;
+
+/// What the sources of a lane give.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rate {
+    pub events_per_s: f64,
+    /// Of a payload.
+    pub bytes: f64,
+    /// On disk, compressed; none where nothing is known to be compressed away.
+    pub stored: Option<f64>,
+    pub source: Source,
+}
+
+/// Where a rate is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Given,
+    Measured,
+    Expected,
+    Unknown,
+}
+
+/// What an outage does to a lane.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LanePlan {
+    pub name: String,
+    pub rate: Rate,
+    /// After so long its budget is used up; never, where nothing comes.
+    pub full_after: Option<Duration>,
+    pub when_full: WhenFull,
+    /// Events given up or refused in the outage.
+    pub lost: f64,
+    pub backlog: f64,
+    /// From the return on; never, where more comes in than goes out.
+    pub drained_in: Option<Duration>,
+    /// Bytes of the backlog on the link and on the flash.
+    pub wire: f64,
+    pub flash: f64,
+}
+
+impl Rate {
+    fn record(&self) -> f64 {
+        self.bytes + RECORD
+    }
+
+    fn stored(&self) -> f64 {
+        self.stored.unwrap_or_else(|| self.record())
+    }
+}
+
+/// How long a lane holds what comes.
+#[must_use]
+pub(crate) fn full_after(intent: &Intent, rate: &Rate) -> Option<Duration> {
+    let per_s = rate.events_per_s * rate.stored();
+    let seconds = float(buffer::capacity(intent.disk.budget)) / per_s;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Bytes of budget that hold `outage`.
+#[must_use]
+pub(crate) fn budget_for(outage: Duration, rate: &Rate) -> u64 {
+    let needed = rate.events_per_s * rate.stored() * outage.as_secs_f64();
+    let mut budget: u64 = 1 << 20;
+    while float(buffer::capacity(budget)) < needed && budget < 1 << 50 {
+        budget += budget / 16;
+    }
+    budget.div_ceil(1 << 20) << 20
+}
+
+/// What an outage does to each lane; `link` is what the link carries, in bytes a second, if that is known.
+#[must_use]
+pub(crate) fn plan(
+    intents: &Intents,
+    shape: &Shape,
+    rates: &[Rate],
+    outage: Duration,
+    link: Option<f64>,
+) -> Vec<LanePlan> {
+    let lanes = intents.iter().zip(rates);
+    let mut plans: Vec<LanePlan> = lanes
+        .map(|((_, intent), rate)| lane(intent, shape, *rate, outage))
+        .collect();
+    // What all together may do bounds each: the last is done when all is.
+    let all = drained_together(shape, &plans, link);
+    for plan in plans.iter_mut().filter(|plan| plan.backlog > 0.0) {
+        plan.drained_in = plan.drained_in.zip(all).map(|(alone, all)| alone.max(all));
+    }
+    plans
+}
+
+fn lane(intent: &Intent, shape: &Shape, rate: Rate, outage: Duration) -> LanePlan {
+    let full_after = full_after(intent, &rate);
+    let kept_for = full_after.map_or(outage, |full| full.min(outage));
+    let backlog = rate.events_per_s * kept_for.as_secs_f64();
+    let lost = rate.events_per_s * outage.saturating_sub(kept_for).as_secs_f64();
+    LanePlan {
+        name: intent.name.clone(),
+        full_after,
+        when_full: intent.lane.when_full,
+        lost,
+        backlog,
+        drained_in: drained_alone(intent, shape, &rate, backlog),
+        wire: backlog * rate.record() * WIRE,
+        flash: backlog * rate.stored() * FLASH,
+        rate,
+    }
+}
+
+fn drained_alone(intent: &Intent, shape: &Shape, rate: &Rate, backlog: f64) -> Option<Duration> {
+    let live = match intent.lane.order {
+        Order::InOrder => rate.events_per_s,
+        Order::LiveFirst => 0.0,
+    };
+    let limits = [
+        shape.events_a_second(intent, rate.events_per_s),
+        intent.replay_events_per_s.map(f64::from),
+        intent
+            .replay_bytes_per_s
+            .map(|bytes| float(bytes) / rate.record()),
+    ];
+    let most = limits.into_iter().flatten().fold(f64::INFINITY, f64::min);
+    let start = if intent.urgent {
+        Duration::ZERO
+    } else {
+        shape.delay + shape.ramp / 2
+    };
+    seconds(backlog / (most - live)).map(|drained| start + drained)
+}
+
+/// Under the limits of `[replay]` and of the link, which all lanes share.
+fn drained_together(shape: &Shape, plans: &[LanePlan], link: Option<f64>) -> Option<Duration> {
+    let sum = |of: fn(&LanePlan) -> f64| plans.iter().map(of).sum::<f64>();
+    let events = sum(|plan| plan.backlog);
+    let bytes = sum(|plan| plan.backlog * plan.rate.record());
+    let (live, live_wire) = (
+        sum(|plan| plan.rate.events_per_s),
+        sum(|plan| plan.rate.events_per_s * plan.rate.record() * WIRE),
+    );
+    let takes = [
+        shape
+            .events_per_s
+            .map(|most| events / (f64::from(most) - live)),
+        shape
+            .bytes_per_s
+            .map(|most| bytes / (float(most) - live_wire)),
+        link.map(|most| bytes * WIRE / (most - live_wire)),
+    ];
+    let all = takes.into_iter().flatten();
+    all.map(seconds)
+        .try_fold(Duration::ZERO, |most, one| one.map(|one| one.max(most)))
+}
+
+/// None for never: what is negative, or has no end.
+fn seconds(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+pub(crate) fn float(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positive, and a cast saturates"
+)]
+fn whole(bytes: f64) -> u64 {
+    bytes as u64
+}
+
+#[cfg(test)]
+mod tests;
