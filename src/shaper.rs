@@ -8,7 +8,7 @@ mod rates;
 
 use std::time::Instant;
 
-use buffer::{LaneId, LaneOpened};
+use buffer::{LaneId, LaneOpened, Order};
 
 use self::rates::{Baseline, Buckets, CatchUp};
 use crate::intent::{Intent, Intents};
@@ -78,10 +78,18 @@ pub(crate) struct Shaper {
 #[derive(Debug)]
 struct Share {
     urgent: bool,
+    in_order: bool,
     weight: usize,
     deficit: usize,
     replay: Buckets,
     catch_up: CatchUp,
+}
+
+impl Share {
+    /// In order, what arrived since the return is a part of the backlog until the lane has caught up.
+    fn is_replay(&self, replay: bool) -> bool {
+        replay || (self.in_order && self.catch_up.is_behind())
+    }
 }
 
 impl Shaper {
@@ -89,6 +97,7 @@ impl Shaper {
     pub(crate) fn new(shape: Shape, intents: &Intents, found: &[Found], now: Instant) -> Shaper {
         let share = |(lane, intent): (LaneId, &Intent)| Share {
             urgent: intent.urgent,
+            in_order: intent.lane.order == Order::InOrder,
             weight: usize::try_from(intent.weight).unwrap_or(1),
             deficit: 0,
             replay: Buckets::new(intent.replay_events_per_s, intent.replay_bytes_per_s),
@@ -188,7 +197,7 @@ impl Shaper {
         let Some(share) = self.lanes.get_mut(lane.index()) else {
             return;
         };
-        if replay {
+        if share.is_replay(replay) {
             share.replay.charge(events, bytes, factor, now);
             share.catch_up.charge(events, factor, now);
             self.total.charge(events, bytes, factor, now);
@@ -215,10 +224,10 @@ impl Shaper {
     ) -> Result<usize, Option<Instant>> {
         let size = next.next.ok_or(None)?;
         let room = next.room?.min(TURN_BYTES);
-        if !next.replay {
+        let share = &self.lanes[next.lane.index()];
+        if !share.is_replay(next.replay) {
             return Ok(room);
         }
-        let share = &self.lanes[next.lane.index()];
         let start = (!share.urgent && link.returned_from().is_some())
             .then(|| link.since() + self.shape.delay);
         let turns = [

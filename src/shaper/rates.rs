@@ -115,28 +115,37 @@ pub(super) struct CatchUp {
     /// In seconds, since the rate changes.
     pacer: Pacer,
     is_behind: bool,
+    /// More waits than arrives in a second.
+    waits: bool,
 }
 
 impl CatchUp {
     pub(super) fn new(factor: Option<f64>, baseline: Baseline) -> CatchUp {
         CatchUp {
-            baseline,
             factor,
             pacer: Pacer::new(1.0),
             is_behind: false,
+            waits: baseline.recovered > 0.0,
+            baseline,
         }
     }
 
     /// The link is back.
     pub(super) fn begin(&mut self) {
-        self.is_behind = true;
+        self.is_behind = self.waits;
     }
 
     /// So many have been taken in since the start, and so many wait.
     pub(super) fn observe(&mut self, accepted: u64, waiting: u64, now: Instant) {
         self.baseline.observe(accepted, now);
         // What arrives in a second is on its way.
-        self.is_behind &= float(waiting) > self.baseline.per_s().max(1.0);
+        self.waits = float(waiting) > self.baseline.per_s().max(1.0);
+        self.is_behind &= self.waits;
+    }
+
+    /// It has a backlog that is kept to a rate.
+    pub(super) fn is_behind(&self) -> bool {
+        self.factor.is_some() && self.is_behind
     }
 
     pub(super) fn next_turn(&self, now: Instant) -> Option<Instant> {
