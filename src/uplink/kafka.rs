@@ -278,6 +278,16 @@ impl Uplink {
             if other == number {
                 connection.throttle = throttle;
                 let (wire, landed) = connection.carried(wire);
+                let (in_flight, urgent) = (connection.in_flight, connection.urgent);
+                tracing::trace!(
+                    urgent,
+                    landed,
+                    in_flight,
+                    wire,
+                    ?round_trip,
+                    ?throttle,
+                    "measured"
+                );
                 self.carried.push(Carried {
                     lanes: lanes.clone(),
                     wire,

@@ -138,3 +138,54 @@ fn a_packager_gets_completions_a_manual_page_and_the_versions() {
         );
     }
 }
+
+#[test]
+fn a_plan_says_what_an_outage_would_do_and_a_running_agent_tells_the_rates() {
+    let (mut gateway, _) = gateway_with_port();
+    let socket = gateway.path("vision.sock");
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    for number in 0..600 {
+        let payload = "x".repeat(1000);
+        writeln!(
+            stream,
+            r#"{{"intent":"feature","device":"cam-1","payload":"{number} {payload}"}}"#
+        )
+        .unwrap();
+    }
+    wait_for("all to be on disk", || {
+        let lane = gateway.lane("feature");
+        (lane["accepted"] == 600 && lane["event_stored_bytes"].as_u64()? > 0).then_some(())
+    });
+    wait_for("its usual rate", || {
+        (gateway.lane("feature")["usual_per_s"].as_f64()? > 1.0).then_some(())
+    });
+    let plan = |more: &[&str]| {
+        let output = tidegate()
+            .args(["plan", "-c"])
+            .arg(gateway.path("gateway.toml"))
+            .args(more)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    };
+    let given = plan(&["--outage", "30d", "--rate", "diagnostic=100x500"]);
+    assert!(
+        given.contains("first to be full: diagnostic, after"),
+        "{given}"
+    );
+    assert!(given.contains("it drops its oldest"), "{given}");
+    assert!(
+        given.contains("not known: critical, state, feature;"),
+        "{given}"
+    );
+    let measured = plan(&["--measured", "--outage", "1h"]);
+    let row = measured.lines().find(|line| line.starts_with("feature "));
+    let row = row.unwrap_or_else(|| panic!("{measured}"));
+    assert!(row.contains(" measured "), "{row}");
+    let wrong = plan(&["--rate", "bulk=1x1"]);
+    assert!(
+        wrong.contains("no intent is named `bulk`; there are critical"),
+        "{wrong}"
+    );
+}

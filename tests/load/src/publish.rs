@@ -43,7 +43,12 @@ pub async fn publish(job: Publish) {
         .set_inflight(1000)
         .set_keep_alive(Duration::from_mins(1))
         .set_max_packet_size(1 << 20, 1 << 20);
-    let (client, eventloop) = AsyncClient::new(options, 1000);
+    let (client, mut eventloop) = AsyncClient::new(options, 1000);
+    // An event's time begins when its source could send it.
+    while !matches!(
+        eventloop.poll().await.expect("the broker is there"),
+        Event::Incoming(Incoming::ConnAck(_))
+    ) {}
     let count = job.numbers.end - job.numbers.start;
     let settled = acknowledged(eventloop, count, job.qos);
     let send = async {
