@@ -17,6 +17,7 @@ use self::budget::{Budget, Noted};
 pub(crate) use self::cron::Cron;
 use crate::config::{LinkSection, Period};
 use crate::intent::Intents;
+use crate::number::{self, float, whole};
 
 /// Bytes on the wire for each byte that is handed over, until that is measured.
 const RATIO: f64 = 1.2;
@@ -188,10 +189,10 @@ impl Allowance {
         if let Some(closed) = &known.closed {
             return Err(closed.until);
         }
-        let under_way = budget::float(uncounted as u64) * self.ratio();
+        let under_way = float(uncounted as u64) * self.ratio();
         let left = self.budgets.iter().map(|one| one.left(lane, under_way));
         let left = left.fold(f64::INFINITY, f64::min) / self.ratio();
-        Ok(usize::try_from(budget::whole(left)).unwrap_or(usize::MAX))
+        Ok(number::bytes(left))
     }
 
     pub(crate) fn closed_for(&self, lane: LaneId) -> Option<&Closed> {
@@ -201,13 +202,13 @@ impl Allowance {
     /// `bytes` were handed over.
     pub(crate) fn sent(&mut self, lane: LaneId, bytes: usize) {
         if let Some(known) = self.lanes.get_mut(lane.index()) {
-            known.handed += budget::float(bytes as u64);
+            known.handed += float(bytes as u64);
         }
     }
 
     /// `wire` bytes went over a connection, which carries `lanes`, while `landed` of those handed over were delivered.
     pub(crate) fn carried(&mut self, lanes: &[LaneId], wire: u64, landed: usize) {
-        let wire = budget::float(wire);
+        let wire = float(wire);
         let of_late = |lane: &LaneId| self.lanes.get(lane.index()).map_or(0.0, |lane| lane.handed);
         let handed: Vec<f64> = lanes.iter().map(of_late).collect();
         let sum: f64 = handed.iter().sum();
@@ -225,7 +226,7 @@ impl Allowance {
         }
         if landed > 0 {
             let kept = if self.landed > RATIO_BYTES { 0.5 } else { 1.0 };
-            self.landed = self.landed * kept + budget::float(landed as u64);
+            self.landed = self.landed * kept + float(landed as u64);
             self.wire = self.wire * kept + wire;
         }
     }
@@ -241,8 +242,8 @@ impl Allowance {
     pub(crate) fn budgets(&self) -> impl Iterator<Item = BudgetUse> {
         self.budgets.iter().map(|budget| BudgetUse {
             per: budget.per,
-            bytes: budget::whole(budget.bytes),
-            used: budget::whole(budget.used()),
+            bytes: whole(budget.bytes),
+            used: whole(budget.used()),
             is_used_up: budget.is_used_up(),
         })
     }

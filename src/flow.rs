@@ -10,6 +10,7 @@ mod quota;
 use std::time::{Duration, Instant};
 
 use self::quota::Quota;
+use crate::number;
 use crate::pacer::Pacer;
 
 /// Always allowed in flight, in bytes: what is known after the first answers takes it from there.
@@ -102,7 +103,7 @@ impl Flow {
             ahead += SILENCE;
         }
         let carried = self.goodput() * ahead.as_secs_f64();
-        whole((carried.max(CAP_MIN) * self.allowance).min(self.most))
+        number::bytes((carried.max(CAP_MIN) * self.allowance).min(self.most))
     }
 
     pub(crate) fn sent(&mut self, bytes: usize, now: Instant) {
@@ -179,22 +180,11 @@ impl Flow {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "positive, and a cast saturates"
-)]
-fn whole(bytes: f64) -> usize {
-    bytes as usize
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "what is in flight is far below 2^53 bytes"
-)]
 fn float(bytes: usize) -> f64 {
-    bytes as f64
+    number::float(bytes as u64)
 }
 
+#[cfg(test)]
+mod replayed;
 #[cfg(test)]
 mod tests;

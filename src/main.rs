@@ -40,6 +40,8 @@ mod allowance;
 
 mod ledger;
 
+mod number;
+
 mod plan;
 
 #[cfg(feature = "simulate")]
@@ -235,7 +237,7 @@ fn plan_outage(arguments: &cli::PlanArguments) -> ExitCode {
     };
     let id = agent::identity(&file).id;
     let (shape, outage) = (shape::Shape::new(&file.replay, &id), arguments.outage.0);
-    let link = arguments.link.map(|size| plan::float(size.0));
+    let link = arguments.link.map(|size| number::float(size.0));
     let plans = plan::plan(&intents, &shape, &rates, outage, link);
     say(&plan::table(&plans, outage))
 }

@@ -12,6 +12,7 @@ pub(crate) use rates::{Given, Rates, expected_rate};
 pub(crate) use table::table;
 
 use crate::intent::{Intent, Intents};
+use crate::number::float;
 use crate::shape::Shape;
 
 /// Memory of a record besides its payload: its texts and our own.
@@ -174,20 +175,6 @@ fn drained_together(shape: &Shape, plans: &[LanePlan], link: Option<f64>) -> Opt
 /// None for never: what is negative, or has no end.
 fn seconds(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "an estimate")]
-pub(crate) fn float(bytes: u64) -> f64 {
-    bytes as f64
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "positive, and a cast saturates"
-)]
-fn whole(bytes: f64) -> u64 {
-    bytes as u64
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use buffer::{LaneId, LaneOpened, Order};
 use self::rates::{Baseline, Buckets, CatchUp};
 use crate::intent::{Intent, Intents};
 use crate::link::Link;
+use crate::number;
 use crate::shape::Shape;
 
 /// The ramp begins at this share of the rate: enough to see that it works.
@@ -245,7 +246,7 @@ impl Shaper {
             .turn(size, factor)
             .min(share.catch_up.turn(size, factor))
             .min(self.total.turn(size, factor));
-        Ok(room.min(rates::whole(least)))
+        Ok(room.min(number::bytes(least)))
     }
 
     /// Why a replay waits here, in words, if it does.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{BudgetSection, Period};
 use crate::intent::Intents;
+use crate::number::float;
 
 /// Of what may be used up between two notes on disk; a kill costs at most this share of a budget.
 const AHEAD: f64 = 0.01;
@@ -165,21 +166,4 @@ fn period(per: Period, now: &Zoned) -> Option<(Timestamp, Timestamp)> {
         }
     };
     Some((began.timestamp(), ends.timestamp()))
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a budget needs no more than 53 bits"
-)]
-pub(super) fn float(bytes: u64) -> f64 {
-    bytes as f64
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a cast saturates"
-)]
-pub(super) fn whole(bytes: f64) -> u64 {
-    bytes as u64
 }

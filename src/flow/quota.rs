@@ -48,25 +48,32 @@ impl Quota {
     }
 
     fn forget(&mut self, now: Instant) {
-        let is_old = |(since, _): &mut (Instant, usize)| now > *since + WINDOW;
+        let is_old = |(since, _): &mut (Instant, usize)| now > *since + WINDOW + 2 * SAMPLE;
         while self.samples.pop_front_if(is_old).is_some() {}
     }
 
     /// A broker said that it stays silent for `wait`.
     pub(super) fn throttled(&mut self, wait: Duration, now: Instant) {
+        self.forget(now);
         let kept = self.rate(now).unwrap_or(f64::MAX);
         if wait > BURST || self.found.is_none() {
             let found = self.of_burst(wait, now).min(kept);
             self.find(found, true, now);
         } else if self.found.is_some_and(|found| now > found.at + WINDOW) {
             let over = 1.0 + wait.as_secs_f64() / WINDOW.as_secs_f64();
-            self.find(kept / over, false, now);
+            // A burst from before may be to blame, and the rate be too low then.
+            let is_burst = |(_, sum): &(Instant, usize)| float(*sum) > kept * 1.5;
+            let roughly = self.samples.iter().any(is_burst);
+            self.find(kept / over, roughly, now);
         }
     }
 
-    fn of_burst(&mut self, wait: Duration, now: Instant) -> f64 {
-        self.forget(now);
-        let bytes = self.samples.iter().map(|(_, sum)| sum).sum();
+    fn of_burst(&self, wait: Duration, now: Instant) -> f64 {
+        let recent = self
+            .samples
+            .iter()
+            .filter(|(since, _)| now <= *since + WINDOW);
+        let bytes = recent.map(|(_, sum)| sum).sum();
         float(bytes) / (WINDOW + wait).as_secs_f64()
     }
 

@@ -7,6 +7,7 @@ use adapters::Size;
 use super::{Rate, Source};
 use crate::config::{ExpectedSection, File};
 use crate::intent::{HEALTH, Intent, Intents};
+use crate::number::float;
 use crate::status::Snapshot;
 
 /// Bytes of a heartbeat, roughly.
@@ -45,7 +46,7 @@ impl FromStr for Given {
         Ok(Given {
             intent: intent.into(),
             events_per_s: events,
-            bytes: super::float(bytes.0),
+            bytes: float(bytes.0),
         })
     }
 }
@@ -89,11 +90,11 @@ impl Rates<'_> {
     fn measured(&self, name: &str) -> Option<Rate> {
         let lanes = &self.measured?.lanes;
         let lane = lanes.iter().find(|lane| lane.name == name)?;
-        let bytes = super::float(lane.event_bytes) - super::RECORD;
+        let bytes = float(lane.event_bytes) - super::RECORD;
         Some(Rate {
             events_per_s: lane.usual_per_s,
             bytes: bytes.max(0.0),
-            stored: lane.event_stored_bytes.map(super::float),
+            stored: lane.event_stored_bytes.map(float),
             source: Source::Measured,
         })
     }
@@ -104,8 +105,8 @@ impl Rates<'_> {
 pub(crate) fn expected_rate(expected: &ExpectedSection) -> Rate {
     Rate {
         events_per_s: expected.events_per_s,
-        bytes: super::float(expected.bytes.0),
-        stored: expected.stored.map(|size| super::float(size.0)),
+        bytes: float(expected.bytes.0),
+        stored: expected.stored.map(|size| float(size.0)),
         source: Source::Expected,
     }
 }

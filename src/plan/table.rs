@@ -6,6 +6,7 @@ use std::time::Duration;
 use buffer::WhenFull;
 
 use super::{LanePlan, Source};
+use crate::number::whole;
 use crate::status::{age, size};
 
 /// Lines that fit a terminal of 100 columns.
@@ -58,8 +59,8 @@ fn draw(plans: &[LanePlan], outage: Duration, text: &mut String) -> std::fmt::Re
     writeln!(
         text,
         "in all {} on the link, if nothing is compressed, and {} on the flash",
-        size(super::whole(link)),
-        size(super::whole(flash))
+        size(whole(link)),
+        size(whole(flash))
     )?;
     notes(plans, text)
 }
@@ -114,8 +115,8 @@ fn row(plan: &LanePlan, text: &mut String) -> std::fmt::Result {
         or(plan.full_after, "never"),
         plan.lost,
         or(plan.drained_in, "never"),
-        size(super::whole(plan.wire)),
-        size(super::whole(plan.flash)),
+        size(whole(plan.wire)),
+        size(whole(plan.flash)),
     )
 }
 

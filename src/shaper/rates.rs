@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::number::float;
 use crate::pacer::Pacer;
 use crate::shape::LEAST;
 
@@ -13,11 +14,7 @@ pub(super) struct Buckets {
 
 impl Buckets {
     pub(super) fn new(events: Option<u32>, bytes: Option<u64>) -> Buckets {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a rate above 2^53 bytes a second is no limit"
-        )]
-        let bytes = bytes.map(|rate| Pacer::new(rate as f64));
+        let bytes = bytes.map(|rate| Pacer::new(float(rate)));
         Buckets {
             events: events.map(|rate| Pacer::new(f64::from(rate))),
             bytes,
@@ -40,16 +37,12 @@ impl Buckets {
         events.into_iter().chain(bytes).fold(f64::MAX, f64::min)
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a batch is far below 2^53 bytes"
-    )]
     pub(super) fn charge(&mut self, events: usize, bytes: usize, share: f64, now: Instant) {
         if let Some(pacer) = &mut self.events {
-            pacer.charge(events as f64, share, now);
+            pacer.charge(float(events as u64), share, now);
         }
         if let Some(pacer) = &mut self.bytes {
-            pacer.charge(bytes as f64, share, now);
+            pacer.charge(float(bytes as u64), share, now);
         }
     }
 }
@@ -169,23 +162,6 @@ impl CatchUp {
         let factor = self.factor.filter(|_| self.is_behind)?;
         Some((factor * self.baseline.per_s()).max(LEAST))
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a rate needs no more than 53 bits"
-)]
-fn float(events: u64) -> f64 {
-    events as f64
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "positive, and a cast saturates"
-)]
-pub(super) fn whole(bytes: f64) -> usize {
-    bytes as usize
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
-use super::gateway::{self, Gateway};
+use super::gateway::Gateway;
 use super::{Policy, Simulation};
 use crate::intent::Intents;
+use crate::number;
 use crate::shape::Shape;
 
 /// Live events arrive so often a second.
@@ -117,7 +118,7 @@ impl Arrivals {
         let end = begin + over_s.max(1e-3);
         let mut from = begin;
         while from < end {
-            let index = gateway::index(from / bin);
+            let index = number::bytes(from / bin);
             let to = ((from / bin).floor() + 1.0) * bin;
             if index >= self.bins.len() {
                 self.bins.resize(index + 1, 0.0);

@@ -12,6 +12,7 @@ use super::fleet::{Arrivals, Random};
 use crate::flow::Flow;
 use crate::intent::{Intent, Intents};
 use crate::link::Link;
+use crate::number::{self, float, whole};
 use crate::shape::Shape;
 use crate::shaper::{Backlog, Shaper, Turn};
 
@@ -259,7 +260,7 @@ impl Gateway {
         };
         let next = self.backlog[id.index()].next.unwrap_or(0);
         let lane = &mut self.lanes[index];
-        let events = (float(next) / self.size)
+        let events = (float(next as u64) / self.size)
             .floor()
             .clamp(1.0, lane.waiting.max(1.0));
         let size = bytes(events, self.size);
@@ -294,23 +295,5 @@ impl Gateway {
 }
 
 fn bytes(events: f64, size: f64) -> usize {
-    usize::try_from(whole(events.floor() * size)).unwrap_or(usize::MAX)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "counts are small and positive"
-)]
-fn whole(number: f64) -> u64 {
-    number as u64
-}
-
-pub(super) fn index(number: f64) -> usize {
-    usize::try_from(whole(number)).unwrap_or(usize::MAX)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "bytes of a turn")]
-fn float(bytes: usize) -> f64 {
-    bytes as f64
+    number::bytes(events.floor() * size)
 }

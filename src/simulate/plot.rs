@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::number::float;
+
 use super::fleet::{BIN_S, Curve, Point};
 
 /// Of a panel, in SVG units.
@@ -99,7 +101,7 @@ fn panel(
             bottom - part * HEIGHT + 4.0,
             label(most * part)
         )?;
-        let hours = float(longest) * f64::from(BIN_S) / 3600.0 * part;
+        let hours = float(longest as u64) * f64::from(BIN_S) / 3600.0 * part;
         writeln!(
             text,
             r#"<text x="{}" y="{}" text-anchor="middle">{hours:.1} h</text>"#,
@@ -116,7 +118,7 @@ fn panel(
         let step = longest.div_ceil(ACROSS);
         for (number, few) in curve.points.chunks(step).enumerate() {
             let value = few.iter().map(read).fold(0.0, f64::max);
-            let x = LEFT + float(number * step) / float(longest) * WIDTH;
+            let x = LEFT + float((number * step) as u64) / float(longest as u64) * WIDTH;
             write!(text, "{x:.1},{:.1} ", bottom - value / most * HEIGHT)?;
         }
         writeln!(text, r#""/>"#)?;
@@ -130,9 +132,4 @@ fn label(value: f64) -> String {
     } else {
         format!("{value:.2}")
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "numbers of points")]
-fn float(number: usize) -> f64 {
-    number as f64
 }
