@@ -287,8 +287,7 @@ impl Drain {
         match flow.and_then(Flow::hold) {
             Some(Hold::Quota) => Some("a quota of the cluster is reached".into()),
             Some(Hold::Link) => Some("the link carries no more".into()),
-            None if backlog.replay => self.shaper.why(lane, &self.link, now),
-            None => None,
+            None => self.shaper.why(backlog, &self.link, now),
         }
     }
 

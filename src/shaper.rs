@@ -250,8 +250,11 @@ impl Shaper {
     }
 
     /// Why a replay waits here, in words, if it does.
-    pub(crate) fn why(&self, lane: LaneId, link: &Link, now: Instant) -> Option<String> {
-        let share = self.lanes.get(lane.index())?;
+    pub(crate) fn why(&self, next: &Backlog, link: &Link, now: Instant) -> Option<String> {
+        let share = self.lanes.get(next.lane.index())?;
+        if !share.is_replay(next.replay) {
+            return None;
+        }
         let start = link.since() + self.shape.delay;
         if !share.urgent && link.returned_from().is_some() && start > now {
             let left = (start - now).as_secs();

@@ -162,7 +162,7 @@ fn each_mistake_is_named_with_its_key_its_value_and_what_would_be_right() {
             with(
                 "[[intent]]\nname = \"state\"\nsurvive_outage = \"24h\"\nexpected = { events_per_s = 10, bytes = \"200\" }\n",
             ),
-            "line 9: intent[0].survive_outage: `24h` does not fit into a budget of 256 MiB, which is full after",
+            "line 9: intent[0].survive_outage: `1d` does not fit into a budget of 256 MiB, which is full after",
         ),
         (
             with("qos = 3\n"),
