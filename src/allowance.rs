@@ -19,8 +19,8 @@ use crate::config::{LinkSection, Period};
 use crate::intent::Intents;
 use crate::number::{self, float, whole};
 
-/// Bytes on the wire for each byte that is handed over, until that is measured.
-const RATIO: f64 = 1.2;
+/// Bytes on the wire for each byte that is handed over, until that is measured: nothing is compressed away.
+pub(crate) const WIRE: f64 = 1.2;
 /// Measured over so many bytes handed over, roughly.
 const RATIO_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
 
@@ -235,7 +235,7 @@ impl Allowance {
         if self.landed > RATIO_BYTES / 16.0 {
             self.wire / self.landed
         } else {
-            RATIO
+            WIRE
         }
     }
 

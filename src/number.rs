@@ -18,7 +18,7 @@ pub(crate) fn whole(number: f64) -> u64 {
     number as u64
 }
 
-/// The same, of bytes in memory.
+/// The same, of what is in memory.
 #[must_use]
 pub(crate) fn bytes(number: f64) -> usize {
     usize::try_from(whole(number)).unwrap_or(usize::MAX)

@@ -6,21 +6,20 @@ mod table;
 
 use std::time::Duration;
 
-use buffer::{Order, WhenFull};
+use buffer::WhenFull;
 
 pub(crate) use rates::{Given, Rates, expected_rate};
 pub(crate) use table::table;
 
+use crate::allowance::WIRE;
 use crate::intent::{Intent, Intents};
 use crate::number::float;
-use crate::shape::Shape;
+use crate::shape::{Shape, catch_up_rate, live_behind};
 
 /// Memory of a record besides its payload: its texts and our own.
 const RECORD: f64 = 200.0;
 /// Bytes written to the flash for each that is stored, commits of half a second (`tests/bars/flash`).
 const FLASH: f64 = 1.8;
-/// Bytes on the wire for each that is handed over, nothing being compressed away.
-const WIRE: f64 = 1.2;
 
 /// What the sources of a lane give.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -129,12 +128,12 @@ fn lane(intent: &Intent, shape: &Shape, rate: Rate, outage: Duration) -> LanePla
 }
 
 fn drained_alone(intent: &Intent, shape: &Shape, rate: &Rate, backlog: f64) -> Option<Duration> {
-    let live = match intent.lane.order {
-        Order::InOrder => rate.events_per_s,
-        Order::LiveFirst => 0.0,
-    };
+    let usual = rate.events_per_s;
+    let live = live_behind(intent) * usual;
     let limits = [
-        shape.events_a_second(intent, rate.events_per_s),
+        shape
+            .factor(intent)
+            .map(|factor| catch_up_rate(factor, usual)),
         intent.replay_events_per_s.map(f64::from),
         intent
             .replay_bytes_per_s

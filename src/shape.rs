@@ -7,7 +7,7 @@ use buffer::Order;
 use crate::intent::Intent;
 
 /// Events a second that a lane may always replay: what comes seldom is no load.
-pub(crate) const LEAST: f64 = 0.5;
+const LEAST: f64 = 0.5;
 
 /// `[replay]`, as meant.
 #[derive(Debug, Clone)]
@@ -43,17 +43,21 @@ impl Shape {
     /// behind the backlog and part of that; live first, they come on top.
     #[must_use]
     pub(crate) fn factor(&self, intent: &Intent) -> Option<f64> {
-        let live = match intent.lane.order {
-            Order::InOrder => 1.0,
-            Order::LiveFirst => 0.0,
-        };
-        self.catch_up.map(|share| share + live)
+        self.catch_up.map(|share| share + live_behind(intent))
     }
+}
 
-    /// Events a second that a lane may replay while it catches up, which takes in `usual`.
-    #[must_use]
-    pub(crate) fn events_a_second(&self, intent: &Intent, usual: f64) -> Option<f64> {
-        self.factor(intent)
-            .map(|factor| (factor * usual).max(LEAST))
+/// The share of what comes in that is behind the backlog of its lane.
+#[must_use]
+pub(crate) fn live_behind(intent: &Intent) -> f64 {
+    match intent.lane.order {
+        Order::InOrder => 1.0,
+        Order::LiveFirst => 0.0,
     }
+}
+
+/// Events a second that a lane may replay while it catches up at `factor` times the `usual` ones.
+#[must_use]
+pub(crate) fn catch_up_rate(factor: f64, usual: f64) -> f64 {
+    (factor * usual).max(LEAST)
 }

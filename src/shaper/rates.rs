@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::number::float;
 use crate::pacer::Pacer;
-use crate::shape::LEAST;
+use crate::shape::catch_up_rate;
 
 #[derive(Debug)]
 pub(super) struct Buckets {
@@ -160,7 +160,7 @@ impl CatchUp {
     /// Events a second, if there is a limit now.
     fn rate(&self) -> Option<f64> {
         let factor = self.factor.filter(|_| self.is_behind)?;
-        Some((factor * self.baseline.per_s()).max(LEAST))
+        Some(catch_up_rate(factor, self.baseline.per_s()))
     }
 }
 

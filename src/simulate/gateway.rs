@@ -38,7 +38,6 @@ struct Lane {
     /// Events that wait, of those taken in until `counted`.
     waiting: f64,
     in_flight: f64,
-    delivered: f64,
     caught_up: bool,
     /// Times its rate, what it may replay.
     catch_up: Option<f64>,
@@ -95,7 +94,6 @@ impl Gateway {
                 urgent: intent.urgent,
                 waiting: 0.0,
                 in_flight: 0.0,
-                delivered: 0.0,
                 caught_up: false,
                 catch_up: shape.factor(intent),
             })
@@ -184,9 +182,7 @@ impl Gateway {
         while let Some(given) = self.given.pop_front_if(|given| given.at <= now) {
             let lane = &mut self.lanes[given.lane];
             lane.in_flight -= given.events;
-            if given.served {
-                lane.delivered += given.events;
-            } else {
+            if !given.served {
                 lane.waiting += given.events;
             }
             if !lane.urgent {
@@ -289,7 +285,7 @@ impl Gateway {
         };
         let place = self.given.partition_point(|before| before.at <= at);
         self.given.insert(place, given);
-        let count = usize::try_from(whole(events)).unwrap_or(usize::MAX);
+        let count = number::bytes(events);
         self.shaper.sent(id, count, size, true, &self.link, now);
     }
 }
