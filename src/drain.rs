@@ -25,7 +25,7 @@ use crate::uplink::{Delivery, Report, Signal, Unsent, Uplink};
 /// What is under way is counted within this.
 const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 /// Turns in one go; then the agent looks at what else there is.
-const TURNS: usize = 8;
+const TURNS: usize = 2;
 
 pub(crate) struct Drain {
     pub uplink: Uplink,

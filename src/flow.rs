@@ -18,8 +18,6 @@ const CAP_MIN: f64 = 64.0 * 1024.0;
 /// Handed over ahead, as time on the link.
 const AHEAD: Duration = Duration::from_secs(1);
 const ROUND_TRIPS: u32 = 4;
-/// And as long as a broker may stay silent that throttles now and then.
-const SILENCE: Duration = Duration::from_secs(3);
 /// Goodput is taken over this time, and the best of so many such times counts: a loss or a leader's pause moves bytes
 /// from one to the next.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -81,7 +79,7 @@ impl Flow {
     /// record that is to leave; one larger than all that is allowed goes alone.
     pub(crate) fn ask(&mut self, next: usize, now: Instant) -> Result<usize, Option<Instant>> {
         self.look(now);
-        let mut room = self.cap().saturating_sub(self.in_flight);
+        let mut room = self.cap(now).saturating_sub(self.in_flight);
         if self.in_flight == 0 {
             room = room.max(next);
         }
@@ -97,12 +95,11 @@ impl Flow {
         }
     }
 
-    fn cap(&self) -> usize {
-        let mut ahead = AHEAD + self.round_trip.unwrap_or_default() * ROUND_TRIPS;
-        if self.quota.is_known() {
-            ahead += SILENCE;
-        }
-        let carried = self.goodput() * ahead.as_secs_f64();
+    fn cap(&self, now: Instant) -> usize {
+        let ahead = AHEAD + self.round_trip.unwrap_or_default() * ROUND_TRIPS;
+        // What a broker takes after a silence is no measure of what it allows.
+        let rate = self.quota.rate(now).unwrap_or(f64::INFINITY);
+        let carried = self.goodput().min(rate) * ahead.as_secs_f64();
         number::bytes((carried.max(CAP_MIN) * self.allowance).min(self.most))
     }
 

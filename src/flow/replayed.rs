@@ -54,7 +54,7 @@ fn a_slow_and_lossy_link_is_known_and_given_what_it_carries() {
     for (number, second) in seconds(LOSSY).iter().enumerate() {
         live(&mut flow, second, &mut now);
         // What the agent had under way when this was recorded.
-        let (cap, had) = (flow.cap() * 5 / 4, second.in_flight);
+        let (cap, had) = (flow.cap(now) * 5 / 4, second.in_flight);
         assert!(number < 12 || cap > had, "{number}: {cap} < {had}");
     }
     // Half of it is compressed away.

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const RECORD: usize = 1_000;
@@ -87,15 +89,19 @@ fn errors_halve_what_is_under_way_and_what_is_delivered_gives_it_back() {
     let mut now = Instant::now();
     let (mut flow, mut wire) = (Flow::new(1 << 20, now), Wire::new(250e3, 100, now));
     run(&mut flow, &mut wire, &mut now, SECOND * 10);
-    let before = flow.cap();
+    let before = flow.cap(now);
     for _ in 0..2 {
         flow.landed(RECORD, false, now);
         now += SECOND;
         flow.look(now);
     }
-    assert!(flow.cap() <= before / 4, "{} of {before}", flow.cap());
+    assert!(flow.cap(now) <= before / 4, "{} of {before}", flow.cap(now));
     run(&mut flow, &mut wire, &mut now, SECOND * 15);
-    assert!(flow.cap() >= before * 9 / 10, "{} of {before}", flow.cap());
+    assert!(
+        flow.cap(now) >= before * 9 / 10,
+        "{} of {before}",
+        flow.cap(now)
+    );
 }
 
 #[test]
@@ -108,55 +114,67 @@ fn a_record_larger_than_the_cap_goes_alone() {
     assert_eq!(flow.hold(), Some(Hold::Link));
 }
 
-/// A broker's quota as Kafka counts it: ten whole seconds and the one that has begun.
-#[derive(Default)]
+/// A broker's quota as Kafka counts it: ten seconds and the one that has begun, each from its first request.
 struct Broker {
     quota: f64,
-    seconds: VecDeque<f64>,
-    silent_until: Option<Instant>,
+    samples: VecDeque<(Instant, f64)>,
+    silent_until: Instant,
 }
 
-#[test]
-fn a_quota_that_is_set_while_records_flow_is_kept_under_within_half_a_minute() {
-    let begun = Instant::now();
-    let mut now = begun;
-    let (mut flow, mut wire) = (Flow::new(1 << 20, now), Wire::new(500e3, 20, now));
-    run(&mut flow, &mut wire, &mut now, SECOND * 20);
-    flow.landed(flow.in_flight, true, now);
-    let mut broker = Broker {
-        quota: 64e3,
-        ..Broker::default()
-    };
-    let mut rates = Vec::new();
-    for second in 0..120 {
-        let (mut sent, mut throttle) = (0.0, Duration::ZERO);
-        let end = now + SECOND;
-        while now < end {
-            let hears = broker.silent_until.is_none_or(|until| now >= until);
-            if hears && flow.ask(RECORD, now).is_ok() {
-                flow.sent(RECORD, now);
-                flow.landed(RECORD, true, now);
-                sent += float(RECORD);
-            }
-            now += STEP;
+impl Broker {
+    /// Takes a request, and says how long it is silent.
+    fn take(&mut self, bytes: usize, now: Instant) -> Duration {
+        match self.samples.back_mut() {
+            Some((since, sum)) if now < *since + SECOND => *sum += float(bytes),
+            _ => self.samples.push_back((now, float(bytes))),
         }
-        broker.seconds.push_back(sent);
-        if broker.seconds.len() > 10 {
-            broker.seconds.pop_front();
-        }
-        let window = float(broker.seconds.len().max(1));
-        let over = broker.seconds.iter().sum::<f64>() / broker.quota - window;
-        if sent > 0.0 && over > 0.0 {
-            throttle = Duration::from_secs_f64(over);
-            flow.throttled(throttle, now);
-        }
-        if sent > 0.0 {
-            broker.silent_until = Some(now + throttle);
-        }
-        if second >= 30 {
-            rates.push(sent);
-        }
+        let is_old = |(since, _): &mut (Instant, f64)| now > *since + SECOND * 11;
+        while self.samples.pop_front_if(is_old).is_some() {}
+        let elapsed = (now - self.samples[0].0).as_secs_f64();
+        let window = elapsed + (10.0 - elapsed.floor()).max(0.0);
+        let sum: f64 = self.samples.iter().map(|(_, sum)| sum).sum();
+        let wait = Duration::from_secs_f64((sum / self.quota - window).max(0.0));
+        self.silent_until = now + wait;
+        wait
     }
-    let rate = rates.iter().sum::<f64>() / float(rates.len());
-    assert!((0.9..=1.03).contains(&(rate / 64e3)), "{rate}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    /// However much is on its way then, and in requests of whatever size.
+    #[test]
+    fn a_quota_that_is_set_while_records_flow_is_kept_under_within_half_a_minute(
+        before in 1e6..30e6, sizes in prop::collection::vec(20usize..260, 16..64),
+    ) {
+        let mut now = Instant::now();
+        let (mut flow, mut wire) = (Flow::new(1 << 20, now), Wire::new(before, 1, now));
+        run(&mut flow, &mut wire, &mut now, SECOND * 5);
+        let begun = now;
+        let mut broker = Broker { quota: 64e3, samples: VecDeque::new(), silent_until: now };
+        let (mut queue, mut longest, mut landed) = (flow.in_flight, Duration::ZERO, [0.0; 3]);
+        let (mut sizes, mut statistics) = (sizes.iter().cycle(), now + SECOND);
+        while now < begun + SECOND * 90 {
+            while flow.ask(RECORD, now).is_ok() {
+                flow.sent(RECORD, now);
+                queue += RECORD;
+            }
+            if now >= broker.silent_until && queue > 0 {
+                let request = queue.min(sizes.next().unwrap() * RECORD);
+                queue -= request;
+                longest = longest.max(broker.take(request, now));
+                flow.landed(request, true, now);
+                landed[usize::try_from((now - begun).as_secs() / 30).unwrap()] += float(request);
+            }
+            if now >= statistics {
+                statistics += SECOND;
+                if !longest.is_zero() {
+                    flow.throttled(std::mem::take(&mut longest), now);
+                }
+            }
+            now += STEP * 10;
+        }
+        let shares = landed.map(|bytes| bytes / 30.0 / broker.quota);
+        // What is on its way then goes out in bursts.
+        prop_assert!((0.8..=1.15).contains(&shares[1]) && (0.88..=1.02).contains(&shares[2]), "{shares:?}");
+    }
 }
