@@ -1,5 +1,6 @@
 //! The way out. Only the files beneath name rdkafka; everything else knows these words.
 
+mod batch;
 mod callbacks;
 mod connection;
 mod kafka;

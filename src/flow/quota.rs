@@ -99,8 +99,9 @@ impl Quota {
             wait,
             delivered: 0.0,
         });
-        if now < first.at + WINDOW && wait > first.wait {
-            return told.min(first.delivered / (wait - first.wait).as_secs_f64());
+        let added = wait.saturating_sub(first.wait).as_secs_f64();
+        if now < first.at + WINDOW && added > 0.0 {
+            return told.min(first.delivered / added);
         }
         told
     }

@@ -7,9 +7,12 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::BaseProducer;
 
 use super::UplinkError;
+use super::batch::Batch;
 use super::callbacks::{Context, Inbox};
 use crate::flow::Flow;
+use crate::number;
 
+const BATCH: &str = "batch.size";
 /// Batches of reports taken from a connection at once.
 const POLLS: usize = 64;
 
@@ -25,6 +28,9 @@ pub(super) struct Connection {
     pub(super) urgent: bool,
     /// None where nothing is urgent, or all: nobody waits for others then.
     pub(super) flow: Option<Flow>,
+    batch: Batch,
+    /// It is to be made anew, with batches of another size, once nothing is in flight.
+    renew: bool,
     /// Where the last record went.
     pub(super) topic: String,
     pub(super) throttle: Duration,
@@ -34,16 +40,23 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(
-        config: ClientConfig,
+        mut config: ClientConfig,
         number: usize,
         inbox: &Arc<Inbox>,
         most: usize,
         urgent: bool,
         flow: Option<Flow>,
     ) -> Result<Connection, UplinkError> {
+        let largest = config.get(BATCH).and_then(|bytes| bytes.parse().ok());
+        let batch = Batch::new(largest.unwrap_or(u64::MAX));
+        if flow.is_some() {
+            config.set(BATCH, batch.bytes().to_string());
+        }
         Ok(Connection {
             producer: producer(&config, number, inbox)?,
             config,
+            batch,
+            renew: false,
             inbox: Arc::clone(inbox),
             in_flight: 0,
             landed: 0,
@@ -63,12 +76,44 @@ impl Connection {
         if let Some(flow) = &mut self.flow {
             flow.landed(self.in_flight, false, Instant::now());
         }
-        (self.in_flight, self.connected) = (0, None);
+        (self.in_flight, self.connected, self.renew) = (0, None, false);
         (self.landed, self.wire) = (0, 0);
         Ok(())
     }
 
+    /// To be called every second or so: has it made anew if its requests do not fit the link.
+    pub(super) fn look(&mut self, now: Instant) {
+        let carries = self.flow.as_ref().and_then(Flow::link_carries);
+        if let Some(bytes) = self.batch.look(carries, now) {
+            let carries = carries.map(number::whole);
+            tracing::info!(
+                batch = bytes,
+                link_bytes_per_s = carries,
+                "the size of requests to the cluster is fitted to the link"
+            );
+            self.config.set(BATCH, bytes.to_string());
+            self.renew = true;
+        }
+    }
+
+    /// Makes it anew if that is due and nothing is in flight.
+    pub(super) fn renew(&mut self, number: usize, inbox: &Arc<Inbox>) -> Result<(), UplinkError> {
+        if !self.renew || self.in_flight > 0 {
+            return Ok(());
+        }
+        self.renew = false;
+        let new = producer(&self.config, number, inbox)?;
+        let old = std::mem::replace(&mut self.producer, new);
+        // To end a producer takes its time.
+        std::thread::spawn(move || drop(old));
+        (self.connected, self.landed, self.wire) = (None, 0, 0);
+        Ok(())
+    }
+
     pub(super) fn ask(&mut self, next: usize, now: Instant) -> Result<usize, Option<Instant>> {
+        if self.renew {
+            return Err(None);
+        }
         match &mut self.flow {
             Some(flow) => flow.ask(next, now),
             None => Some(self.most.saturating_sub(self.in_flight))

@@ -216,6 +216,11 @@ impl Uplink {
         for one in &measured {
             self.measured(one, now);
         }
+        for (number, connection) in self.connections.iter_mut().enumerate() {
+            if let Err(error) = connection.renew(number, &self.inbox) {
+                tracing::error!(%error, "cannot make a kafka producer for smaller requests; the old one goes on");
+            }
+        }
         signals.append(&mut lock(&self.inbox.signals));
         let changes = std::mem::take(&mut *lock(&self.inbox.connected));
         for (number, connected) in &changes {
@@ -305,6 +310,9 @@ impl Uplink {
             }
             if !throttle.is_zero() && (urgent || other == number) {
                 flow.throttled(throttle, now);
+            }
+            if other == number {
+                connection.look(now);
             }
         }
     }

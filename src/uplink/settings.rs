@@ -1,5 +1,7 @@
 //! From `[uplink]` to librdkafka's settings.
 
+use std::hash::{BuildHasher, RandomState};
+
 use adapters::SecretError;
 
 use crate::config::{CompressionKind, SaslMechanism, UplinkSection};
@@ -47,8 +49,10 @@ pub(super) fn settings(
         ("partitioner", "murmur2_random"),
         ("topic.metadata.propagation.max.ms", "5000"),
         ("reconnect.backoff.ms", "100"),
-        // Each wait is of a length of its own, from three quarters to one and a half of these.
-        ("reconnect.backoff.max.ms", "4000"),
+        (
+            "reconnect.backoff.max.ms",
+            &longest_wait(number).to_string(),
+        ),
         ("socket.connection.setup.timeout.ms", "10000"),
         ("statistics.interval.ms", "1000"),
         ("socket.nagle.disable", "true"),
@@ -73,6 +77,12 @@ pub(super) fn settings(
     ];
     pairs.extend(fixed.map(|(key, value)| (key.to_owned(), value.to_owned())));
     Ok(pairs)
+}
+
+/// Milliseconds between attempts to connect, at most. librdkafka draws each wait from three quarters to one and a half of
+/// that; the rest of a full jitter over a fleet is that every producer has a ceiling of its own.
+fn longest_wait(number: usize) -> u64 {
+    1000 + RandomState::new().hash_one(number) % 4000
 }
 
 fn security(section: &UplinkSection) -> Result<Vec<(String, String)>, UplinkError> {
