@@ -1,4 +1,4 @@
-//! Modbus master: RTU on a serial line, or TCP.
+//! Modbus master: RTU on a serial line or over TCP, and Modbus TCP.
 //!
 //! One bus is one line and one master. Groups of registers are read at their own interval, neighbours
 //! in one request; each read of a group makes one event of JSON. A slave that does not answer makes
@@ -13,7 +13,11 @@ mod map;
 
 mod plan;
 
+mod late;
+
 mod line;
+
+mod rtu;
 
 mod report;
 
@@ -24,8 +28,8 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 pub use section::{
-    FieldSection, GroupSection, LineSection, ModbusSection, Parity, SlaveSection, TypeName,
-    WordOrder,
+    FieldSection, Framing, GroupSection, LineSection, ModbusSection, Parity, SlaveSection,
+    TypeName, WordOrder,
 };
 
 use crate::{Backoff, Intake, Outcome, Receipts, Stop, stopped};
@@ -123,7 +127,7 @@ impl Modbus {
             let now = Instant::now();
             group.due = next_due(group.due, group.interval, now);
             let resting = standings
-                .get(&group.slave)
+                .get(&group.slave.address)
                 .is_some_and(|standing| standing.asked_again > now);
             if !resting {
                 let outcome = read(&mut line, group, &self.section).await;
@@ -172,7 +176,7 @@ async fn read(
     for request in &group.requests {
         let mut tries = 0;
         answers.push(loop {
-            match line.exchange(group.slave, *request).await {
+            match line.exchange(&group.slave, *request).await {
                 Ok(data) => break data,
                 Err(ExchangeError::Line(error)) => return Err(ExchangeError::Line(error)),
                 // An exception is an answer: asking again gives the same, unless the slave is busy.
@@ -198,12 +202,16 @@ fn judge(
         rest: REST_FIRST,
         asked_again: now,
     };
-    let standing = standings.entry(group.slave).or_insert_with(fresh);
+    let standing = standings.entry(group.slave.address).or_insert_with(fresh);
     match outcome {
         // An exception comes from a slave that is alive.
         Ok(_) | Err(ExchangeError::Exception(_)) => {
             if standing.failures >= FAILURES_MAX {
-                info!(source, slave = group.slave, "modbus slave answers again");
+                info!(
+                    source,
+                    slave = group.slave.address,
+                    "modbus slave answers again"
+                );
             }
             *standing = fresh();
         }
@@ -211,9 +219,9 @@ fn judge(
             standing.failures += 1;
             intake
                 .stats
-                .error(&format!("slave {}: {error}", group.slave));
+                .error(&format!("slave {}: {error}", group.slave.address));
             if standing.failures == FAILURES_MAX {
-                warn!(source, slave = group.slave, %error, "modbus slave does not answer; it is asked seldom until it does; look at its power, wiring and address");
+                warn!(source, slave = group.slave.address, %error, "modbus slave does not answer; it is asked seldom until it does; look at its power, wiring and address");
             }
             if standing.failures >= FAILURES_MAX {
                 standing.asked_again = now + standing.rest;

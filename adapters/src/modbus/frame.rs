@@ -136,7 +136,7 @@ impl Request {
 }
 
 /// CRC-16/MODBUS (Modbus over serial line V1.02 section 2.5.1.2).
-fn crc(bytes: &[u8]) -> u16 {
+pub(super) fn crc(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0xFFFF, |crc, byte| {
         (0..8).fold(crc ^ u16::from(*byte), |crc, _| {
             if crc & 1 == 1 {

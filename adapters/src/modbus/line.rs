@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_serial::{
     ClearBuffer, DataBits, SerialPort, SerialPortBuilderExt, SerialStream, StopBits,
 };
 
 use super::frame::{ExchangeError, RTU_FRAME_MAX, Request};
-use super::section::{ModbusSection, Parity};
+use super::plan::SlaveAddress;
+use super::rtu::{Manners, Rtu, Timing};
+use super::section::{Framing, LineSection, ModbusSection, Parity};
 
 /// Above 19200 baud the specification fixes t3.5 (Modbus over serial line V1.02 section 2.5.1.1).
 const SILENCE_FIXED: Duration = Duration::from_micros(1_750);
-/// After a time-out the late answer may still come; what arrives in this time is thrown away.
-const LATE: Duration = Duration::from_millis(50);
 const CONNECT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
@@ -43,96 +43,87 @@ pub(super) enum LineError {
 pub(super) struct Line {
     wire: Wire,
     timeout: Duration,
-    /// Silence before a request: t3.5 and the slave's turnaround.
-    silence: Duration,
-    /// When the line was last heard.
-    quiet_since: Instant,
-    transaction: u16,
-    /// The last exchange had no answer: a late one may still come.
-    doubt: bool,
+    turnaround: Duration,
 }
 
 enum Wire {
-    Serial(SerialStream),
-    Tcp(TcpStream),
+    Serial(Rtu<SerialStream>),
+    RtuOverTcp(Rtu<TcpStream>),
+    Tcp { stream: TcpStream, transaction: u16 },
 }
 
 impl Line {
     pub(super) async fn open(section: &ModbusSection) -> Result<Line, LineError> {
-        let (wire, silence) = match (&section.line.port, &section.line.tcp) {
-            (Some(path), _) => (Wire::Serial(open_port(path, section)?), silence(section)),
-            (None, Some(address)) => (Wire::Tcp(connect(address).await?), Duration::ZERO),
+        let line = &section.line;
+        let wire = match (&line.port, &line.tcp) {
+            (Some(path), _) => {
+                let port = open_port(path, section)?;
+                Wire::Serial(Rtu::new(port, timing(line), line.echo))
+            }
+            (None, Some(address)) => {
+                let stream = connect(address).await?;
+                match line.framing {
+                    Some(Framing::Rtu) => {
+                        Wire::RtuOverTcp(Rtu::new(stream, Timing::default(), line.echo))
+                    }
+                    None | Some(Framing::Tcp) => Wire::Tcp {
+                        stream,
+                        transaction: 0,
+                    },
+                }
+            }
             (None, None) => return Err(LineError::NothingToRead),
         };
         Ok(Line {
             wire,
             timeout: section.timeout.0,
-            silence: silence + section.turnaround.0,
-            quiet_since: Instant::now(),
-            transaction: 0,
-            doubt: true,
+            turnaround: section.turnaround.0,
         })
     }
 
     /// One request and its answer.
     pub(super) async fn exchange(
         &mut self,
-        slave: u8,
+        slave: &SlaveAddress,
         request: Request,
     ) -> Result<Vec<u8>, ExchangeError> {
-        if self.doubt {
-            self.discard().await?;
-        }
-        sleep_until(self.quiet_since + self.silence).await;
-        let outcome = match &mut self.wire {
-            Wire::Serial(port) => serial(port, slave, request, self.timeout).await,
-            Wire::Tcp(stream) => {
-                self.transaction = self.transaction.wrapping_add(1);
-                tcp(stream, self.transaction, slave, request, self.timeout).await
-            }
+        let manners = Manners {
+            timeout: slave.timeout.unwrap_or(self.timeout),
+            turnaround: slave.turnaround.unwrap_or(self.turnaround),
         };
-        self.quiet_since = Instant::now();
-        self.doubt = matches!(
-            outcome,
-            Err(ExchangeError::Silent | ExchangeError::Broken(_))
-        );
-        outcome
-    }
-
-    /// Throws away what is on the line until it is silent, so that a late answer is never taken for
-    /// the next one.
-    async fn discard(&mut self) -> Result<(), ExchangeError> {
-        let mut sink = [0; RTU_FRAME_MAX];
-        let Wire::Serial(port) = &mut self.wire else {
-            return Ok(());
-        };
-        // A line that never falls silent is given up on after a second.
-        let give_up = Instant::now() + Duration::from_secs(1);
-        while Instant::now() < give_up {
-            match timeout(LATE, port.read(&mut sink)).await {
-                Err(_) => break,
-                Ok(Ok(0)) => return Err(gone(std::io::ErrorKind::UnexpectedEof.into())),
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(gone(error)),
+        match &mut self.wire {
+            Wire::Serial(rtu) => rtu.exchange(slave.address, request, manners).await,
+            Wire::RtuOverTcp(rtu) => rtu.exchange(slave.address, request, manners).await,
+            Wire::Tcp {
+                stream,
+                transaction,
+            } => {
+                *transaction = transaction.wrapping_add(1);
+                tcp(
+                    stream,
+                    *transaction,
+                    slave.address,
+                    request,
+                    manners.timeout,
+                )
+                .await
             }
         }
-        self.doubt = false;
-        Ok(())
     }
 }
 
-fn gone(error: std::io::Error) -> ExchangeError {
+pub(super) fn gone(error: std::io::Error) -> ExchangeError {
     ExchangeError::Line(LineError::Gone(error))
 }
 
 fn open_port(path: &std::path::Path, section: &ModbusSection) -> Result<SerialStream, LineError> {
     let line = &section.line;
-    let (parity, stop_bits) = match line.parity {
-        Parity::None => (tokio_serial::Parity::None, 2),
-        Parity::Even => (tokio_serial::Parity::Even, 1),
-        Parity::Odd => (tokio_serial::Parity::Odd, 1),
+    let parity = match line.parity {
+        Parity::None => tokio_serial::Parity::None,
+        Parity::Even => tokio_serial::Parity::Even,
+        Parity::Odd => tokio_serial::Parity::Odd,
     };
-    let stop_bits = if line.stop_bits.unwrap_or(stop_bits) == 2 {
+    let stop_bits = if line.stop_bits() == 2 {
         StopBits::Two
     } else {
         StopBits::One
@@ -181,39 +172,17 @@ async fn connect(address: &str) -> Result<TcpStream, LineError> {
     Ok(stream)
 }
 
-/// t3.5: three and a half characters of eleven bits.
-fn silence(section: &ModbusSection) -> Duration {
-    if section.line.baud > 19_200 {
-        return SILENCE_FIXED;
-    }
-    Duration::from_secs_f64(3.5 * 11.0 / f64::from(section.line.baud))
-}
-
-async fn serial(
-    port: &mut SerialStream,
-    slave: u8,
-    request: Request,
-    patience: Duration,
-) -> Result<Vec<u8>, ExchangeError> {
-    port.write_all(&request.rtu(slave)).await.map_err(gone)?;
-    let until = Instant::now() + patience;
-    let mut frame = Vec::with_capacity(RTU_FRAME_MAX);
-    loop {
-        if request
-            .rtu_length(&frame)
-            .is_some_and(|whole| frame.len() >= whole)
-        {
-            return request.rtu_data(slave, &frame);
-        }
-        let mut part = [0; RTU_FRAME_MAX];
-        match timeout_at(until, port.read(&mut part)).await {
-            Err(_) if frame.is_empty() => return Err(ExchangeError::Silent),
-            Err(_) => return Err(ExchangeError::Broken("cut short")),
-            Ok(Ok(0)) => return Err(gone(std::io::ErrorKind::UnexpectedEof.into())),
-            Ok(Ok(count)) => frame.extend(part.iter().take(count)),
-            Ok(Err(error)) => return Err(gone(error)),
-        }
-    }
+/// A character is a start bit, eight of data, one of parity if there is one, and its stop bits.
+fn timing(line: &LineSection) -> Timing {
+    let parity = u32::from(line.parity != Parity::None);
+    let bits = 9 + parity + u32::from(line.stop_bits());
+    let character = Duration::from_secs(1) * bits / line.baud;
+    let silence = if line.baud > 19_200 {
+        SILENCE_FIXED
+    } else {
+        character * 7 / 2
+    };
+    Timing { character, silence }
 }
 
 async fn tcp(

@@ -10,10 +10,18 @@ use super::frame::{BITS_MAX, REGISTERS_MAX, Request};
 use super::section::{FieldSection, ModbusSection};
 use crate::{AdapterKind, Origin, Quality};
 
+/// A slave, and how it wants to be asked if not as the others on the bus.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SlaveAddress {
+    pub(super) address: u8,
+    pub(super) timeout: Option<Duration>,
+    pub(super) turnaround: Option<Duration>,
+}
+
 /// A group with everything that does not change from poll to poll.
 #[derive(Debug)]
 pub(super) struct Group {
-    pub(super) slave: u8,
+    pub(super) slave: SlaveAddress,
     pub(super) interval: Duration,
     pub(super) function: u8,
     pub(super) fields: Vec<FieldSection>,
@@ -41,7 +49,11 @@ pub(super) fn groups(section: &ModbusSection) -> Vec<Group> {
                 quality: Quality::Good,
             };
             Group {
-                slave: slave.address,
+                slave: SlaveAddress {
+                    address: slave.address,
+                    timeout: slave.timeout.map(|span| span.0),
+                    turnaround: slave.turnaround.map(|span| span.0),
+                },
                 interval: group.interval.0,
                 function: group.function,
                 fields: group.field.clone(),

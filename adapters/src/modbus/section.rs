@@ -17,7 +17,7 @@ pub struct ModbusSection {
     pub name: String,
     /// `{ port = "/dev/serial/by-id/...", baud = 19200 }` or `{ tcp = "10.0.0.5:502" }`.
     pub line: LineSection,
-    /// How long a slave may take to answer. Default: `"300ms"`.
+    /// How long a slave may take to begin its answer. Default: `"300ms"`.
     #[serde(default = "default_timeout")]
     pub timeout: Span,
     /// Further attempts after no or a broken answer. Default: 1.
@@ -47,6 +47,19 @@ pub struct LineSection {
     pub stop_bits: Option<u8>,
     /// Modbus TCP: `"host:port"`.
     pub tcp: Option<String>,
+    /// What goes over it. Default: `"rtu"` on a port, `"tcp"` over TCP; `"rtu"` over TCP is for gateways that pass the
+    /// serial line through.
+    pub framing: Option<Framing>,
+    /// The line gives back what is sent, as some RS-485 adapters for two wires do. Default: false.
+    #[serde(default)]
+    pub echo: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    Rtu,
+    Tcp,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +79,9 @@ pub struct SlaveSection {
     pub address: u8,
     /// The event's device.
     pub device: String,
+    /// As for the bus, for this slave alone.
+    pub timeout: Option<Span>,
+    pub turnaround: Option<Span>,
     pub group: Vec<GroupSection>,
 }
 
@@ -169,6 +185,12 @@ fn default_interval() -> Span {
 }
 
 impl LineSection {
+    /// Two without parity, so that a character has eleven bits (Modbus over serial line V1.02 section 2.5.1).
+    pub(super) fn stop_bits(&self) -> u8 {
+        self.stop_bits
+            .unwrap_or(if self.parity == Parity::None { 2 } else { 1 })
+    }
+
     #[must_use]
     pub fn name(&self) -> String {
         self.port
@@ -225,6 +247,18 @@ impl ModbusSection {
                     "`{}` is not a baud rate; use 300 to 4000000, like 9600 or 19200",
                     line.baud
                 ),
+            ));
+        }
+        if line.port.is_some() && line.framing == Some(Framing::Tcp) {
+            problems.push((
+                "line.framing".into(),
+                "a serial port carries no Modbus TCP; use \"rtu\" or leave it out".into(),
+            ));
+        }
+        if line.echo && line.port.is_none() && line.framing != Some(Framing::Rtu) {
+            problems.push((
+                "line.echo".into(),
+                "Modbus TCP has no echo; leave it out, or set framing = \"rtu\"".into(),
             ));
         }
         if line.stop_bits.is_some_and(|bits| !(1..=2).contains(&bits)) {
