@@ -7,6 +7,8 @@
 
 mod section;
 
+mod budget;
+
 mod frame;
 
 mod map;
@@ -27,6 +29,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+pub use budget::Overload;
 pub use section::{
     FieldSection, Framing, GroupSection, LineSection, ModbusSection, Parity, SlaveSection,
     TypeName, WordOrder,

@@ -255,6 +255,16 @@ fn sources(file: &File, found: &mut Found) {
             found.error(format!("{at}.{key}"), message);
         }
     }
+    for (index, bus) in file.modbus.iter().enumerate() {
+        if let Some(overload) = bus.overload() {
+            let key = format!("modbus[{index}].{}", overload.key);
+            if overload.share > 1.0 {
+                found.error(key, overload.message);
+            } else {
+                found.warn(key, overload.message);
+            }
+        }
+    }
     if !any {
         found.warn(
             "mqtt",

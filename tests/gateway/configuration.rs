@@ -233,6 +233,17 @@ fn each_mistake_is_named_with_its_key_its_value_and_what_would_be_right() {
             "group[0].function: `6` does not read; use 1, 2, 3 or 4",
         ),
         (
+            bus("name = \"g\"", "name = \"g\"\ninterval = \"10ms\""),
+            "modbus[0].slave[0].group[0].interval: the groups of `bus` take 156 % of the time of /dev/ttyS1 at 19200 baud",
+        ),
+        (
+            bus(
+                "port = \"/dev/ttyS1\"",
+                "port = \"/dev/ttyS1\", framing = \"tcp\"",
+            ),
+            "modbus[0].line.framing: a serial port carries no Modbus TCP",
+        ),
+        (
             bus("name = \"x\"", "name = \"x\"\ntype = \"string\""),
             "field[0].length: missing; a string needs",
         ),

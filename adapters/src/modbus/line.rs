@@ -14,10 +14,8 @@ use tokio_serial::{
 use super::frame::{ExchangeError, RTU_FRAME_MAX, Request};
 use super::plan::SlaveAddress;
 use super::rtu::{Manners, Rtu, Timing};
-use super::section::{Framing, LineSection, ModbusSection, Parity};
+use super::section::{Framing, ModbusSection, Parity};
 
-/// Above 19200 baud the specification fixes t3.5 (Modbus over serial line V1.02 section 2.5.1.1).
-const SILENCE_FIXED: Duration = Duration::from_micros(1_750);
 const CONNECT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +56,7 @@ impl Line {
         let wire = match (&line.port, &line.tcp) {
             (Some(path), _) => {
                 let port = open_port(path, section)?;
-                Wire::Serial(Rtu::new(port, timing(line), line.echo))
+                Wire::Serial(Rtu::new(port, Timing::of(line), line.echo))
             }
             (None, Some(address)) => {
                 let stream = connect(address).await?;
@@ -170,19 +168,6 @@ async fn connect(address: &str) -> Result<TcpStream, LineError> {
     let stream = stream.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     Ok(stream)
-}
-
-/// A character is a start bit, eight of data, one of parity if there is one, and its stop bits.
-fn timing(line: &LineSection) -> Timing {
-    let parity = u32::from(line.parity != Parity::None);
-    let bits = 9 + parity + u32::from(line.stop_bits());
-    let character = Duration::from_secs(1) * bits / line.baud;
-    let silence = if line.baud > 19_200 {
-        SILENCE_FIXED
-    } else {
-        character * 7 / 2
-    };
-    Timing { character, silence }
 }
 
 async fn tcp(

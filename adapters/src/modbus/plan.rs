@@ -73,7 +73,7 @@ pub(super) fn groups(section: &ModbusSection) -> Vec<Group> {
 }
 
 /// The fewest requests that cover `fields` without reading a gap of more than `max_gap`.
-fn requests(fields: &[FieldSection], function: u8, max_gap: u16) -> Vec<Request> {
+pub(super) fn requests(fields: &[FieldSection], function: u8, max_gap: u16) -> Vec<Request> {
     let most = if function <= 2 {
         BITS_MAX
     } else {

@@ -9,7 +9,10 @@ use tokio::time::{Instant, timeout_at};
 use super::frame::{ExchangeError, RTU_FRAME_MAX, Request};
 use super::late::Late;
 use super::line::gone;
+use super::section::{LineSection, Parity};
 
+/// Above 19200 baud the specification fixes t3.5 (Modbus over serial line V1.02 section 2.5.1.1).
+const SILENCE_FIXED: Duration = Duration::from_micros(1_750);
 /// After an answer that did not come, or that nobody asked for, the line has to be silent for so long: what is late is
 /// thrown away.
 const SETTLED: Duration = Duration::from_millis(50);
@@ -37,6 +40,21 @@ pub(super) struct Timing {
     pub(super) character: Duration,
     /// t3.5: between frames.
     pub(super) silence: Duration,
+}
+
+impl Timing {
+    /// A character is a start bit, eight of data, one of parity if there is one, and its stop bits.
+    pub(super) fn of(line: &LineSection) -> Timing {
+        let parity = u32::from(line.parity != Parity::None);
+        let bits = 9 + parity + u32::from(line.stop_bits());
+        let character = Duration::from_secs(1) * bits / line.baud.max(1);
+        let silence = if line.baud > 19_200 {
+            SILENCE_FIXED
+        } else {
+            character * 7 / 2
+        };
+        Timing { character, silence }
+    }
 }
 
 pub(super) struct Rtu<W> {

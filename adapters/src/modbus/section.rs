@@ -26,6 +26,9 @@ pub struct ModbusSection {
     /// Silence that a slave needs after its answer (turnaround), besides t3.5. Default: `"0s"`.
     #[serde(default = "default_turnaround")]
     pub turnaround: Span,
+    /// How long slaves usually take to begin their answer: for the sum that `check` makes of the line's time. Default: `"5ms"`.
+    #[serde(default = "default_response_time")]
+    pub response_time: Span,
     /// Registers that are not asked for but may be read along to save a request. Default: 8.
     #[serde(default = "default_max_gap")]
     pub max_gap: u16,
@@ -166,6 +169,10 @@ fn default_retries() -> u8 {
 
 fn default_turnaround() -> Span {
     Span(Duration::ZERO)
+}
+
+fn default_response_time() -> Span {
+    Span(Duration::from_millis(5))
 }
 
 fn default_max_gap() -> u16 {
