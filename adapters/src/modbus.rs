@@ -21,6 +21,8 @@ mod line;
 
 mod rtu;
 
+mod standing;
+
 mod report;
 
 use std::collections::HashMap;
@@ -39,12 +41,8 @@ use crate::{Backoff, Intake, Outcome, Receipts, Stop, stopped};
 use frame::ExchangeError;
 use line::{Line, LineError};
 use plan::Group;
+use standing::Standing;
 
-/// Failures in a row after which a slave is asked only now and then.
-const FAILURES_MAX: u32 = 3;
-/// How long such a slave is left alone at first, and at most.
-const REST_FIRST: Duration = Duration::from_secs(2);
-const REST_MOST: Duration = Duration::from_mins(1);
 /// A port that is gone gives an error at once and for ever.
 const REOPEN_FIRST: Duration = Duration::from_millis(500);
 const REOPEN_MOST: Duration = Duration::from_secs(10);
@@ -54,14 +52,6 @@ const REOPEN_MOST: Duration = Duration::from_secs(10);
 pub struct Modbus {
     section: ModbusSection,
     groups: Vec<Group>,
-}
-
-/// How a slave has been lately.
-#[derive(Debug)]
-struct Standing {
-    failures: u32,
-    rest: Duration,
-    asked_again: Instant,
 }
 
 impl Modbus {
@@ -129,15 +119,26 @@ impl Modbus {
             sleep_until(group.due).await;
             let now = Instant::now();
             group.due = next_due(group.due, group.interval, now);
-            let resting = standings
-                .get(&group.slave.address)
-                .is_some_and(|standing| standing.asked_again > now);
-            if !resting {
-                let outcome = read(&mut line, group, &self.section).await;
+            let standing = standings.entry(group.slave.address);
+            let standing = standing.or_insert_with(|| Standing::new(now));
+            if standing.may_be_asked(now) {
+                let retries = if standing.is_silent() {
+                    0
+                } else {
+                    self.section.retries
+                };
+                let outcome = read(&mut line, group, retries).await;
                 if let Err(ExchangeError::Line(error)) = outcome {
                     return error;
                 }
-                judge(&mut standings, group, &outcome, &self.section.name, intake);
+                judge(
+                    standing,
+                    group,
+                    &outcome,
+                    now.elapsed(),
+                    &self.section.name,
+                    intake,
+                );
                 intake
                     .submit(report::event(
                         group,
@@ -147,14 +148,18 @@ impl Modbus {
                     ))
                     .await;
             }
-            while let Some(outcome) = receipts.ready() {
-                if let Outcome::Refused(_) = outcome {
-                    intake
-                        .stats
-                        .refused
-                        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                }
-            }
+            count_refused(receipts, intake);
+        }
+    }
+}
+
+fn count_refused(receipts: &mut Receipts, intake: &Intake) {
+    while let Some(outcome) = receipts.ready() {
+        if let Outcome::Refused(_) = outcome {
+            intake
+                .stats
+                .refused
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
     }
 }
@@ -169,12 +174,8 @@ fn next_due(due: Instant, interval: Duration, now: Instant) -> Instant {
     due + interval * u32::try_from(missed + 1).unwrap_or(1)
 }
 
-/// Reads all blocks of a group, trying again as the section says.
-async fn read(
-    line: &mut Line,
-    group: &Group,
-    section: &ModbusSection,
-) -> Result<Vec<Vec<u8>>, ExchangeError> {
+/// Reads all blocks of a group, each with so many further attempts.
+async fn read(line: &mut Line, group: &Group, retries: u8) -> Result<Vec<Vec<u8>>, ExchangeError> {
     let mut answers = Vec::with_capacity(group.requests.len());
     for request in &group.requests {
         let mut tries = 0;
@@ -184,7 +185,7 @@ async fn read(
                 Err(ExchangeError::Line(error)) => return Err(ExchangeError::Line(error)),
                 // An exception is an answer: asking again gives the same, unless the slave is busy.
                 Err(error @ ExchangeError::Exception(_)) if !error.is_busy() => return Err(error),
-                Err(error) if tries >= section.retries => return Err(error),
+                Err(error) if tries >= retries => return Err(error),
                 Err(_) => tries += 1,
             }
         });
@@ -192,43 +193,27 @@ async fn read(
     Ok(answers)
 }
 
+/// `cost` is how long the read kept the line.
 fn judge(
-    standings: &mut HashMap<u8, Standing>,
+    standing: &mut Standing,
     group: &Group,
     outcome: &Result<Vec<Vec<u8>>, ExchangeError>,
+    cost: Duration,
     source: &str,
     intake: &Intake,
 ) {
-    let now = Instant::now();
-    let fresh = || Standing {
-        failures: 0,
-        rest: REST_FIRST,
-        asked_again: now,
-    };
-    let standing = standings.entry(group.slave.address).or_insert_with(fresh);
+    let (now, slave) = (Instant::now(), group.slave.address);
     match outcome {
         // An exception comes from a slave that is alive.
         Ok(_) | Err(ExchangeError::Exception(_)) => {
-            if standing.failures >= FAILURES_MAX {
-                info!(
-                    source,
-                    slave = group.slave.address,
-                    "modbus slave answers again"
-                );
+            if standing.answered(now) {
+                info!(source, slave, "modbus slave answers again");
             }
-            *standing = fresh();
         }
         Err(error) => {
-            standing.failures += 1;
-            intake
-                .stats
-                .error(&format!("slave {}: {error}", group.slave.address));
-            if standing.failures == FAILURES_MAX {
-                warn!(source, slave = group.slave.address, %error, "modbus slave does not answer; it is asked seldom until it does; look at its power, wiring and address");
-            }
-            if standing.failures >= FAILURES_MAX {
-                standing.asked_again = now + standing.rest;
-                standing.rest = (standing.rest * 2).min(REST_MOST);
+            intake.stats.error(&format!("slave {slave}: {error}"));
+            if standing.failed(cost, now) {
+                warn!(source, slave, %error, "modbus slave does not answer; it is asked seldom until it does; look at its power, wiring and address");
             }
         }
     }
