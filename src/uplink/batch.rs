@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::number;
 
-/// A request is to keep the link no longer, give or take what a measurement of the link varies by: to change costs a
-/// connection, and so does one that is a little too long not matter.
+/// A request made to fit keeps the link for so long. It is left alone between `SHORT` and `LONG`: what is measured of a link
+/// varies, and another size costs a connection.
 const LASTS: Duration = Duration::from_millis(190);
 const LONG: Duration = Duration::from_millis(230);
 const SHORT: Duration = Duration::from_millis(80);
