@@ -119,7 +119,7 @@ impl Modbus {
             sleep_until(group.due).await;
             let now = Instant::now();
             group.due = next_due(group.due, group.interval, now);
-            let standing = standings.entry(group.slave.address);
+            let standing = standings.entry(group.slave);
             let standing = standing.or_insert_with(|| Standing::new(now));
             if standing.may_be_asked(now) {
                 let retries = if standing.is_silent() {
@@ -180,7 +180,7 @@ async fn read(line: &mut Line, group: &Group, retries: u8) -> Result<Vec<Vec<u8>
     for request in &group.requests {
         let mut tries = 0;
         answers.push(loop {
-            match line.exchange(&group.slave, *request).await {
+            match line.exchange(group.slave, *request, group.manners).await {
                 Ok(data) => break data,
                 Err(ExchangeError::Line(error)) => return Err(ExchangeError::Line(error)),
                 // An exception is an answer: asking again gives the same, unless the slave is busy.
@@ -202,7 +202,7 @@ fn judge(
     source: &str,
     intake: &Intake,
 ) {
-    let (now, slave) = (Instant::now(), group.slave.address);
+    let (now, slave) = (Instant::now(), group.slave);
     match outcome {
         // An exception comes from a slave that is alive.
         Ok(_) | Err(ExchangeError::Exception(_)) => {

@@ -12,9 +12,6 @@ use crate::Span;
 
 /// From here on a line has no time left for slaves that are slow or do not answer.
 const FULL: f64 = 0.8;
-/// Slave, function, address, count, checksum; and slave, function, count, checksum.
-const REQUEST: usize = 8;
-const ANSWER: usize = 5;
 
 /// A line that has too much to do.
 #[derive(Debug)]
@@ -95,13 +92,10 @@ impl ModbusSection {
     /// What one read of a group keeps the line.
     fn busy(&self, slave: &SlaveSection, group: &GroupSection, timing: Timing) -> Duration {
         let turnaround = slave.turnaround.unwrap_or(self.turnaround).0;
-        let exchange = |data: usize| {
-            let characters = u32::try_from(REQUEST + ANSWER + data).unwrap_or(u32::MAX);
-            timing.character * characters + timing.silence + self.response_time.0 + turnaround
-        };
+        let besides = timing.silence + self.response_time.0 + turnaround;
         requests(&group.field, group.function, self.max_gap)
-            .iter()
-            .map(|request| exchange(request.data_length()))
+            .into_iter()
+            .map(|request| timing.on_wire(request) + besides)
             .sum()
     }
 }

@@ -5,6 +5,8 @@ use super::line::LineError;
 /// Registers in one read (Application Protocol section 6.3), and bits (section 6.1).
 pub(super) const REGISTERS_MAX: u16 = 125;
 pub(super) const BITS_MAX: u16 = 2000;
+/// Slave, function, address, count, CRC.
+const RTU_REQUEST_LENGTH: usize = 8;
 /// Slave, function, count, 250 bytes, CRC.
 pub(super) const RTU_FRAME_MAX: usize = 256;
 
@@ -91,13 +93,23 @@ impl Request {
         })
     }
 
+    /// Length of a whole good RTU answer: slave, function, count, values, checksum.
+    fn rtu_answer_length(self) -> usize {
+        self.data_length() + 5
+    }
+
+    /// Characters that a request over RTU and a good answer to it take.
+    pub(super) fn rtu_characters(self) -> usize {
+        RTU_REQUEST_LENGTH + self.rtu_answer_length()
+    }
+
     /// Length of the whole RTU answer that begins with these bytes; `None` when more must be seen.
     pub(super) fn rtu_length(self, begun: &[u8]) -> Option<usize> {
         let is_exception = begun.get(1)? & 0x80 != 0;
         Some(if is_exception {
             5
         } else {
-            self.data_length() + 5
+            self.rtu_answer_length()
         })
     }
 

@@ -12,7 +12,6 @@ use tokio_serial::{
 };
 
 use super::frame::{ExchangeError, RTU_FRAME_MAX, Request};
-use super::plan::SlaveAddress;
 use super::rtu::{Manners, Rtu, Timing};
 use super::section::{Framing, ModbusSection, Parity};
 
@@ -38,13 +37,7 @@ pub(super) enum LineError {
     NothingToRead,
 }
 
-pub(super) struct Line {
-    wire: Wire,
-    timeout: Duration,
-    turnaround: Duration,
-}
-
-enum Wire {
+pub(super) enum Line {
     Serial(Rtu<SerialStream>),
     RtuOverTcp(Rtu<TcpStream>),
     Tcp { stream: TcpStream, transaction: u16 },
@@ -53,58 +46,44 @@ enum Wire {
 impl Line {
     pub(super) async fn open(section: &ModbusSection) -> Result<Line, LineError> {
         let line = &section.line;
-        let wire = match (&line.port, &line.tcp) {
+        match (&line.port, &line.tcp) {
             (Some(path), _) => {
                 let port = open_port(path, section)?;
-                Wire::Serial(Rtu::new(port, Timing::of(line), line.echo))
+                let rtu = Rtu::new(port, Timing::of(line), line.echo);
+                Ok(Line::Serial(rtu))
             }
             (None, Some(address)) => {
                 let stream = connect(address).await?;
-                match line.framing {
+                Ok(match line.framing {
                     Some(Framing::Rtu) => {
-                        Wire::RtuOverTcp(Rtu::new(stream, Timing::default(), line.echo))
+                        Line::RtuOverTcp(Rtu::new(stream, Timing::default(), line.echo))
                     }
-                    None | Some(Framing::Tcp) => Wire::Tcp {
+                    None | Some(Framing::Tcp) => Line::Tcp {
                         stream,
                         transaction: 0,
                     },
-                }
+                })
             }
-            (None, None) => return Err(LineError::NothingToRead),
-        };
-        Ok(Line {
-            wire,
-            timeout: section.timeout.0,
-            turnaround: section.turnaround.0,
-        })
+            (None, None) => Err(LineError::NothingToRead),
+        }
     }
 
     /// One request and its answer.
     pub(super) async fn exchange(
         &mut self,
-        slave: &SlaveAddress,
+        slave: u8,
         request: Request,
+        manners: Manners,
     ) -> Result<Vec<u8>, ExchangeError> {
-        let manners = Manners {
-            timeout: slave.timeout.unwrap_or(self.timeout),
-            turnaround: slave.turnaround.unwrap_or(self.turnaround),
-        };
-        match &mut self.wire {
-            Wire::Serial(rtu) => rtu.exchange(slave.address, request, manners).await,
-            Wire::RtuOverTcp(rtu) => rtu.exchange(slave.address, request, manners).await,
-            Wire::Tcp {
+        match self {
+            Line::Serial(rtu) => rtu.exchange(slave, request, manners).await,
+            Line::RtuOverTcp(rtu) => rtu.exchange(slave, request, manners).await,
+            Line::Tcp {
                 stream,
                 transaction,
             } => {
                 *transaction = transaction.wrapping_add(1);
-                tcp(
-                    stream,
-                    *transaction,
-                    slave.address,
-                    request,
-                    manners.timeout,
-                )
-                .await
+                tcp(stream, *transaction, slave, request, manners.timeout).await
             }
         }
     }

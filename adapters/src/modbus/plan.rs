@@ -7,21 +7,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::frame::{BITS_MAX, REGISTERS_MAX, Request};
+use super::rtu::Manners;
 use super::section::{FieldSection, ModbusSection};
 use crate::{AdapterKind, Origin, Quality};
-
-/// A slave, and how it wants to be asked if not as the others on the bus.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SlaveAddress {
-    pub(super) address: u8,
-    pub(super) timeout: Option<Duration>,
-    pub(super) turnaround: Option<Duration>,
-}
 
 /// A group with everything that does not change from poll to poll.
 #[derive(Debug)]
 pub(super) struct Group {
-    pub(super) slave: SlaveAddress,
+    pub(super) slave: u8,
+    pub(super) manners: Manners,
     pub(super) interval: Duration,
     pub(super) function: u8,
     pub(super) fields: Vec<FieldSection>,
@@ -49,10 +43,10 @@ pub(super) fn groups(section: &ModbusSection) -> Vec<Group> {
                 quality: Quality::Good,
             };
             Group {
-                slave: SlaveAddress {
-                    address: slave.address,
-                    timeout: slave.timeout.map(|span| span.0),
-                    turnaround: slave.turnaround.map(|span| span.0),
+                slave: slave.address,
+                manners: Manners {
+                    timeout: slave.timeout.unwrap_or(section.timeout).0,
+                    turnaround: slave.turnaround.unwrap_or(section.turnaround).0,
                 },
                 interval: group.interval.0,
                 function: group.function,

@@ -27,7 +27,7 @@ pub(super) fn event(
                 }
             };
             let report = json!({ "quality": "bad", "reason": error.reason(), "exception": code, "detail": error.to_string(),
-                "source": source, "slave": group.slave.address });
+                "source": source, "slave": group.slave });
             (&group.bad, report)
         }
     };

@@ -55,6 +55,11 @@ impl Timing {
         };
         Timing { character, silence }
     }
+
+    /// What a request and a good answer take, character by character.
+    pub(super) fn on_wire(self, request: Request) -> Duration {
+        self.character * u32::try_from(request.rtu_characters()).unwrap_or(u32::MAX)
+    }
 }
 
 pub(super) struct Rtu<W> {
@@ -162,9 +167,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Rtu<W> {
         let frame = request.rtu(slave);
         self.wire.write_all(&frame).await.map_err(gone)?;
         let skipped = if self.echo { frame.len() } else { 0 };
-        let characters = frame.len() + request.data_length() + 5;
-        let on_wire = self.timing.character * u32::try_from(characters).unwrap_or(0);
-        let until = Instant::now() + on_wire + timeout;
+        let until = Instant::now() + self.timing.on_wire(request) + timeout;
         let mut heard = Vec::with_capacity(RTU_FRAME_MAX);
         loop {
             if let Some((echo, answer)) = heard.split_at_checked(skipped)
