@@ -72,12 +72,11 @@ impl Connection {
 
     /// What was in flight is forgotten.
     pub(super) fn rebuild(&mut self, number: usize, inbox: &Arc<Inbox>) -> Result<(), UplinkError> {
-        self.producer = producer(&self.config, number, inbox)?;
+        self.replace(number, inbox)?;
         if let Some(flow) = &mut self.flow {
             flow.landed(self.in_flight, false, Instant::now());
         }
-        (self.in_flight, self.connected, self.renew) = (0, None, false);
-        (self.landed, self.wire) = (0, 0);
+        self.in_flight = 0;
         Ok(())
     }
 
@@ -102,12 +101,22 @@ impl Connection {
             return Ok(());
         }
         self.renew = false;
-        let new = producer(&self.config, number, inbox)?;
-        let old = std::mem::replace(&mut self.producer, new);
+        let old = self.replace(number, inbox)?;
         // To end a producer takes its time.
         std::thread::spawn(move || drop(old));
-        (self.connected, self.landed, self.wire) = (None, 0, 0);
         Ok(())
+    }
+
+    /// Begins with a new producer, and gives back the old one.
+    fn replace(
+        &mut self,
+        number: usize,
+        inbox: &Arc<Inbox>,
+    ) -> Result<Arc<BaseProducer<Context>>, UplinkError> {
+        let new = producer(&self.config, number, inbox)?;
+        (self.connected, self.renew) = (None, false);
+        (self.landed, self.wire) = (0, 0);
+        Ok(std::mem::replace(&mut self.producer, new))
     }
 
     pub(super) fn ask(&mut self, next: usize, now: Instant) -> Result<usize, Option<Instant>> {

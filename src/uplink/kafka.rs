@@ -218,7 +218,7 @@ impl Uplink {
         }
         for (number, connection) in self.connections.iter_mut().enumerate() {
             if let Err(error) = connection.renew(number, &self.inbox) {
-                tracing::error!(%error, "cannot make a kafka producer for smaller requests; the old one goes on");
+                tracing::error!(%error, "cannot make a kafka producer for requests of another size; the old one goes on");
             }
         }
         signals.append(&mut lock(&self.inbox.signals));
