@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Plan(PlanArguments),
     /// Look into the buffer on disk. Only reads, also beside a running agent, unless told to repair.
     Buffer(crate::inspect::BufferArguments),
+    /// Look at a Modbus bus by hand: find slaves, read, watch, measure. Only reads, and not beside a running agent.
+    Modbus(crate::doctor::ModbusArguments),
     /// Simulate the return of a fleet from an outage: what arrives at the cluster, and how late an alarm is.
     ///
     /// Runs the agent's own shaper in virtual time, as configured and without its parts.

@@ -57,6 +57,8 @@ mod health;
 
 mod inspect;
 
+mod doctor;
+
 mod flash;
 
 mod flow;
@@ -92,6 +94,12 @@ fn main() -> ExitCode {
         } => show_status(config.as_deref(), state, json),
         Command::Plan(arguments) => plan_outage(&arguments),
         Command::Buffer(arguments) => look_into(&arguments),
+        Command::Modbus(arguments) => {
+            match doctor::run(&arguments, &mut std::io::stdout().lock()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error),
+            }
+        }
         Command::Version => say(&version::long()),
         Command::Schema => say(&format!(
             "{:#}\n",

@@ -1,5 +1,6 @@
 //! From a checked configuration to a running agent.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +22,7 @@ use crate::drain::{self, Drain};
 use crate::flash;
 use crate::health::{Health, LastStop};
 use crate::ingest::Ingest;
-use crate::intent::Intents;
+use crate::intent::{HEALTH, Intents};
 use crate::keeper::Keeper;
 use crate::ledger::Ledger;
 use crate::record::{Record, Slip};
@@ -244,11 +245,17 @@ impl Sources<'_> {
         }
         for section in &self.file.modbus {
             let (intake, receipts) = self.intake(&section.name, agent);
-            agent.adapters.spawn_local(Modbus::new(section).run(
-                intake,
-                receipts,
-                self.stop.clone(),
-            ));
+            let source = {
+                let routes = RefCell::new(&mut agent.ingest.router);
+                let (intents, routes) = (&agent.intents, &routes);
+                Modbus::new(section, HEALTH, &|origin| {
+                    let lane = routes.borrow_mut().lane(origin);
+                    intents.get(lane).urgent
+                })
+            };
+            agent
+                .adapters
+                .spawn_local(source.run(intake, receipts, self.stop.clone()));
         }
         for section in &self.file.inference {
             let source =

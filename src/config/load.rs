@@ -56,10 +56,11 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
             warning: false,
         }]
     })?;
-    load_text(&text)
+    load_text(&text, path.parent().unwrap_or(Path::new("")))
 }
 
-fn load_text(text: &str) -> Result<Loaded, Vec<Problem>> {
+/// `beside` is the directory of the file, for those that it names.
+fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem>> {
     let spans = DeTable::parse(text).map_err(|error| {
         let line = error.span().map(|span| line_of(text, span.start));
         vec![Problem {
@@ -77,7 +78,8 @@ fn load_text(text: &str) -> Result<Loaded, Vec<Problem>> {
             warning: false,
         }]
     })?;
-    let (file, mut problems) = read(merged);
+    let (mut file, mut problems) = read(merged);
+    problems.extend(file.iter_mut().flat_map(|file| maps(file, beside)));
     problems.extend(file.iter().flat_map(check::problems));
     for problem in &mut problems {
         problem.line = line(text, spans.get_ref(), &problem.key);
@@ -90,6 +92,21 @@ fn load_text(text: &str) -> Result<Loaded, Vec<Problem>> {
         }),
         _ => Err(problems),
     }
+}
+
+/// Puts register maps in their place.
+fn maps(file: &mut File, beside: &Path) -> Vec<Problem> {
+    let buses = file.modbus.iter_mut().enumerate();
+    let problems = buses.flat_map(|(index, bus)| {
+        let problem = move |(key, message)| Problem {
+            key: format!("modbus[{index}].{key}"),
+            line: None,
+            message,
+            warning: false,
+        };
+        bus.resolve(beside).into_iter().map(problem)
+    });
+    problems.collect()
 }
 
 fn merge(text: &str) -> Result<Value, String> {

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use load::consume::Reader;
-use load::slave::{Fault, SlaveLine};
+use load::consume::{Reader, Record};
+use load::slave::{Bus, Fault, SlaveLine};
 use serde_json::{Value, json};
 
 use crate::needs_kafka;
 use crate::peers::{ForeignSlave, Kafka};
 use crate::rig::{Gateway, PATIENCE};
 
-fn config(kafka: &Kafka, line: &SlaveLine, slaves: &[u8]) -> String {
+pub(crate) fn config(kafka: &Kafka, line: &SlaveLine, slaves: &[u8]) -> String {
     let slave = |address: &u8| {
         format!(
             "[[modbus.slave]]\naddress = {address}\ndevice = \"slave-{address}\"\n[[modbus.slave.group]]\nname = \"g\"\n\
@@ -93,7 +93,7 @@ fn a_dead_slave_and_one_that_sends_garbage_do_not_slow_the_others() {
 fn a_late_answer_is_never_taken_for_the_next_one() {
     needs_kafka!();
     let kafka = Kafka::shared();
-    let line = SlaveLine::start(&[(1, Fault::Late), (2, Fault::None)]);
+    let line = SlaveLine::start(&[(1, Fault::Behind), (2, Fault::None)]);
     let text = config(&kafka, &line, &[1, 2]).replace(
         "[[modbus.slave.group.field]]\nname = \"x\"\naddress = 4\n[[modbus.slave]]\naddress = 2",
         "[[modbus.slave.group.field]]\nname = \"x\"\naddress = 4\n[[modbus.slave.group]]\nname = \"h\"\ninterval = \"200ms\"\n\
@@ -109,6 +109,116 @@ fn a_late_answer_is_never_taken_for_the_next_one() {
             .iter()
             .all(|value| allowed.iter().any(|known| value == known))
     );
+}
+
+#[test]
+fn whatever_sick_slaves_say_on_a_real_line_no_wrong_value_is_called_good() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    let sick = (1..).zip(Fault::NOW_AND_THEN).collect::<Vec<_>>();
+    let line = SlaveLine::of(&Bus {
+        baud: 115_200,
+        slaves: sick.clone(),
+        one_in: 10,
+        seed: 7,
+    });
+    let slaves: Vec<u8> = sick.iter().map(|(address, _)| *address).collect();
+    let text = config(&kafka, &line, &slaves).replace("baud = 19200", "baud = 115200");
+    let mut gateway = Gateway::new(&text).start();
+    let devices = watch(&kafka, 20);
+    for (address, fault) in sick {
+        let (good, bad, values) = &devices[&format!("slave-{address}")];
+        let right = u64::from(address) * 100 + 4;
+        assert!(
+            values.iter().all(|value| *value == right),
+            "{fault:?}: {values:?}"
+        );
+        assert!(*good > 5, "{fault:?}: {good} good, {bad} bad");
+    }
+    gateway.assert_account_closes();
+}
+
+#[test]
+fn a_register_that_a_device_does_not_know_costs_itself_alone() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    let line = SlaveLine::start(&[(1, Fault::UnknownRegister)]);
+    let fields: String = (0..12)
+        .map(|address| {
+            format!("[[modbus.slave.group.field]]\nname = \"r{address}\"\naddress = {address}\n")
+        })
+        .collect();
+    let one = "[[modbus.slave.group.field]]\nname = \"x\"\naddress = 4\n";
+    let text = config(&kafka, &line, &[1]);
+    assert!(text.contains(one));
+    let gateway = Gateway::new(&text.replace(one, &fields)).start();
+    let mut reader = Reader::new(&kafka.plain(), &[&kafka.topic("feature")], &[]);
+    let records = reader.until(PATIENCE, |records| records.len() >= 3);
+    for record in records {
+        let report: Value = serde_json::from_slice(&record.payload).unwrap();
+        for address in 0..12 {
+            let field = &report["values"][format!("r{address}")];
+            let (value, quality) = match address {
+                7 => (Value::Null, "bad"),
+                _ => (json!(100 + address), "good"),
+            };
+            assert_eq!(
+                (&field["value"], &field["quality"]),
+                (&value, &json!(quality)),
+                "{report}"
+            );
+        }
+    }
+    gateway.wait_for_log("modbus slave refuses these registers");
+    let told = slave_health(&kafka, 1);
+    let refused = (
+        &told[0]["state"],
+        &told[0]["first"],
+        &told[0]["registers"],
+        &told[0]["exception"],
+    );
+    assert_eq!(
+        refused,
+        (&json!("refuses"), &json!(7), &json!(1), &json!(2))
+    );
+}
+
+#[test]
+fn a_slave_that_falls_silent_is_reported_once_and_so_is_its_return() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    let line = SlaveLine::start(&[(1, Fault::None), (2, Fault::None)]);
+    let mut gateway = Gateway::new(&config(&kafka, &line, &[1, 2])).start();
+    gateway.wait_until_connected("bus");
+    line.set(2, Fault::Dead);
+    gateway.wait_for_log("modbus slave does not answer");
+    line.set(2, Fault::None);
+    gateway.wait_for_log("modbus slave answers again");
+    let told = slave_health(&kafka, 2);
+    let states: Vec<_> = told
+        .iter()
+        .map(|one| (&one["slave"], &one["state"]))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            (&json!(2), &json!("silent")),
+            (&json!(2), &json!("answers"))
+        ]
+    );
+}
+
+/// The first reports on slaves.
+fn slave_health(kafka: &Kafka, count: usize) -> Vec<Value> {
+    let mut reader = Reader::new(&kafka.plain(), &[&kafka.topic("health")], &[]);
+    let is_of_slave = |record: &&Record| record.header("ce_subject").starts_with("bus/");
+    let records = reader.until(PATIENCE, |records| {
+        records.iter().filter(is_of_slave).count() >= count
+    });
+    let of_slaves = records.iter().filter(is_of_slave);
+    of_slaves
+        .map(|record| serde_json::from_slice(&record.payload).unwrap())
+        .collect()
 }
 
 #[test]

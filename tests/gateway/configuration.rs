@@ -1,13 +1,18 @@
 //! A bad configuration never reaches a running gateway without being named.
 
 use std::fs;
+use std::path::Path;
 
 use crate::rig::{project, tidegate};
 
 fn check(text: &str) -> (Option<i32>, String) {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), text).unwrap();
-    let output = tidegate().arg("check").arg(file.path()).output().unwrap();
+    check_file(file.path())
+}
+
+pub(crate) fn check_file(path: &Path) -> (Option<i32>, String) {
+    let output = tidegate().arg("check").arg(path).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(said).unwrap())
 }
@@ -21,7 +26,7 @@ fn every_configuration_that_is_shipped_is_good() {
             .extension()
             .is_some_and(|extension| extension == "toml")
         {
-            let (code, said) = check(&fs::read_to_string(&path).unwrap());
+            let (code, said) = check_file(&path);
             assert_eq!(code, Some(0), "{}: {said}", path.display());
             assert!(!said.contains("warning"), "{}: {said}", path.display());
             seen += 1;
@@ -32,7 +37,7 @@ fn every_configuration_that_is_shipped_is_good() {
     assert!(minimal.lines().count() < 25);
 }
 
-const UPLINK: &str = "[uplink]\nbrokers = [\"kafka:9092\"]\n";
+pub(crate) const UPLINK: &str = "[uplink]\nbrokers = [\"kafka:9092\"]\n";
 const MQTT: &str = "[[mqtt]]\nname = \"plant\"\n[[mqtt.subscribe]]\ntopic = \"a/{device}\"\n";
 const BUS: &str = "[[modbus]]\nname = \"bus\"\nline = { port = \"/dev/ttyS1\" }\n[[modbus.slave]]\naddress = 1\ndevice = \"d\"\n\
                    [[modbus.slave.group]]\nname = \"g\"\n[[modbus.slave.group.field]]\nname = \"x\"\naddress = 0\n";
@@ -219,6 +224,49 @@ fn each_mistake_is_named_with_its_key_its_value_and_what_would_be_right() {
         (
             with("[[intent]]\nname = \"state\"\n[[intent]]\nname = \"state\"\n"),
             "intent[1].name: `state` stands twice",
+        ),
+        (
+            bus("address = 0\n", "address = 0\ndeadband = -1.0\n"),
+            "field[0].deadband: a deadband is 0 or more",
+        ),
+        (
+            bus("address = 0\n", "address = 0\nnames = { off = \"0\" }\n"),
+            "field[0].names: `off` is not a whole number",
+        ),
+        (
+            bus("address = 0\n", "address = 0\nflags = { 16 = \"x\" }\n"),
+            "field[0].flags: `16` is not a bit of the field; use 0 to 15",
+        ),
+        (
+            bus(
+                "address = 0\n",
+                "address = 0\ntype = \"f32\"\nrate_per = \"1s\"\n",
+            ),
+            "field[0].rate_per: goes with one",
+        ),
+        (
+            bus("address = 0\n", "address = 0\ncount = 200\n"),
+            "field[0].count: the field takes 200 registers",
+        ),
+        (
+            bus("name = \"g\"\n", "name = \"g\"\nheartbeat = \"1m\"\n"),
+            "group[0].heartbeat: goes with report",
+        ),
+        (
+            bus("name = \"g\"\n", "name = \"g\"\nblocks = [[1, 5]]\n"),
+            "field[0].address: the field lies in none of the group",
+        ),
+        (
+            bus("name = \"g\"\n", "name = \"g\"\nblocks = [[0, 126]]\n"),
+            "group[0].blocks: [0, 126] cannot be read at once",
+        ),
+        (
+            bus("device = \"d\"\n", "device = \"d\"\nmax_registers = 126\n"),
+            "slave[0].max_registers: `126` is out of range; use 1 to 125",
+        ),
+        (
+            bus("/dev/ttyS1\" }", "/dev/ttyS1\", data_bits = 7 }"),
+            "line.data_bits: must be 8, or 7 with framing",
         ),
         (
             bus("port = \"/dev/ttyS1\"", "baud = 9600"),

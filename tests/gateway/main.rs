@@ -23,9 +23,13 @@ mod disks;
 
 mod buses;
 
+mod doctor;
+
 mod security;
 
 mod configuration;
+
+mod maps;
 
 mod operator;
 

@@ -49,7 +49,8 @@ fn each_library_is_named_where_it_belongs() {
         ("ring::", &["buffer/src/keys.rs"]),
         ("serde_cbor::", &["buffer/src/cbor.rs"]),
         ("zstd::", &["buffer/src/codec.rs"]),
-        ("tokio_serial::", &["adapters/src/modbus/line.rs"]),
+        ("tokio_serial::", &["adapters/src/modbus/port.rs"]),
+        ("serial2::", &["adapters/src/modbus/port.rs"]),
     ];
     for (path, text) in sources() {
         let path = path

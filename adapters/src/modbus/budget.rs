@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-use super::plan::requests;
-use super::rtu::Timing;
+use super::master::Timing;
 use super::section::{GroupSection, ModbusSection, SlaveSection};
 use crate::Span;
 
@@ -26,6 +25,7 @@ pub struct Overload {
 struct Load<'a> {
     key: String,
     group: &'a GroupSection,
+    interval: Span,
     busy: Duration,
     share: f64,
 }
@@ -44,10 +44,7 @@ impl ModbusSection {
         let left = FULL - (share - most.share);
         let advice = if left > 0.0 {
             let interval = tidy(most.busy.div_f64(left));
-            format!(
-                "give it \"{interval}\" instead of \"{}\"",
-                most.group.interval
-            )
+            format!("give it \"{interval}\" instead of \"{}\"", most.interval)
         } else {
             format!(
                 "make every interval {:.1} times as long",
@@ -78,11 +75,13 @@ impl ModbusSection {
         for (s, slave) in self.slave.iter().enumerate() {
             for (g, group) in slave.group.iter().enumerate() {
                 let busy = self.busy(slave, group, timing);
+                let interval = group.interval(slave);
                 loads.push(Load {
-                    key: format!("slave[{s}].group[{g}]"),
+                    key: slave.place(&format!("slave[{s}]"), g),
                     group,
+                    interval,
                     busy,
-                    share: busy.as_secs_f64() / group.interval.0.as_secs_f64().max(1e-3),
+                    share: busy.as_secs_f64() / interval.0.as_secs_f64().max(1e-3),
                 });
             }
         }
@@ -92,10 +91,11 @@ impl ModbusSection {
     /// What one read of a group keeps the line.
     fn busy(&self, slave: &SlaveSection, group: &GroupSection, timing: Timing) -> Duration {
         let turnaround = slave.turnaround.unwrap_or(self.turnaround).0;
+        let coding = self.line.coding();
         let besides = timing.silence + self.response_time.0 + turnaround;
-        requests(&group.field, group.function, self.max_gap)
+        self.requests(slave, group)
             .into_iter()
-            .map(|request| timing.on_wire(request) + besides)
+            .map(|request| timing.on_wire(coding, request) + besides)
             .sum()
     }
 }
@@ -165,7 +165,7 @@ mod tests {
         let advised = message.split("give it \"").nth(1).unwrap();
         let advised: Span = advised.split('"').next().unwrap().parse().unwrap();
         let last = section.slave.last_mut().unwrap();
-        last.group[0].interval = advised;
+        last.group[0].interval = Some(advised);
         assert!(section.overload().is_none(), "{message}");
     }
 }

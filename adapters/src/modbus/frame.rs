@@ -1,14 +1,10 @@
-//! Frames: MODBUS Application Protocol V1.1b3, Modbus over serial line V1.02, Modbus TCP. Pure.
+//! Requests and answers: MODBUS Application Protocol V1.1b3, and their frame on Modbus TCP. Pure.
 
 use super::line::LineError;
 
 /// Registers in one read (Application Protocol section 6.3), and bits (section 6.1).
 pub(super) const REGISTERS_MAX: u16 = 125;
 pub(super) const BITS_MAX: u16 = 2000;
-/// Slave, function, address, count, CRC.
-const RTU_REQUEST_LENGTH: usize = 8;
-/// Slave, function, count, 250 bytes, CRC.
-pub(super) const RTU_FRAME_MAX: usize = 256;
 
 /// A read of `count` registers or bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +31,11 @@ impl ExchangeError {
     /// Exceptions 5 and 6: the slave says to ask again.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, ExchangeError::Exception(5 | 6))
+    }
+
+    /// The slave itself said so, and is well. Exceptions 10 and 11 come from a gateway before it.
+    pub(super) fn is_from_slave(&self) -> bool {
+        matches!(self, ExchangeError::Exception(code) if !(10..=11).contains(code))
     }
 
     /// A word for it in events.
@@ -65,16 +66,9 @@ fn exception_name(code: u8) -> &'static str {
 }
 
 impl Request {
-    fn pdu(self) -> [u8; 5] {
+    pub(super) fn pdu(self) -> [u8; 5] {
         let ([a, b], [c, d]) = (self.address.to_be_bytes(), self.count.to_be_bytes());
         [self.function, a, b, c, d]
-    }
-
-    pub(super) fn rtu(self, slave: u8) -> Vec<u8> {
-        let mut frame = vec![slave];
-        frame.extend(self.pdu());
-        frame.extend(crc(&frame).to_le_bytes());
-        frame
     }
 
     pub(super) fn tcp(self, transaction: u16, slave: u8) -> Vec<u8> {
@@ -91,43 +85,6 @@ impl Request {
         } else {
             self.count * 2
         })
-    }
-
-    /// Length of a whole good RTU answer: slave, function, count, values, checksum.
-    fn rtu_answer_length(self) -> usize {
-        self.data_length() + 5
-    }
-
-    /// Characters that a request over RTU and a good answer to it take.
-    pub(super) fn rtu_characters(self) -> usize {
-        RTU_REQUEST_LENGTH + self.rtu_answer_length()
-    }
-
-    /// Length of the whole RTU answer that begins with these bytes; `None` when more must be seen.
-    pub(super) fn rtu_length(self, begun: &[u8]) -> Option<usize> {
-        let is_exception = begun.get(1)? & 0x80 != 0;
-        Some(if is_exception {
-            5
-        } else {
-            self.rtu_answer_length()
-        })
-    }
-
-    /// The values of an RTU answer.
-    pub(super) fn rtu_data(self, slave: u8, frame: &[u8]) -> Result<Vec<u8>, ExchangeError> {
-        let (body, sum) = frame
-            .split_last_chunk::<2>()
-            .ok_or(ExchangeError::Broken("too short"))?;
-        if crc(body) != u16::from_le_bytes(*sum) {
-            return Err(ExchangeError::Broken("checksum"));
-        }
-        let (from, pdu) = body
-            .split_first()
-            .ok_or(ExchangeError::Broken("too short"))?;
-        if *from != slave {
-            return Err(ExchangeError::Broken("it is from another slave"));
-        }
-        self.pdu_data(pdu)
     }
 
     /// The values of an answer without its transport's frame.
@@ -166,74 +123,11 @@ mod tests {
 
     use super::*;
 
-    fn request(function: u8, address: u16, count: u16) -> Request {
-        Request {
-            function,
-            address,
-            count,
-        }
-    }
-
-    #[test]
-    fn a_request_carries_the_checksum_of_the_specification() {
-        for (request, wire) in [
-            (request(3, 0x006B, 3), "11 03 00 6B 00 03 76 87"),
-            (request(4, 0x0008, 1), "11 04 00 08 00 01 B2 98"),
-        ] {
-            let hex: Vec<String> = request
-                .rtu(0x11)
-                .iter()
-                .map(|byte| format!("{byte:02X}"))
-                .collect();
-            assert_eq!(hex.join(" "), wire);
-        }
-    }
-
-    fn answer(slave: u8, pdu: &[u8]) -> Vec<u8> {
-        let mut frame = [&[slave], pdu].concat();
-        frame.extend(crc(&frame).to_le_bytes());
-        frame
-    }
-
-    #[test]
-    fn an_answer_is_taken_only_if_everything_about_it_is_right() {
-        let request = request(3, 0, 2);
-        assert_eq!(
-            request
-                .rtu_data(17, &answer(17, &[3, 4, 0, 1, 0, 2]))
-                .unwrap(),
-            [0, 1, 0, 2]
-        );
-        for wrong in [
-            answer(18, &[3, 4, 0, 1, 0, 2]),
-            answer(17, &[4, 4, 0, 1, 0, 2]),
-            answer(17, &[3, 2, 0, 1]),
-            answer(17, &[3, 4, 0, 1, 0]),
-            vec![17, 3],
-            vec![],
-        ] {
-            assert!(
-                matches!(request.rtu_data(17, &wrong), Err(ExchangeError::Broken(_))),
-                "{wrong:?}"
-            );
-        }
-        let busy = request.rtu_data(17, &answer(17, &[0x83, 6])).unwrap_err();
-        assert!(busy.is_busy());
-        assert_eq!(busy.to_string(), "exception 6 (server device busy)");
-    }
-
     proptest! {
         #[test]
-        fn a_flipped_bit_is_never_taken_for_a_value(values in prop::collection::vec(any::<u8>(), 8), bit in 0usize..104) {
-            let request = request(3, 0, 4);
-            let mut frame = answer(5, &[&[3, 8][..], &values].concat());
-            frame[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(request.rtu_data(5, &frame).is_err());
-        }
-
-        #[test]
         fn noise_is_never_taken_for_a_value(noise in prop::collection::vec(any::<u8>(), 0..40)) {
-            prop_assert!(request(3, 0, 4).pdu_data(&noise).is_err() || noise.len() == 10);
+            let request = Request { function: 3, address: 0, count: 4 };
+            prop_assert!(request.pdu_data(&noise).is_err() || noise.len() == 10);
         }
     }
 }

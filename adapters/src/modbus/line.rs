@@ -1,31 +1,23 @@
-//! The line: a serial port or a TCP connection, and one exchange on it. The one file that names
-//! tokio-serial.
+//! The line: a serial port or a TCP connection, and one exchange on it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_serial::{
-    ClearBuffer, DataBits, SerialPort, SerialPortBuilderExt, SerialStream, StopBits,
-};
 
-use super::frame::{ExchangeError, RTU_FRAME_MAX, Request};
-use super::rtu::{Manners, Rtu, Timing};
-use super::section::{Framing, ModbusSection, Parity};
+use super::coding::RTU_FRAME_MAX;
+use super::frame::{ExchangeError, Request};
+use super::master::{Manners, Master, Timing, Wire};
+use super::port::{Port, PortError, PortName};
+use super::section::{Framing, LineSection};
 
 const CONNECT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LineError {
-    #[error("cannot open serial port {path} at {baud} baud: {source}{hint}")]
-    Port {
-        path: PathBuf,
-        baud: u32,
-        source: tokio_serial::Error,
-        hint: &'static str,
-    },
+    #[error(transparent)]
+    Port(#[from] PortError),
     #[error("cannot connect to {address}: {source}")]
     Connect {
         address: String,
@@ -38,25 +30,32 @@ pub(super) enum LineError {
 }
 
 pub(super) enum Line {
-    Serial(Rtu<SerialStream>),
-    RtuOverTcp(Rtu<TcpStream>),
+    Serial(Master<Port>),
+    OverTcp(Master<TcpStream>),
     Tcp { stream: TcpStream, transaction: u16 },
 }
 
+impl Wire for TcpStream {}
+
 impl Line {
-    pub(super) async fn open(section: &ModbusSection) -> Result<Line, LineError> {
-        let line = &section.line;
+    pub(super) async fn open(line: &LineSection, name: &mut PortName) -> Result<Line, LineError> {
         match (&line.port, &line.tcp) {
             (Some(path), _) => {
-                let port = open_port(path, section)?;
-                let rtu = Rtu::new(port, Timing::of(line), line.echo);
-                Ok(Line::Serial(rtu))
+                let port = name.open(path, line)?;
+                let timing = Timing::of(line);
+                Ok(Line::Serial(Master::new(
+                    port,
+                    line.coding(),
+                    timing,
+                    line.echo,
+                )))
             }
             (None, Some(address)) => {
                 let stream = connect(address).await?;
                 Ok(match line.framing {
-                    Some(Framing::Rtu) => {
-                        Line::RtuOverTcp(Rtu::new(stream, Timing::default(), line.echo))
+                    Some(Framing::Rtu | Framing::Ascii) => {
+                        let timing = Timing::default();
+                        Line::OverTcp(Master::new(stream, line.coding(), timing, line.echo))
                     }
                     None | Some(Framing::Tcp) => Line::Tcp {
                         stream,
@@ -68,6 +67,19 @@ impl Line {
         }
     }
 
+    /// Waits for the silence that is due before a request.
+    pub(super) async fn settle(&mut self) -> Result<(), LineError> {
+        let settled = match self {
+            Line::Serial(master) => master.settle().await,
+            Line::OverTcp(master) => master.settle().await,
+            Line::Tcp { .. } => Ok(()),
+        };
+        match settled {
+            Err(ExchangeError::Line(error)) => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// One request and its answer.
     pub(super) async fn exchange(
         &mut self,
@@ -76,8 +88,8 @@ impl Line {
         manners: Manners,
     ) -> Result<Vec<u8>, ExchangeError> {
         match self {
-            Line::Serial(rtu) => rtu.exchange(slave, request, manners).await,
-            Line::RtuOverTcp(rtu) => rtu.exchange(slave, request, manners).await,
+            Line::Serial(master) => master.exchange(slave, request, manners).await,
+            Line::OverTcp(master) => master.exchange(slave, request, manners).await,
             Line::Tcp {
                 stream,
                 transaction,
@@ -91,50 +103,6 @@ impl Line {
 
 pub(super) fn gone(error: std::io::Error) -> ExchangeError {
     ExchangeError::Line(LineError::Gone(error))
-}
-
-fn open_port(path: &std::path::Path, section: &ModbusSection) -> Result<SerialStream, LineError> {
-    let line = &section.line;
-    let parity = match line.parity {
-        Parity::None => tokio_serial::Parity::None,
-        Parity::Even => tokio_serial::Parity::Even,
-        Parity::Odd => tokio_serial::Parity::Odd,
-    };
-    let stop_bits = if line.stop_bits() == 2 {
-        StopBits::Two
-    } else {
-        StopBits::One
-    };
-    let builder = tokio_serial::new(path.to_string_lossy(), line.baud);
-    let builder = builder
-        .data_bits(DataBits::Eight)
-        .parity(parity)
-        .stop_bits(stop_bits);
-    let port = builder.open_native_async().map_err(|source| {
-        let denied = matches!(
-            source.kind(),
-            tokio_serial::ErrorKind::Io(std::io::ErrorKind::PermissionDenied)
-        );
-        let hint = if denied {
-            "; add the user to the group of the port, usually `dialout`"
-        } else {
-            ""
-        };
-        LineError::Port {
-            path: path.to_owned(),
-            baud: line.baud,
-            source,
-            hint,
-        }
-    })?;
-    port.clear(ClearBuffer::All)
-        .map_err(|source| LineError::Port {
-            path: path.to_owned(),
-            baud: line.baud,
-            source,
-            hint: "",
-        })?;
-    Ok(port)
 }
 
 async fn connect(address: &str) -> Result<TcpStream, LineError> {

@@ -1,65 +1,135 @@
-//! The event of one read of a group.
+//! The events of a bus: what a group read, and how a slave is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::frame::ExchangeError;
-use super::map;
 use super::plan::Group;
-use crate::{Event, Stamp};
+use super::value::{self, Reading};
+use crate::{AdapterKind, Event, Origin, Quality, Stamp};
 
-pub(super) fn event(
-    group: &mut Group,
-    source: &str,
-    outcome: Result<Vec<Vec<u8>>, ExchangeError>,
-    stamp: Stamp,
-) -> Event {
+/// What a block gave: its data, or the code that it was refused with.
+pub(super) type Answer = Result<Vec<u8>, u8>;
+
+/// The readings of all fields.
+pub(super) fn readings(group: &Group, answers: &[Answer]) -> Vec<Reading> {
+    let read = |field| {
+        let blocks = (0..).map_while(|index| group.blocks.get(index));
+        let data = blocks.zip(answers).find_map(|(block, answer)| {
+            let data = answer.as_ref().ok()?;
+            block.covers(field).then_some((block.request.address, data))
+        });
+        data.map_or(Reading::BAD, |(first, data)| {
+            value::reading(field, group.function, first, data)
+        })
+    };
+    group.fields.iter().map(read).collect()
+}
+
+pub(super) fn good(group: &mut Group, values: Map<String, Value>, stamp: Stamp) -> Event {
+    let mut report = json!({ "quality": "good" });
+    report["values"] = Value::Object(values);
+    event(group, Quality::Good, &report, stamp)
+}
+
+pub(super) fn bad(group: &mut Group, source: &str, error: &ExchangeError, stamp: Stamp) -> Event {
+    let code = match error {
+        ExchangeError::Exception(code) => json!(code),
+        ExchangeError::Silent | ExchangeError::Broken(_) | ExchangeError::Line(_) => Value::Null,
+    };
+    let report = json!({ "quality": "bad", "reason": error.reason(), "exception": code, "detail": error.to_string(),
+        "source": source, "slave": group.slave });
+    event(group, Quality::Bad, &report, stamp)
+}
+
+fn event(group: &mut Group, quality: Quality, report: &Value, stamp: Stamp) -> Event {
     group.count += 1;
-    let (origin, report) = match outcome {
-        Ok(answers) => (&group.good, good(group, &answers)),
-        Err(error) => {
-            let code = match error {
-                ExchangeError::Exception(code) => json!(code),
-                ExchangeError::Silent | ExchangeError::Broken(_) | ExchangeError::Line(_) => {
-                    Value::Null
-                }
-            };
-            let report = json!({ "quality": "bad", "reason": error.reason(), "exception": code, "detail": error.to_string(),
-                "source": source, "slave": group.slave });
-            (&group.bad, report)
-        }
+    let origin = match quality {
+        Quality::Good => &group.good,
+        Quality::Bad => &group.bad,
     };
     Event {
         origin: Arc::clone(origin),
         stamp,
-        // Two reads of one group never fall on the same microsecond.
-        mark: stamp.unix_us.unsigned_abs().wrapping_add(group.count << 52),
+        mark: mark(stamp, group.count),
         payload: Bytes::from(report.to_string()),
     }
 }
 
-fn good(group: &Group, answers: &[Vec<u8>]) -> Value {
-    let mut values = Map::new();
-    for field in &group.fields {
-        let value = group
-            .requests
-            .iter()
-            .zip(answers)
-            .find_map(|(request, data)| {
-                let covers = field.address >= request.address
-                    && field.address - request.address < request.count;
-                covers
-                    .then(|| map::value(field, group.function, request.address, data))
-                    .flatten()
-            });
-        let quality = if value.is_some() { "good" } else { "bad" };
-        let mut entry = json!({ "value": value, "quality": quality });
-        if let (Some(unit), Some(entry)) = (&field.unit, entry.as_object_mut()) {
-            entry.insert("unit".into(), json!(unit));
-        }
-        values.insert(field.name.clone(), entry);
+/// Two reads of one group never fall on the same microsecond.
+fn mark(stamp: Stamp, count: u64) -> u64 {
+    stamp.unix_us.unsigned_abs().wrapping_add(count << 52)
+}
+
+/// The middle of an exchange that has just ended: no one knows when within it a slave looked at its registers.
+pub(super) fn middle(ended: Stamp, took: Duration) -> Stamp {
+    let half = took / 2;
+    let us = i64::try_from(half.as_micros()).unwrap_or(i64::MAX);
+    Stamp {
+        unix_us: ended.unix_us.saturating_sub(us),
+        unsynced_boot_us: ended
+            .unsynced_boot_us
+            .map(|boot| boot.saturating_sub(us.unsigned_abs())),
     }
-    json!({ "quality": "good", "values": values })
+}
+
+/// How a slave is, when that changes.
+#[derive(Debug, Clone)]
+pub(super) enum SlaveChange {
+    Silent {
+        error: String,
+    },
+    Answers,
+    /// It refuses registers with an exception.
+    Refuses {
+        first: u16,
+        count: u16,
+        code: u8,
+    },
+    /// A counter fell.
+    Restarted {
+        field: String,
+    },
+}
+
+/// An event of the intent for health.
+pub(super) fn health(
+    change: &SlaveChange,
+    group: &Group,
+    (source, intent): (&str, &str),
+    (stamp, count): (Stamp, u64),
+) -> Event {
+    let mut report = match change {
+        SlaveChange::Silent { error } => json!({ "state": "silent", "error": error }),
+        SlaveChange::Answers => json!({ "state": "answers" }),
+        SlaveChange::Refuses { first, count, code } => {
+            json!({ "state": "refuses", "function": group.function, "first": first, "registers": count, "exception": code })
+        }
+        SlaveChange::Restarted { field } => json!({ "state": "restarted", "counter": field }),
+    };
+    if let Some(report) = report.as_object_mut() {
+        report.insert("source".into(), json!(source));
+        report.insert("slave".into(), json!(group.slave));
+    }
+    let origin = Origin {
+        adapter: AdapterKind::Modbus,
+        source: source.to_owned(),
+        subject: format!("{source}/{}/health", group.slave),
+        device: group.good.device.clone(),
+        kind: "slave".into(),
+        tags: BTreeMap::from([("slave".into(), group.slave.to_string())]),
+        intent: Some(intent.to_owned()),
+        content_type: Some("application/json".into()),
+        quality: Quality::Good,
+    };
+    Event {
+        origin: Arc::new(origin),
+        stamp,
+        mark: mark(stamp, count),
+        payload: Bytes::from(report.to_string()),
+    }
 }

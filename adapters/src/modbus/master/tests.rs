@@ -1,13 +1,18 @@
 //! The master against slaves with faults, in virtual time: whatever they do, no wrong value is taken for a good one.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use tokio::io::{DuplexStream, ReadBuf, ReadHalf, WriteHalf, duplex, split};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::sleep;
 
 use super::super::frame::crc;
 use super::*;
+use crate::modbus::coding::Coding;
+
+impl Wire for DuplexStream {}
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 const MANNERS: Manners = Manners {
@@ -103,9 +108,9 @@ fn good(asked: &[u8]) -> Vec<u8> {
     summed([&[asked[0], asked[1], length][..], &data].concat())
 }
 
-type Wire = Arc<Mutex<WriteHalf<DuplexStream>>>;
+type Line = Arc<Mutex<WriteHalf<DuplexStream>>>;
 
-async fn say(wire: &Wire, bytes: &[u8]) {
+async fn say(wire: &Line, bytes: &[u8]) {
     let mut wire = wire.lock().await;
     if wire.write_all(bytes).await.is_err() {
         // The master has gone, and the test is over.
@@ -113,7 +118,7 @@ async fn say(wire: &Wire, bytes: &[u8]) {
 }
 
 /// Answers one request after the other, every fifth of them with the fault.
-async fn slave(mut asked: mpsc::Receiver<Vec<u8>>, wire: Wire, fault: Fault, mut dice: Dice) {
+async fn slave(mut asked: mpsc::Receiver<Vec<u8>>, wire: Line, fault: Fault, mut dice: Dice) {
     while let Some(asked) = asked.recv().await {
         sleep(dice.time(Duration::from_millis(20))).await;
         let mut frame = good(&asked);
@@ -193,7 +198,7 @@ async fn exchanges(fault: Fault, seed: u64, count: u32) -> (u32, u32) {
     let (ours, theirs) = duplex(4096);
     let (requests, wire) = split(theirs);
     tokio::spawn(bus(requests, wire, fault, Dice(seed)));
-    let mut master = Rtu::new(ours, TIMING, false);
+    let mut master = Master::new(ours, Coding::Rtu, TIMING, false);
     let mut dice = Dice(seed + 1);
     let (mut right, mut wrong) = (0, 0);
     for _ in 0..count {
@@ -249,7 +254,7 @@ async fn no_fault_makes_a_wrong_value_good_in_10_000_exchanges() {
 #[tokio::test(start_paused = true)]
 async fn an_echo_that_was_announced_is_skipped() {
     let (ours, mut theirs) = duplex(64);
-    let mut master = Rtu::new(ours, TIMING, true);
+    let mut master = Master::new(ours, Coding::Rtu, TIMING, true);
     let request = Request {
         function: 3,
         address: 7,
@@ -269,4 +274,100 @@ async fn an_echo_that_was_announced_is_skipped() {
         assert_eq!(data, values(9, 7, 2));
     }
     answers.await.unwrap();
+}
+
+/// A wire that notes what is done to it, and when.
+struct Noted {
+    inner: DuplexStream,
+    done: Arc<std::sync::Mutex<Vec<(Duration, &'static str)>>>,
+    begun: Instant,
+}
+
+impl Noted {
+    fn note(&self, what: &'static str) {
+        let done = (self.begun.elapsed(), what);
+        self.done.lock().unwrap().push(done);
+    }
+}
+
+impl Wire for Noted {
+    fn talk(&mut self, on: bool) -> std::io::Result<()> {
+        self.note(if on { "talk" } else { "listen" });
+        Ok(())
+    }
+
+    fn is_told(&self) -> bool {
+        true
+    }
+}
+
+impl AsyncRead for Noted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.note("write");
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        self.note("flush");
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rts_is_held_until_the_last_bit_has_left_and_no_longer() {
+    let (ours, mut theirs) = duplex(64);
+    let done = Arc::default();
+    let wire = Noted {
+        inner: ours,
+        done: Arc::clone(&done),
+        begun: Instant::now(),
+    };
+    let mut master = Master::new(wire, Coding::Rtu, TIMING, false);
+    let slave = tokio::spawn(async move {
+        let mut asked = [0; 8];
+        theirs.read_exact(&mut asked).await.unwrap();
+        sleep(Duration::from_millis(10)).await;
+        theirs.write_all(&good(&asked)).await.unwrap();
+        theirs
+    });
+    let request = Request {
+        function: 3,
+        address: 7,
+        count: 2,
+    };
+    master.exchange(9, request, MANNERS).await.unwrap();
+    slave.await.unwrap();
+    let done = done.lock().unwrap();
+    let what: Vec<&str> = done.iter().map(|(_, what)| *what).collect();
+    assert_eq!(what, ["talk", "write", "flush", "listen"]);
+    let held = done[3].0.saturating_sub(done[0].0);
+    let frame = TIMING.character * 8;
+    assert!(
+        (frame..frame + Duration::from_millis(2)).contains(&held),
+        "{held:?}"
+    );
 }

@@ -1,15 +1,16 @@
-//! An RTU master on any stream of bytes: a serial line, or RTU over TCP.
+//! A master on any stream of bytes: a serial line, or what one carries over TCP.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::frame::{ExchangeError, RTU_FRAME_MAX, Request};
+use super::coding::{ASCII_FRAME_MAX, Coding};
+use super::frame::{ExchangeError, Request};
 use super::late::Late;
 use super::line::gone;
-use super::section::{LineSection, Parity};
+use super::section::LineSection;
 
 /// Above 19200 baud the specification fixes t3.5 (Modbus over serial line V1.02 section 2.5.1.1).
 const SILENCE_FIXED: Duration = Duration::from_micros(1_750);
@@ -43,11 +44,8 @@ pub(super) struct Timing {
 }
 
 impl Timing {
-    /// A character is a start bit, eight of data, one of parity if there is one, and its stop bits.
     pub(super) fn of(line: &LineSection) -> Timing {
-        let parity = u32::from(line.parity != Parity::None);
-        let bits = 9 + parity + u32::from(line.stop_bits());
-        let character = Duration::from_secs(1) * bits / line.baud.max(1);
+        let character = Duration::from_secs(1) * line.character_bits() / line.baud.max(1);
         let silence = if line.baud > 19_200 {
             SILENCE_FIXED
         } else {
@@ -57,13 +55,31 @@ impl Timing {
     }
 
     /// What a request and a good answer take, character by character.
-    pub(super) fn on_wire(self, request: Request) -> Duration {
-        self.character * u32::try_from(request.rtu_characters()).unwrap_or(u32::MAX)
+    pub(super) fn on_wire(self, coding: Coding, request: Request) -> Duration {
+        self.characters(coding.characters(request))
+    }
+
+    fn characters(self, count: usize) -> Duration {
+        self.character * u32::try_from(count).unwrap_or(u32::MAX)
     }
 }
 
-pub(super) struct Rtu<W> {
+/// A stream of bytes on which only one can talk at a time.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {
+    /// Begins or ends to talk, where the other end does not see that by itself.
+    fn talk(&mut self, _: bool) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether it has to be told.
+    fn is_told(&self) -> bool {
+        false
+    }
+}
+
+pub(super) struct Master<W> {
     wire: W,
+    coding: Coding,
     timing: Timing,
     /// The line gives back what is sent, as an adapter for two wires may do.
     echo: bool,
@@ -77,10 +93,11 @@ pub(super) struct Rtu<W> {
     talkative: HashMap<u8, Instant>,
 }
 
-impl<W: AsyncRead + AsyncWrite + Unpin> Rtu<W> {
-    pub(super) fn new(wire: W, timing: Timing, echo: bool) -> Rtu<W> {
-        Rtu {
+impl<W: Wire> Master<W> {
+    pub(super) fn new(wire: W, coding: Coding, timing: Timing, echo: bool) -> Master<W> {
+        Master {
             wire,
+            coding,
             timing,
             echo,
             heard: Instant::now(),
@@ -101,9 +118,13 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Rtu<W> {
     ) -> Result<Vec<u8>, ExchangeError> {
         if self.late.passes(slave, request, Instant::now()) {
             let distinct = self.late.distinct(slave, request);
-            let distinct =
-                distinct.ok_or(ExchangeError::Broken("it may be one that comes late"))?;
-            self.once(slave, distinct, manners).await?;
+            let outcome = self.once(slave, distinct, manners).await;
+            if let Err(error @ (ExchangeError::Silent | ExchangeError::Line(_))) = outcome {
+                return Err(error);
+            }
+            if self.late.passes(slave, request, Instant::now()) {
+                return Err(ExchangeError::Broken("it may be one that comes late"));
+            }
         }
         self.once(slave, request, manners).await
     }
@@ -126,20 +147,22 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Rtu<W> {
             self.silence = self.silence.max(SETTLED);
         }
         self.answered = outcome.is_ok().then_some(slave);
+        let latest = self.heard + LATEST;
         match &outcome {
-            Ok(_) => self.late.answered(slave),
+            Ok(_) => self.late.answered(slave, request, latest),
+            Err(ExchangeError::Exception(_)) => self.late.refused(slave, request, latest),
             Err(ExchangeError::Silent | ExchangeError::Broken(_)) => {
                 self.silence = self.silence.max(SETTLED);
-                self.late.unanswered(slave, request, self.heard + LATEST);
+                self.late.unanswered(slave, request, latest);
             }
-            Err(ExchangeError::Exception(_) | ExchangeError::Line(_)) => {}
+            Err(ExchangeError::Line(_)) => {}
         }
         outcome
     }
 
     /// Waits for the silence that is due before a request. What is heard meanwhile answers nothing, and is thrown away.
-    async fn settle(&mut self) -> Result<(), ExchangeError> {
-        let mut sink = [0; RTU_FRAME_MAX];
+    pub(super) async fn settle(&mut self) -> Result<(), ExchangeError> {
+        let mut sink = [0; ASCII_FRAME_MAX];
         let give_up = Instant::now() + SETTLED_MOST;
         while Instant::now() < give_up {
             match timeout_at(self.heard + self.silence, self.wire.read(&mut sink)).await {
@@ -164,23 +187,24 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Rtu<W> {
         request: Request,
         timeout: Duration,
     ) -> Result<Vec<u8>, ExchangeError> {
-        let frame = request.rtu(slave);
-        self.wire.write_all(&frame).await.map_err(gone)?;
+        let frame = self.coding.request(slave, request);
+        self.say(&frame).await.map_err(gone)?;
         let skipped = if self.echo { frame.len() } else { 0 };
-        let until = Instant::now() + self.timing.on_wire(request) + timeout;
-        let mut heard = Vec::with_capacity(RTU_FRAME_MAX);
+        let until = Instant::now() + self.timing.on_wire(self.coding, request) + timeout;
+        let mut heard = Vec::with_capacity(ASCII_FRAME_MAX);
         loop {
             if let Some((echo, answer)) = heard.split_at_checked(skipped)
-                && request
-                    .rtu_length(answer)
-                    .is_some_and(|whole| answer.len() >= whole)
+                && let Some(outcome) = self.coding.answer(slave, request, answer)
             {
                 if !frame.starts_with(echo) {
                     return Err(ExchangeError::Broken("the echo is not what was sent"));
                 }
-                return request.rtu_data(slave, answer);
+                return outcome;
             }
-            let mut part = [0; RTU_FRAME_MAX];
+            if heard.len() > skipped + ASCII_FRAME_MAX {
+                return Err(ExchangeError::Broken("it does not end"));
+            }
+            let mut part = [0; ASCII_FRAME_MAX];
             match timeout_at(until, self.wire.read(&mut part)).await {
                 Err(_) if heard.len() <= skipped => return Err(ExchangeError::Silent),
                 Err(_) => return Err(ExchangeError::Broken("cut short")),
@@ -189,6 +213,17 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Rtu<W> {
                 Ok(Err(error)) => return Err(gone(error)),
             }
         }
+    }
+
+    async fn say(&mut self, frame: &[u8]) -> std::io::Result<()> {
+        if !self.wire.is_told() {
+            return self.wire.write_all(frame).await;
+        }
+        self.wire.talk(true)?;
+        self.wire.write_all(frame).await?;
+        sleep(self.timing.characters(frame.len())).await;
+        self.wire.flush().await?;
+        self.wire.talk(false)
     }
 }
 

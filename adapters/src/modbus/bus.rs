@@ -1,0 +1,265 @@
+//! An open line and the groups that are read over it, until it is lost.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::blocks::Refusal;
+use super::frame::{ExchangeError, Request};
+use super::line::{Line, LineError};
+use super::plan::Group;
+use super::report::{self, Answer, SlaveChange};
+use super::schedule::{self, Next};
+use super::section::ModbusSection;
+use super::standing::Standing;
+use crate::{Intake, Outcome, Receipts};
+
+/// A slave that is busy is asked again after this, and others meanwhile.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) struct Bus<'a> {
+    line: Line,
+    section: &'a ModbusSection,
+    groups: &'a mut [Group],
+    health: &'static str,
+    intake: &'a Intake,
+    standings: HashMap<u8, Standing>,
+    /// What became known of the slave that was read last.
+    changes: Vec<SlaveChange>,
+    told: u64,
+}
+
+impl<'a> Bus<'a> {
+    pub(super) fn new(
+        line: Line,
+        section: &'a ModbusSection,
+        groups: &'a mut [Group],
+        health: &'static str,
+        intake: &'a Intake,
+    ) -> Bus<'a> {
+        schedule::begin(groups, Instant::now());
+        Bus {
+            line,
+            section,
+            groups,
+            health,
+            intake,
+            standings: HashMap::new(),
+            changes: Vec::new(),
+            told: 0,
+        }
+    }
+
+    pub(super) async fn poll(&mut self, receipts: &mut Receipts) -> LineError {
+        loop {
+            let now = Instant::now();
+            match schedule::next(self.groups, now) {
+                None => return LineError::NothingToRead,
+                Some(Next::Wait(until)) => sleep_until(until).await,
+                Some(Next::Read(index)) => {
+                    if let Err(error) = self.turn(index, now).await {
+                        return error;
+                    }
+                    count_refused(receipts, self.intake);
+                }
+            }
+        }
+    }
+
+    /// Reads a group, and makes of it what it makes.
+    async fn turn(&mut self, index: usize, now: Instant) -> Result<(), LineError> {
+        let Some(group) = self.groups.get_mut(index) else {
+            return Ok(());
+        };
+        let again = group.again.take_if(|(at, _)| *at <= now);
+        if group.due <= now {
+            group.due = schedule::next_due(group.due, group.interval, now);
+        }
+        let standing = self.standings.entry(group.slave);
+        let standing = standing.or_insert_with(|| Standing::new(now));
+        if !standing.may_be_asked(now) {
+            return Ok(());
+        }
+        let retries = if standing.is_silent() {
+            0
+        } else {
+            self.section.retries
+        };
+        let outcome = self.read(index, retries, now).await;
+        if let Err(ExchangeError::Line(error)) = outcome {
+            return Err(error);
+        }
+        let left = again.map_or(self.section.retries, |(_, left)| left);
+        if outcome.as_ref().is_err_and(ExchangeError::is_busy) && left > 0 {
+            if let Some(group) = self.groups.get_mut(index) {
+                group.again = Some((Instant::now() + BUSY_PAUSE, left - 1));
+            }
+            return Ok(());
+        }
+        self.judge(index, outcome.as_ref().err(), now.elapsed());
+        self.submit(index, outcome, now).await;
+        Ok(())
+    }
+
+    /// Reads all blocks of a group, each with so many further attempts.
+    async fn read(
+        &mut self,
+        index: usize,
+        retries: u8,
+        now: Instant,
+    ) -> Result<Vec<Answer>, ExchangeError> {
+        let Some(group) = self.groups.get_mut(index) else {
+            return Ok(Vec::new());
+        };
+        let mut answers: Vec<Answer> = Vec::new();
+        while let Some(block) = group.blocks.get(answers.len()) {
+            if let Some(code) = block.refused(now) {
+                answers.push(Err(code));
+                continue;
+            }
+            let place = answers.len();
+            match attempt(&mut self.line, group, block.request, retries).await {
+                Ok(data) => {
+                    group.blocks.answered(place);
+                    answers.push(Ok(data));
+                }
+                Err(ExchangeError::Exception(code @ 1..=3)) => {
+                    if group.blocks.refused(place, code, now) == Refusal::Quarantined {
+                        self.changes.push(SlaveChange::Refuses {
+                            first: block.request.address,
+                            count: block.request.count,
+                            code,
+                        });
+                        answers.push(Err(code));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match answers.first() {
+            Some(Err(code)) if answers.iter().all(Result::is_err) => {
+                Err(ExchangeError::Exception(*code))
+            }
+            _ => Ok(answers),
+        }
+    }
+
+    /// What a read says of its slave; `cost` is how long it kept the line.
+    fn judge(&mut self, index: usize, error: Option<&ExchangeError>, cost: Duration) {
+        let (Some(group), now) = (self.groups.get(index), Instant::now()) else {
+            return;
+        };
+        let slave = group.slave;
+        let Some(standing) = self.standings.get_mut(&slave) else {
+            return;
+        };
+        match error.filter(|error| !error.is_from_slave()) {
+            None => {
+                if standing.answered(now) {
+                    self.changes.push(SlaveChange::Answers);
+                    let its = self.groups.iter_mut().filter(|group| group.slave == slave);
+                    its.for_each(|group| group.blocks.forget());
+                }
+            }
+            Some(error) => {
+                self.intake.stats.error(&format!("slave {slave}: {error}"));
+                if standing.failed(cost, now) {
+                    let error = error.to_string();
+                    self.changes.push(SlaveChange::Silent { error });
+                }
+            }
+        }
+    }
+
+    async fn submit(
+        &mut self,
+        index: usize,
+        outcome: Result<Vec<Answer>, ExchangeError>,
+        begun: Instant,
+    ) {
+        let Some(group) = self.groups.get_mut(index) else {
+            return;
+        };
+        let ended = Instant::now();
+        let stamp = report::middle(self.intake.now(), ended.saturating_duration_since(begun));
+        let event = match outcome {
+            Ok(answers) => {
+                let readings = report::readings(group, &answers);
+                let taken = group
+                    .track
+                    .take(&group.fields, group.function, readings, ended);
+                if let Some(field) = taken.restarted {
+                    group.blocks.forget();
+                    self.changes.push(SlaveChange::Restarted { field });
+                }
+                taken
+                    .values
+                    .map(|values| report::good(group, values, stamp))
+            }
+            Err(error) => group
+                .track
+                .failed(error.reason(), ended)
+                .then(|| report::bad(group, &self.section.name, &error, stamp)),
+        };
+        for change in self.changes.drain(..) {
+            tell(&self.section.name, group.slave, &change);
+            self.told += 1;
+            let names = (self.section.name.as_str(), self.health);
+            let event = report::health(&change, group, names, (stamp, self.told));
+            self.intake.submit(event).await;
+        }
+        if let Some(event) = event {
+            self.intake.submit(event).await;
+        }
+    }
+}
+
+async fn attempt(
+    line: &mut Line,
+    group: &Group,
+    request: Request,
+    retries: u8,
+) -> Result<Vec<u8>, ExchangeError> {
+    let mut tries = 0;
+    loop {
+        match line.exchange(group.slave, request, group.manners).await {
+            Err(ExchangeError::Silent | ExchangeError::Broken(_)) if tries < retries => tries += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn tell(source: &str, slave: u8, change: &SlaveChange) {
+    match change {
+        SlaveChange::Silent { error } => {
+            warn!(source, slave, %error, "modbus slave does not answer; it is asked seldom until it does; look at its power, wiring and address");
+        }
+        SlaveChange::Answers => info!(source, slave, "modbus slave answers again"),
+        SlaveChange::Refuses { first, count, code } => {
+            warn!(
+                source,
+                slave,
+                first,
+                registers = count,
+                exception = code,
+                "modbus slave refuses these registers; they are left out for ten minutes, the others are read; look at the addresses in its map"
+            );
+        }
+        SlaveChange::Restarted { field } => {
+            info!(source, slave, counter = %field, "a counter of the modbus slave fell; it has restarted, or was set");
+        }
+    }
+}
+
+fn count_refused(receipts: &mut Receipts, intake: &Intake) {
+    while let Some(outcome) = receipts.ready() {
+        if let Outcome::Refused(_) = outcome {
+            intake
+                .stats
+                .refused
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! An electrician looks at a bus with `tidegate modbus`.
+
+use load::slave::{Fault, SlaveLine};
+
+use crate::needs_kafka;
+use crate::peers::Kafka;
+use crate::rig::{Gateway, tidegate};
+
+fn look(arguments: &[&str]) -> (bool, String) {
+    let output = tidegate().arg("modbus").args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn slaves_are_found_read_watched_and_measured_by_hand() {
+    let line = SlaveLine::start(&[(3, Fault::None), (5, Fault::Exception), (6, Fault::Garbage)]);
+    let at = |what: &str, more: &[&str]| {
+        let (ok, said) = look(&[&[what, "--port", line.path()], more].concat());
+        assert!(ok, "{said}");
+        said
+    };
+    let found = at("scan", &["--from", "2", "--to", "7", "--timeout", "50ms"]);
+    assert!(found.contains("slave 3 answers after"), "{found}");
+    assert!(found.contains("slave 5 is there, and says"), "{found}");
+    assert!(found.contains("slave 6 says something else"), "{found}");
+    assert!(found.contains("3 of 6 addresses answered"), "{found}");
+    let read = at("read", &["--slave", "3", "--address", "4", "--count", "2"]);
+    assert!(read.contains("4  0x0130    304"), "{read}");
+    let typed = at(
+        "read",
+        &[
+            "--slave",
+            "3",
+            "--address",
+            "4",
+            "--count",
+            "4",
+            "--type",
+            "u32",
+            "--order",
+            "cdab",
+        ],
+    );
+    let value = 305 * 65_536 + 304;
+    assert!(typed.contains(&format!("4  {value}")), "{typed}");
+    let watched = at(
+        "watch",
+        &["--slave", "3", "--interval", "10ms", "--times", "5"],
+    );
+    assert_eq!(watched.lines().count(), 1, "nothing changes: {watched}");
+    let measured = at("bench", &["--slave", "3", "--count", "10", "--times", "10"]);
+    for part in [
+        "10 of 10 reads answered",
+        "timeout = ",
+        "max_gap = ",
+        "interval = ",
+    ] {
+        assert!(measured.contains(part), "{measured}");
+    }
+    let (ok, said) = look(&["read", "--port", line.path(), "--slave", "4"]);
+    assert!(!ok && said.contains("slave 4: no answer in time"), "{said}");
+}
+
+#[test]
+fn a_bus_that_the_agent_reads_is_left_to_it() {
+    needs_kafka!();
+    let (kafka, line) = (Kafka::shared(), SlaveLine::start(&[(1, Fault::None)]));
+    let text = crate::buses::config(&kafka, &line, &[1]);
+    let mut gateway = Gateway::new(&text).start();
+    gateway.wait_until_connected("bus");
+    let config = gateway.path("gateway.toml");
+    let (ok, said) = look(&["scan", "-c", config.to_str().unwrap()]);
+    assert!(
+        !ok && said.contains("another program has it open"),
+        "{said}"
+    );
+    assert!(said.contains("stop the agent"), "{said}");
+    gateway.assert_account_closes();
+}
+
+#[test]
+fn a_table_of_registers_becomes_a_map() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = directory.path().join("meter.csv");
+    std::fs::write(
+        &table,
+        "name,address,type,scale,unit\nvoltage,0x10,u16,0.1,V\n",
+    )
+    .unwrap();
+    let (ok, map) = look(&["import", table.to_str().unwrap()]);
+    assert!(ok && map.contains("address = 16"), "{map}");
+    std::fs::write(&table, "name,address\nvoltage,north\n").unwrap();
+    let (ok, said) = look(&["import", table.to_str().unwrap()]);
+    assert!(!ok && said.contains("row 2: "), "{said}");
+}
