@@ -160,7 +160,11 @@ fn run_once(loaded: &Loaded, carried: Carried) -> Result<Ended, Box<dyn std::err
         status::start(&loaded.file, asks).await?;
         supervisor::ready();
         let stop = async { supervisor::stop_signal().await.unwrap_or("no signals") };
-        agent.run(stop).await
+        // A task of its own: this one is woken whenever a source is.
+        match tokio::task::spawn_local(agent.run(stop)).await {
+            Ok(ended) => ended,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     });
     drop(local);
     // A source may hang in a system call; it holds nothing that is not kept.

@@ -54,9 +54,23 @@ pub use section::{
 
 use crate::{Backoff, Intake, Origin, Receipts, Stop, stopped};
 use bus::Bus;
+use coding::Coding;
 use line::{Line, LineError};
 use plan::Group;
 use port::PortName;
+
+/// The values in what was heard after a read of `count` registers or bits, if it is a whole and right answer: for `fuzz/`.
+#[doc(hidden)]
+#[must_use]
+pub fn decode(ascii: bool, slave: u8, function: u8, count: u16, heard: &[u8]) -> Option<Vec<u8>> {
+    let coding = if ascii { Coding::Ascii } else { Coding::Rtu };
+    let request = frame::Request {
+        function,
+        address: 0,
+        count,
+    };
+    coding.answer(slave, request, heard)?.ok()
+}
 
 /// A port that is gone gives an error at once and for ever. To look for it costs next to nothing.
 const REOPEN_FIRST: Duration = Duration::from_millis(200);

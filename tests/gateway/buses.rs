@@ -8,7 +8,7 @@ use load::slave::{Bus, Fault, SlaveLine};
 use serde_json::{Value, json};
 
 use crate::needs_kafka;
-use crate::peers::{ForeignSlave, Kafka};
+use crate::peers::{ForeignSlave, Hands, Kafka};
 use crate::rig::{Gateway, PATIENCE};
 
 pub(crate) fn config(kafka: &Kafka, line: &SlaveLine, slaves: &[u8]) -> String {
@@ -310,18 +310,23 @@ fn expect_foreign(kafka: &Kafka) {
 }
 
 #[test]
-fn a_slave_by_other_hands_is_read_over_a_serial_line() {
+fn slaves_by_other_hands_are_read_over_a_serial_line() {
     needs_kafka!();
-    let (kafka, slave) = (Kafka::shared(), ForeignSlave::on_a_line());
-    let line = format!("port = \"{}\", baud = 19200", slave.place);
-    let _gateway = Gateway::new(&foreign(&line, &kafka)).start();
-    expect_foreign(&kafka);
+    for hands in [Hands::Pymodbus, Hands::Libmodbus] {
+        let (kafka, slave) = (Kafka::shared(), ForeignSlave::on_a_line(hands));
+        let line = format!("port = \"{}\", baud = 19200", slave.place);
+        let _gateway = Gateway::new(&foreign(&line, &kafka)).start();
+        expect_foreign(&kafka);
+    }
 }
 
 #[test]
-fn a_slave_by_other_hands_is_read_over_tcp() {
+fn slaves_by_other_hands_are_read_over_tcp() {
     needs_kafka!();
-    let (kafka, slave) = (Kafka::shared(), ForeignSlave::on_tcp());
-    let _gateway = Gateway::new(&foreign(&format!("tcp = \"{}\"", slave.place), &kafka)).start();
-    expect_foreign(&kafka);
+    for hands in [Hands::Pymodbus, Hands::Libmodbus] {
+        let (kafka, slave) = (Kafka::shared(), ForeignSlave::on_tcp(hands));
+        let line = format!("tcp = \"{}\"", slave.place);
+        let _gateway = Gateway::new(&foreign(&line, &kafka)).start();
+        expect_foreign(&kafka);
+    }
 }

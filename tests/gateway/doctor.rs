@@ -1,5 +1,7 @@
 //! An electrician looks at a bus with `tidegate modbus`.
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
 use load::slave::{Fault, SlaveLine};
 
 use crate::needs_kafka;
@@ -93,4 +95,29 @@ fn a_table_of_registers_becomes_a_map() {
     std::fs::write(&table, "name,address\nvoltage,north\n").unwrap();
     let (ok, said) = look(&["import", table.to_str().unwrap()]);
     assert!(!ok && said.contains("row 2: "), "{said}");
+}
+
+#[test]
+fn a_port_that_is_not_ours_to_open_says_whose_it_is() {
+    let line = SlaveLine::start(&[(1, Fault::None)]);
+    let nobody = std::fs::Permissions::from_mode(0o0);
+    std::fs::set_permissions(line.path(), nobody).unwrap();
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let open = std::fs::Permissions::from_mode(0o755);
+    let directory = tempfile::Builder::new().permissions(open).tempdir();
+    let copy = directory.as_ref().unwrap().path().join("tidegate");
+    let mut command = if is_root {
+        // The binary is below a directory that only root may enter.
+        std::fs::copy(env!("CARGO_BIN_EXE_tidegate"), &copy).unwrap();
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg(copy);
+        command
+    } else {
+        tidegate()
+    };
+    let read = ["modbus", "read", "--slave", "1", "--port", line.path()];
+    let output = command.args(read).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("add the agent's user to the group"), "{said}");
 }

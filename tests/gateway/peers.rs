@@ -1,6 +1,7 @@
 //! The gateway's peers: real brokers, each a process of its own on ports of its own.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -69,7 +70,7 @@ impl Drop for Mosquitto {
     }
 }
 
-/// A Modbus slave by other hands: Debian's pymodbus.
+/// A Modbus slave by other hands: Debian's pymodbus or libmodbus.
 pub(crate) struct ForeignSlave {
     /// A path or `host:port`.
     pub(crate) place: String,
@@ -77,13 +78,20 @@ pub(crate) struct ForeignSlave {
     _directory: TempDir,
 }
 
+/// Who wrote it.
+#[derive(Clone, Copy)]
+pub(crate) enum Hands {
+    Pymodbus,
+    Libmodbus,
+}
+
 impl ForeignSlave {
-    pub(crate) fn on_tcp() -> ForeignSlave {
-        let port = free_port();
+    pub(crate) fn on_tcp(hands: Hands) -> ForeignSlave {
+        let (port, directory) = (free_port(), directory());
         let slave = ForeignSlave {
             place: format!("127.0.0.1:{port}"),
-            children: vec![python_slave(&["tcp", &port.to_string()])],
-            _directory: TempDir::new().expect("a directory can be made"),
+            children: vec![hands.slave(&["tcp", &port.to_string()], &directory)],
+            _directory: directory,
         };
         wait_for("the slave", || {
             std::net::TcpStream::connect(("127.0.0.1", port)).ok()
@@ -92,8 +100,8 @@ impl ForeignSlave {
     }
 
     /// On one end of a pair of pseudo-terminals; `place` is the other.
-    pub(crate) fn on_a_line() -> ForeignSlave {
-        let directory = TempDir::new().expect("a directory can be made");
+    pub(crate) fn on_a_line(hands: Hands) -> ForeignSlave {
+        let directory = directory();
         let end = |name: &str| directory.path().join(name).display().to_string();
         let (near, far) = (end("near"), end("far"));
         let mut socat = Command::new("setpriv");
@@ -104,21 +112,48 @@ impl ForeignSlave {
         wait_for("the line", || fs::metadata(&far).ok());
         ForeignSlave {
             place: near,
-            children: vec![python_slave(&["rtu", &far]), socat],
+            children: vec![hands.slave(&["rtu", &far], &directory), socat],
             _directory: directory,
         }
     }
 }
 
-fn python_slave(arguments: &[&str]) -> Child {
-    Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "--", "/usr/bin/python3"])
-        .arg(project().join("tests/gateway/modbus_slave.py"))
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("python3 is installed")
+fn directory() -> TempDir {
+    TempDir::new().expect("a directory can be made")
+}
+
+impl Hands {
+    fn slave(self, arguments: &[&str], directory: &TempDir) -> Child {
+        let program = match self {
+            Hands::Pymodbus => {
+                let script = project().join("tests/gateway/modbus_slave.py");
+                vec!["/usr/bin/python3".into(), script]
+            }
+            Hands::Libmodbus => vec![compiled(directory)],
+        };
+        Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(program)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("util-linux is installed")
+    }
+}
+
+fn compiled(directory: &TempDir) -> PathBuf {
+    let program = directory.path().join("slave");
+    let status = Command::new("cc")
+        .arg(project().join("tests/gateway/modbus_slave.c"))
+        .args(["-I/usr/include/modbus", "-lmodbus", "-o"])
+        .arg(&program)
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "cc and libmodbus-dev are installed"
+    );
+    program
 }
 
 impl Drop for ForeignSlave {

@@ -1,5 +1,6 @@
 //! Which group is read next. Pure: time comes in as an argument.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -26,12 +27,22 @@ pub(super) enum Next {
     Wait(Instant),
 }
 
-/// Reads begin spread over the interval, so that groups of one interval do not pile up.
+/// Groups of one interval begin spread evenly over it, so that they do not pile up: a line that has time to fall silent
+/// between reads costs no waiting for that.
 pub(super) fn begin(groups: &mut [Group], now: Instant) {
-    for (index, group) in groups.iter_mut().enumerate() {
-        let share = u32::try_from(index).unwrap_or(0) * group.interval / 16;
-        group.due = now + share.min(group.interval);
+    let mut alike: HashMap<Duration, u32> = HashMap::new();
+    for group in groups.iter() {
+        *alike.entry(group.interval).or_default() += 1;
+    }
+    let mut begun: HashMap<Duration, u32> = HashMap::new();
+    for group in groups {
+        let (number, all) = (
+            begun.entry(group.interval).or_default(),
+            alike.get(&group.interval).copied().unwrap_or(1),
+        );
+        group.due = now + group.interval / all * *number;
         group.again = None;
+        *number += 1;
     }
 }
 

@@ -10,6 +10,10 @@ pub mod produce;
 pub mod publish;
 
 pub mod slave;
+pub mod slaves;
+
+#[cfg(feature = "peers")]
+pub mod master;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -60,6 +60,37 @@ enum Command {
         #[arg(long)]
         topic: String,
     },
+    /// Modbus slaves on a pseudo-terminal of the given speed, told what to do on standard input.
+    Slaves {
+        #[arg(long)]
+        baud: u32,
+        #[arg(long, default_value_t = 8)]
+        count: u8,
+        /// A name for it, which is given to another one after `unplug` and `plug`.
+        #[arg(long)]
+        link: std::path::PathBuf,
+    },
+    /// Read slaves with a plain loop over tokio-modbus, and print the values a second.
+    #[cfg(feature = "peers")]
+    Master {
+        #[arg(long)]
+        port: String,
+        #[arg(long)]
+        baud: u32,
+        #[arg(long)]
+        slaves: u8,
+        #[arg(long)]
+        registers: u16,
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Print time stamp (ms), key and quality of all records of a topic.
+    Events {
+        #[arg(long)]
+        brokers: String,
+        #[arg(long)]
+        topic: String,
+    },
     /// Read topics until `count` distinct numbers have arrived, and print the account as JSON.
     Consume(Consume),
 }
@@ -108,19 +139,10 @@ fn main() {
                 qos,
                 noise,
             };
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime
-                .expect("a runtime can be made")
-                .block_on(publish(job));
+            runtime().block_on(publish(job));
         }
         Command::Delay { listen, to, late } => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime can be made");
-            runtime
+            runtime()
                 .block_on(delay(listen, to, Duration::from_millis(late)))
                 .expect("the port is free");
         }
@@ -131,15 +153,48 @@ fn main() {
             seconds,
         } => produce(&brokers, &topic, size, seconds),
         Command::Leaders { brokers, topic } => load::leaders::tell(&brokers, &topic),
+        Command::Slaves { baud, count, link } => load::slaves::slaves(baud, count, &link),
+        #[cfg(feature = "peers")]
+        Command::Master {
+            port,
+            baud,
+            slaves,
+            registers,
+            seconds,
+        } => {
+            let time = Duration::from_secs(seconds);
+            let rate =
+                runtime().block_on(load::master::read_all(&port, baud, slaves, registers, time));
+            tell(&format!("{rate:.1}"));
+        }
+        Command::Events { brokers, topic } => events(&brokers, &topic),
         Command::Consume(what) => consume(&what),
     }
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made")
+}
+
+#[expect(clippy::print_stdout, reason = "a command's output")]
+fn tell(text: &str) {
+    println!("{text}");
+}
+
 fn produce(brokers: &str, topic: &str, size: usize, seconds: u64) {
     let rate = load::produce::produce(brokers, topic, size, Duration::from_secs(seconds));
-    #[expect(clippy::print_stdout, reason = "the rate is this command's output")]
-    {
-        println!("{rate:.1}");
+    tell(&format!("{rate:.1}"));
+}
+
+/// Until nothing comes for two seconds.
+fn events(brokers: &str, topic: &str) {
+    let mut reader = Reader::new(brokers, &[topic], &[]);
+    while let Some(record) = reader.next(Duration::from_secs(2)) {
+        let quality = record.header("tg-quality");
+        tell(&format!("{} {} {quality}", record.timestamp, record.key));
     }
 }
 
@@ -164,8 +219,5 @@ fn consume(what: &Consume) {
         std::fs::write(path, rates(&records)).expect("the file can be written");
     }
     let text = serde_json::to_string(&account(&records, expected)).expect("an account is JSON");
-    #[expect(clippy::print_stdout, reason = "the account is this command's output")]
-    {
-        println!("{text}");
-    }
+    tell(&text);
 }
