@@ -31,7 +31,7 @@ lint: setup ## Formatting, clippy without warnings, dependencies, shell scripts
 	cargo-deny --all-features check --hide-inclusion-graph bans licenses sources
 	@if cargo-deny fetch db 2>/dev/null; then cargo-deny check --hide-inclusion-graph advisories; \
 	else echo "skipped: advisories, for their database cannot be fetched from here"; fi
-	shellcheck -x -P SCRIPTDIR .ci/run tests/setup tests/kafka/broker tests/bars/*
+	shellcheck -x -P SCRIPTDIR .ci/run fuzz/run tests/setup tests/kafka/broker tests/bars/*
 
 bench: build ## Measure CPU, throughput, disk and memory (see tests/bars)
 	tests/bars/all

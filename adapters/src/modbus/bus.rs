@@ -82,10 +82,10 @@ impl<'a> Bus<'a> {
         if !standing.may_be_asked(now) {
             return Ok(());
         }
-        let retries = if standing.is_silent() {
-            0
-        } else {
+        let retries = if standing.may_be_retried() {
             self.section.retries
+        } else {
+            0
         };
         let outcome = self.read(index, retries, now).await;
         if let Err(ExchangeError::Line(error)) = outcome {
@@ -165,7 +165,8 @@ impl<'a> Bus<'a> {
             }
             Some(error) => {
                 self.intake.stats.error(&format!("slave {slave}: {error}"));
-                if standing.failed(cost, now) {
+                let timed_out = matches!(error, ExchangeError::Silent);
+                if standing.failed(timed_out, cost, now) {
                     let error = error.to_string();
                     self.changes.push(SlaveChange::Silent { error });
                 }

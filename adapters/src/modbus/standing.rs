@@ -9,12 +9,15 @@ const FAILURES_MAX: u32 = 3;
 /// How long it is then left alone at first, and at most.
 const REST_FIRST: Duration = Duration::from_secs(2);
 const REST_MOST: Duration = Duration::from_mins(1);
-/// And at least so many times what asking it in vain takes: the others lose a twentieth of the line to it, no more.
-const REST_TIMES: u32 = 20;
+/// And at least so many times what asking it in vain takes: with what it took to find out, the others lose a twentieth of
+/// the line's time to it in a minute, and half of that later.
+const REST_TIMES: u32 = 40;
 
 #[derive(Debug)]
 pub(super) struct Standing {
     failures: u32,
+    /// The last read got no answer at all.
+    timed_out: bool,
     rest: Duration,
     asked_again: Instant,
 }
@@ -23,6 +26,7 @@ impl Standing {
     pub(super) fn new(now: Instant) -> Standing {
         Standing {
             failures: 0,
+            timed_out: false,
             rest: REST_FIRST,
             asked_again: now,
         }
@@ -37,6 +41,11 @@ impl Standing {
         self.failures >= FAILURES_MAX
     }
 
+    /// Whether another try is worth its time: not where the last read already waited in vain.
+    pub(super) fn may_be_retried(&self) -> bool {
+        !self.is_silent() && !self.timed_out
+    }
+
     /// Returns whether it was silent before.
     pub(super) fn answered(&mut self, now: Instant) -> bool {
         let was_silent = self.is_silent();
@@ -45,8 +54,9 @@ impl Standing {
     }
 
     /// A read in vain took the line for `cost`. Returns whether it is silent from now on.
-    pub(super) fn failed(&mut self, cost: Duration, now: Instant) -> bool {
+    pub(super) fn failed(&mut self, timed_out: bool, cost: Duration, now: Instant) -> bool {
         let was_silent = self.is_silent();
+        self.timed_out = timed_out;
         self.failures = self.failures.saturating_add(1);
         if self.is_silent() {
             self.asked_again = now + self.rest.max(cost * REST_TIMES);
@@ -75,13 +85,13 @@ mod tests {
                     now += timeout;
                     last = now;
                     lost += timeout;
-                    told += u32::from(standing.failed(timeout, now));
+                    told += u32::from(standing.failed(true, timeout, now));
                 }
                 now += Duration::from_millis(100);
             }
             let before_silent = timeout * FAILURES_MAX;
             assert!(
-                lost < Duration::from_hours(1) / 20 + before_silent,
+                lost < Duration::from_hours(1) / 40 + before_silent,
                 "{timeout:?}: {lost:?}"
             );
             assert_eq!(told, 1, "it is told once");
@@ -100,7 +110,7 @@ mod tests {
             if round % 3 == 0 {
                 assert!(!standing.answered(now));
             } else {
-                assert!(!standing.failed(Duration::from_millis(300), now));
+                assert!(!standing.failed(true, Duration::from_millis(300), now));
             }
             assert!(standing.may_be_asked(now));
         }

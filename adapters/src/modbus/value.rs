@@ -182,14 +182,7 @@ fn unsigned(raw: u64, field: &FieldSection) -> Value {
         };
         return Value::Object(field.flags.iter().map(flag).collect::<Map<_, _>>());
     }
-    if let Some(name) = field.names.get(&raw.to_string()) {
-        return json!(name);
-    }
-    if is_scaled(field) {
-        scaled(raw as f64, field).map_or(Value::Null, |value| json!(value))
-    } else {
-        json!(raw)
-    }
+    named_or_scaled(raw, json!(raw), raw as f64, field)
 }
 
 #[expect(
@@ -197,13 +190,19 @@ fn unsigned(raw: u64, field: &FieldSection) -> Value {
     reason = "a scaled value is a float, with a float's precision"
 )]
 fn signed(raw: i64, field: &FieldSection) -> Value {
-    if let Some(name) = field.names.get(&raw.to_string()) {
-        return json!(name);
-    }
-    if is_scaled(field) {
-        scaled(raw as f64, field).map_or(Value::Null, |value| json!(value))
+    named_or_scaled(raw, json!(raw), raw as f64, field)
+}
+
+fn named_or_scaled(raw: impl ToString, exact: Value, float: f64, field: &FieldSection) -> Value {
+    let name = if field.names.is_empty() {
+        None
     } else {
-        json!(raw)
+        field.names.get(&raw.to_string())
+    };
+    match name {
+        Some(name) => json!(name),
+        None if is_scaled(field) => scaled(float, field).map_or(Value::Null, |value| json!(value)),
+        None => exact,
     }
 }
 
