@@ -7,8 +7,9 @@ use load::consume::{Reader, Record};
 use load::slave::{Bus, Fault, SlaveLine};
 use serde_json::{Value, json};
 
+use crate::foreign::{ForeignSlave, Hands};
 use crate::needs_kafka;
-use crate::peers::{ForeignSlave, Hands, Kafka};
+use crate::peers::Kafka;
 use crate::rig::{Gateway, PATIENCE};
 
 pub(crate) fn config(kafka: &Kafka, line: &SlaveLine, slaves: &[u8]) -> String {
@@ -312,9 +313,17 @@ fn expect_foreign(kafka: &Kafka) {
 #[test]
 fn slaves_by_other_hands_are_read_over_a_serial_line() {
     needs_kafka!();
-    for hands in [Hands::Pymodbus, Hands::Libmodbus] {
-        let (kafka, slave) = (Kafka::shared(), ForeignSlave::on_a_line(hands));
-        let line = format!("port = \"{}\", baud = 19200", slave.place);
+    for (hands, framing) in [
+        (Hands::Pymodbus, "rtu"),
+        (Hands::Libmodbus, "rtu"),
+        (Hands::Pymodbus, "ascii"),
+    ] {
+        let (kafka, slave) = (Kafka::shared(), ForeignSlave::on_a_line(hands, framing));
+        // A pseudo-terminal has eight bits always.
+        let line = format!(
+            "port = \"{}\", baud = 115200, framing = \"{framing}\", data_bits = 8",
+            slave.place
+        );
         let _gateway = Gateway::new(&foreign(&line, &kafka)).start();
         expect_foreign(&kafka);
     }
@@ -323,10 +332,51 @@ fn slaves_by_other_hands_are_read_over_a_serial_line() {
 #[test]
 fn slaves_by_other_hands_are_read_over_tcp() {
     needs_kafka!();
-    for hands in [Hands::Pymodbus, Hands::Libmodbus] {
-        let (kafka, slave) = (Kafka::shared(), ForeignSlave::on_tcp(hands));
-        let line = format!("tcp = \"{}\"", slave.place);
+    for (hands, slaves, framing) in [
+        (Hands::Pymodbus, "tcp", "tcp"),
+        (Hands::Libmodbus, "tcp", "tcp"),
+        (Hands::Pymodbus, "rtu-over-tcp", "rtu"),
+    ] {
+        let (kafka, slave) = (Kafka::shared(), ForeignSlave::on_tcp(hands, slaves));
+        let line = format!("tcp = \"{}\", framing = \"{framing}\"", slave.place);
         let _gateway = Gateway::new(&foreign(&line, &kafka)).start();
         expect_foreign(&kafka);
     }
+}
+
+#[test]
+fn what_does_not_change_is_not_repeated_and_a_window_is_one_event() {
+    needs_kafka!();
+    let (kafka, line) = (Kafka::shared(), SlaveLine::start(&[(1, Fault::None)]));
+    let one = "[[modbus.slave.group.field]]\nname = \"x\"\naddress = 4\n";
+    let text = config(&kafka, &line, &[1]).replace(
+        "interval = \"200ms\"",
+        "interval = \"50ms\"\nreport = \"change\"",
+    ) + "[[modbus.slave.group]]\nname = \"h\"\ninterval = \"50ms\"\nwindow = \"1s\"\nintent = \"state\"\n"
+        + &one
+            .replace("\"x\"", "\"mode\"")
+            .replace("4\n", "4\nnames = { 104 = \"auto\" }\n")
+        + &one
+            .replace("\"x\"", "\"pair\"")
+            .replace("4\n", "8\ncount = 2\n")
+        + one;
+    let mut gateway = Gateway::new(&text).start();
+    let mut reader = Reader::new(&kafka.plain(), &[&kafka.topic("state")], &[]);
+    let windows = reader.until(PATIENCE, |records| records.len() >= 3);
+    let report: Value = serde_json::from_slice(&windows[2].payload).unwrap();
+    let values = &report["values"];
+    assert_eq!(values["mode"]["value"], "auto");
+    assert_eq!(values["pair"]["value"], json!([108, 109]));
+    let x = &values["x"];
+    assert_eq!(
+        (&x["value"], &x["min"], &x["mean"]),
+        (&json!(104), &json!(104.0), &json!(104.0))
+    );
+    assert!(x["count"].as_u64().unwrap() > 10, "{report}");
+    assert_eq!(
+        gateway.lane("feature")["accepted"],
+        1,
+        "nothing changed since the first"
+    );
+    gateway.assert_account_closes();
 }

@@ -82,6 +82,22 @@ fn a_bus_that_the_agent_reads_is_left_to_it() {
 }
 
 #[test]
+fn a_port_that_cannot_be_set_to_rs485_says_so_and_what_would_do() {
+    let line = SlaveLine::start(&[(1, Fault::None)]);
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("gateway.toml");
+    let text = format!(
+        "[uplink]\nbrokers = [\"kafka:9092\"]\n[[modbus]]\nname = \"bus\"\nline = {{ port = \"{}\", rs485 = {{ by = \"kernel\" }} }}\n\
+         [[modbus.slave]]\naddress = 1\ndevice = \"d\"\n[[modbus.slave.group]]\nname = \"g\"\n[[modbus.slave.group.field]]\nname = \"x\"\naddress = 0\n",
+        line.path()
+    );
+    std::fs::write(&config, text).unwrap();
+    let (ok, said) = look(&["read", "-c", config.to_str().unwrap(), "--slave", "1"]);
+    assert!(!ok && said.contains("to RS-485: "), "{said}");
+    assert!(said.contains("set rs485.by = \"rts\""), "{said}");
+}
+
+#[test]
 fn a_table_of_registers_becomes_a_map() {
     let directory = tempfile::tempdir().unwrap();
     let table = directory.path().join("meter.csv");

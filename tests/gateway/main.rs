@@ -7,6 +7,8 @@ mod rig;
 
 mod peers;
 
+mod foreign;
+
 mod arrivals;
 
 mod outages;

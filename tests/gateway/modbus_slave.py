@@ -1,10 +1,10 @@
-"""A Modbus slave by other hands (pymodbus): `modbus_slave.py tcp PORT` or `modbus_slave.py rtu PATH`, at address 9."""
+"""A Modbus slave by other hands (pymodbus), at address 9: `modbus_slave.py tcp|rtu-over-tcp PORT` or `rtu|ascii PATH`."""
 import struct
 import sys
 
 from pymodbus.datastore import ModbusSequentialDataBlock, ModbusServerContext, ModbusSlaveContext
 from pymodbus.server import StartSerialServer, StartTcpServer
-from pymodbus.transaction import ModbusRtuFramer
+from pymodbus.transaction import ModbusAsciiFramer, ModbusRtuFramer, ModbusSocketFramer
 
 temperature = struct.unpack(">HH", struct.pack(">f", 21.5))
 slave = ModbusSlaveContext(
@@ -15,7 +15,8 @@ slave = ModbusSlaveContext(
     zero_mode=True,
 )
 context = ModbusServerContext(slaves={9: slave}, single=False)
-if sys.argv[1] == "tcp":
-    StartTcpServer(context=context, address=("127.0.0.1", int(sys.argv[2])))
+framer = {"tcp": ModbusSocketFramer, "ascii": ModbusAsciiFramer}.get(sys.argv[1], ModbusRtuFramer)
+if sys.argv[1].endswith("tcp"):
+    StartTcpServer(context=context, framer=framer, address=("127.0.0.1", int(sys.argv[2])))
 else:
-    StartSerialServer(context=context, framer=ModbusRtuFramer, port=sys.argv[2], baudrate=19200)
+    StartSerialServer(context=context, framer=framer, port=sys.argv[2], baudrate=19200)

@@ -182,7 +182,7 @@ fn unsigned(raw: u64, field: &FieldSection) -> Value {
         };
         return Value::Object(field.flags.iter().map(flag).collect::<Map<_, _>>());
     }
-    named_or_scaled(raw, json!(raw), raw as f64, field)
+    named_or_scaled(raw.into(), json!(raw), raw as f64, field)
 }
 
 #[expect(
@@ -190,10 +190,10 @@ fn unsigned(raw: u64, field: &FieldSection) -> Value {
     reason = "a scaled value is a float, with a float's precision"
 )]
 fn signed(raw: i64, field: &FieldSection) -> Value {
-    named_or_scaled(raw, json!(raw), raw as f64, field)
+    named_or_scaled(raw.into(), json!(raw), raw as f64, field)
 }
 
-fn named_or_scaled(raw: impl ToString, exact: Value, float: f64, field: &FieldSection) -> Value {
+fn named_or_scaled(raw: i128, exact: Value, float: f64, field: &FieldSection) -> Value {
     let name = if field.names.is_empty() {
         None
     } else {
