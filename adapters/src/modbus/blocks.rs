@@ -77,6 +77,11 @@ impl Blocks {
         self.now = self.planned.iter().map(block).collect();
     }
 
+    /// Whether there is a block that is not left alone.
+    pub(super) fn is_asked(&self, now: Instant) -> bool {
+        self.now.iter().any(|block| block.refused(now).is_none())
+    }
+
     pub(super) fn get(&self, index: usize) -> Option<Block> {
         self.now.get(index).copied()
     }
@@ -222,6 +227,7 @@ mod tests {
         let mut blocks = Blocks::new(vec![block(0, 2)], &group(&[0, 1]));
         assert_eq!(blocks.refused(0, 1, now), Refusal::Quarantined);
         assert_eq!(blocks.get(0).unwrap().refused(now), Some(1));
+        assert!(!blocks.is_asked(now) && blocks.is_asked(now + QUARANTINE));
     }
 
     proptest! {

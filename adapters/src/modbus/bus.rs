@@ -87,20 +87,30 @@ impl<'a> Bus<'a> {
         } else {
             0
         };
+        // A group whose every block is left out says nothing of its slave.
+        let was_asked = group.blocks.is_asked(now);
         let outcome = self.read(index, retries, now).await;
         if let Err(ExchangeError::Line(error)) = outcome {
             return Err(error);
         }
         let left = again.map_or(self.section.retries, |(_, left)| left);
-        if outcome.as_ref().is_err_and(ExchangeError::is_busy) && left > 0 {
-            if let Some(group) = self.groups.get_mut(index) {
-                group.again = Some((Instant::now() + BUSY_PAUSE, left - 1));
+        let is_busy = outcome.as_ref().is_err_and(ExchangeError::is_busy);
+        if is_busy && left > 0 {
+            self.ask_again(index, left - 1);
+        } else {
+            if was_asked {
+                self.judge(index, outcome.as_ref().err(), now.elapsed());
             }
-            return Ok(());
+            self.submit(index, outcome, now).await;
         }
-        self.judge(index, outcome.as_ref().err(), now.elapsed());
-        self.submit(index, outcome, now).await;
+        self.tell(index).await;
         Ok(())
+    }
+
+    fn ask_again(&mut self, index: usize, left: u8) {
+        if let Some(group) = self.groups.get_mut(index) {
+            group.again = Some((Instant::now() + BUSY_PAUSE, left));
+        }
     }
 
     /// Reads all blocks of a group, each with so many further attempts.
@@ -204,14 +214,22 @@ impl<'a> Bus<'a> {
                 .failed(error.reason(), ended)
                 .then(|| report::bad(group, &self.section.name, &error, stamp)),
         };
-        for change in self.changes.drain(..) {
-            tell(&self.section.name, group.slave, &change);
-            self.told += 1;
-            let names = (self.section.name.as_str(), self.health);
-            let event = report::health(&change, group, names, (stamp, self.told));
+        if let Some(event) = event {
             self.intake.submit(event).await;
         }
-        if let Some(event) = event {
+    }
+
+    /// Says what became known of the slave of a group.
+    async fn tell(&mut self, index: usize) {
+        let Some(group) = self.groups.get(index) else {
+            return;
+        };
+        let source = self.section.name.as_str();
+        for change in self.changes.drain(..) {
+            tell(source, group.slave, &change);
+            self.told += 1;
+            let stamp = self.intake.now();
+            let event = report::health(&change, group, (source, self.health), (stamp, self.told));
             self.intake.submit(event).await;
         }
     }
