@@ -54,7 +54,10 @@ impl Line {
                 let stream = connect(address).await?;
                 Ok(match line.framing {
                     Some(Framing::Rtu | Framing::Ascii) => {
-                        let timing = Timing::default();
+                        let timing = Timing {
+                            gap: line.gap.map(|gap| gap.0),
+                            ..Timing::default()
+                        };
                         Line::OverTcp(Master::new(stream, line.coding(), timing, line.echo))
                     }
                     None | Some(Framing::Tcp) => Line::Tcp {

@@ -41,6 +41,8 @@ pub(super) struct Timing {
     pub(super) character: Duration,
     /// t3.5: between frames.
     pub(super) silence: Duration,
+    /// The longest within a frame, if that is watched.
+    pub(super) gap: Option<Duration>,
 }
 
 impl Timing {
@@ -51,7 +53,11 @@ impl Timing {
         } else {
             character * 7 / 2
         };
-        Timing { character, silence }
+        Timing {
+            character,
+            silence,
+            gap: line.gap.map(|gap| gap.0),
+        }
     }
 
     /// What a request and a good answer take, character by character.
@@ -205,6 +211,8 @@ impl<W: Wire> Master<W> {
                 return Err(ExchangeError::Broken("it does not end"));
             }
             let mut part = [0; ASCII_FRAME_MAX];
+            let gap = self.timing.gap.filter(|_| heard.len() > skipped);
+            let until = gap.map_or(until, |gap| until.min(Instant::now() + gap));
             match timeout_at(until, self.wire.read(&mut part)).await {
                 Err(_) if heard.len() <= skipped => return Err(ExchangeError::Silent),
                 Err(_) => return Err(ExchangeError::Broken("cut short")),
@@ -229,3 +237,6 @@ impl<W: Wire> Master<W> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod wires;

@@ -1,10 +1,8 @@
 //! The master against slaves with faults, in virtual time: whatever they do, no wrong value is taken for a good one.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use tokio::io::{DuplexStream, ReadBuf, ReadHalf, WriteHalf, duplex, split};
+use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::sleep;
 
@@ -15,14 +13,15 @@ use crate::modbus::coding::Coding;
 impl Wire for DuplexStream {}
 
 const TIMEOUT: Duration = Duration::from_millis(100);
-const MANNERS: Manners = Manners {
+pub(super) const MANNERS: Manners = Manners {
     timeout: TIMEOUT,
     turnaround: Duration::ZERO,
 };
 /// 19,200 baud, eleven bits.
-const TIMING: Timing = Timing {
+pub(super) const TIMING: Timing = Timing {
     character: Duration::from_micros(573),
     silence: Duration::from_micros(2_005),
+    gap: None,
 };
 const SLAVES: [u8; 3] = [1, 2, 3];
 
@@ -91,7 +90,7 @@ impl Dice {
 }
 
 /// Register `r` of slave `s` holds `1000 s + r`.
-fn values(slave: u8, address: u16, count: u16) -> Vec<u8> {
+pub(super) fn values(slave: u8, address: u16, count: u16) -> Vec<u8> {
     let values = (address..address + count).map(|register| u16::from(slave) * 1000 + register);
     values.flat_map(u16::to_be_bytes).collect()
 }
@@ -101,7 +100,7 @@ fn summed(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-fn good(asked: &[u8]) -> Vec<u8> {
+pub(super) fn good(asked: &[u8]) -> Vec<u8> {
     let word = |at: usize| u16::from_be_bytes([asked[at], asked[at + 1]]);
     let data = values(asked[0], word(2), word(4));
     let length = u8::try_from(data.len()).unwrap();
@@ -249,125 +248,4 @@ async fn no_fault_makes_a_wrong_value_good() {
 #[ignore = "450,000 exchanges"]
 async fn no_fault_makes_a_wrong_value_good_in_10_000_exchanges() {
     all(3, 10_000).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_echo_that_was_announced_is_skipped() {
-    let (ours, mut theirs) = duplex(64);
-    let mut master = Master::new(ours, Coding::Rtu, TIMING, true);
-    let request = Request {
-        function: 3,
-        address: 7,
-        count: 2,
-    };
-    let answers = tokio::spawn(async move {
-        let mut asked = [0; 8];
-        for _ in 0..2 {
-            theirs.read_exact(&mut asked).await.unwrap();
-            theirs.write_all(&asked).await.unwrap();
-            theirs.write_all(&good(&asked)).await.unwrap();
-        }
-        theirs
-    });
-    for _ in 0..2 {
-        let data = master.exchange(9, request, MANNERS).await.unwrap();
-        assert_eq!(data, values(9, 7, 2));
-    }
-    answers.await.unwrap();
-}
-
-/// A wire that notes what is done to it, and when.
-struct Noted {
-    inner: DuplexStream,
-    done: Arc<std::sync::Mutex<Vec<(Duration, &'static str)>>>,
-    begun: Instant,
-}
-
-impl Noted {
-    fn note(&self, what: &'static str) {
-        let done = (self.begun.elapsed(), what);
-        self.done.lock().unwrap().push(done);
-    }
-}
-
-impl Wire for Noted {
-    fn talk(&mut self, on: bool) -> std::io::Result<()> {
-        self.note(if on { "talk" } else { "listen" });
-        Ok(())
-    }
-
-    fn is_told(&self) -> bool {
-        true
-    }
-}
-
-impl AsyncRead for Noted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Noted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        self.note("write");
-        Pin::new(&mut self.inner).poll_write(context, bytes)
-    }
-
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        self.note("flush");
-        Pin::new(&mut self.inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn rts_is_held_until_the_last_bit_has_left_and_no_longer() {
-    let (ours, mut theirs) = duplex(64);
-    let done = Arc::default();
-    let wire = Noted {
-        inner: ours,
-        done: Arc::clone(&done),
-        begun: Instant::now(),
-    };
-    let mut master = Master::new(wire, Coding::Rtu, TIMING, false);
-    let slave = tokio::spawn(async move {
-        let mut asked = [0; 8];
-        theirs.read_exact(&mut asked).await.unwrap();
-        sleep(Duration::from_millis(10)).await;
-        theirs.write_all(&good(&asked)).await.unwrap();
-        theirs
-    });
-    let request = Request {
-        function: 3,
-        address: 7,
-        count: 2,
-    };
-    master.exchange(9, request, MANNERS).await.unwrap();
-    slave.await.unwrap();
-    let done = done.lock().unwrap();
-    let what: Vec<&str> = done.iter().map(|(_, what)| *what).collect();
-    assert_eq!(what, ["talk", "write", "flush", "listen"]);
-    let held = done[3].0.saturating_sub(done[0].0);
-    let frame = TIMING.character * 8;
-    assert!(
-        (frame..frame + Duration::from_millis(2)).contains(&held),
-        "{held:?}"
-    );
 }

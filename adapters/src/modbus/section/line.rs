@@ -32,6 +32,9 @@ pub struct LineSection {
     /// The line gives back what is sent, as some RS-485 adapters for two wires do. Default: false.
     #[serde(default)]
     pub echo: bool,
+    /// The longest silence within an answer; after a longer one it is broken. Default: none, since adapters and drivers hand over in pieces of
+    /// their own. The specification has 1.5 characters (Modbus over serial line V1.02 section 2.5.1.1).
+    pub gap: Option<Span>,
     /// How the port is told to talk on two wires, where it does not see that by itself.
     pub rs485: Option<Rs485Section>,
 }
@@ -107,6 +110,7 @@ impl LineSection {
             tcp: None,
             framing: None,
             echo: false,
+            gap: None,
             rs485: None,
         }
     }
@@ -174,6 +178,12 @@ impl LineSection {
             wrong(
                 ".echo",
                 "Modbus TCP has no echo; leave it out, or set framing = \"rtu\"",
+            );
+        }
+        if self.gap.is_some_and(|gap| gap.0.is_zero()) || (self.gap.is_some() && is_modbus_tcp) {
+            wrong(
+                ".gap",
+                "must be over 0, and Modbus TCP has none; leave it out",
             );
         }
         if self.rs485.is_some() && self.port.is_none() {
