@@ -16,7 +16,6 @@ const QUARANTINE: Duration = Duration::from_mins(10);
 
 #[derive(Debug)]
 pub(super) struct Blocks {
-    fields: Vec<FieldSection>,
     /// As planned; what a slave refuses is found anew when it comes back.
     planned: Vec<Request>,
     /// Blocks that are to be read as they are, or not at all.
@@ -59,7 +58,6 @@ impl Block {
 impl Blocks {
     pub(super) fn new(planned: Vec<Request>, group: &GroupSection) -> Blocks {
         let mut blocks = Blocks {
-            fields: group.field.clone(),
             planned,
             exact: !group.blocks.is_empty(),
             now: Vec::new(),
@@ -93,8 +91,14 @@ impl Blocks {
         }
     }
 
-    /// The slave refused the block with an exception.
-    pub(super) fn refused(&mut self, index: usize, code: u8, now: Instant) -> Refusal {
+    /// The slave refused the block with an exception; `fields` are those of the group.
+    pub(super) fn refused(
+        &mut self,
+        index: usize,
+        code: u8,
+        fields: &[FieldSection],
+        now: Instant,
+    ) -> Refusal {
         let Some(block) = self.now.get(index).copied() else {
             return Refusal::Quarantined;
         };
@@ -102,7 +106,7 @@ impl Blocks {
         let halves = if self.exact || code == 1 {
             None
         } else {
-            self.halves(block)
+            halves(block, fields)
         };
         let Some(halves) = halves else {
             if let Some(block) = self.now.get_mut(index) {
@@ -117,42 +121,41 @@ impl Blocks {
         self.now.splice(index..=index, halves);
         Refusal::Halved
     }
+}
 
-    /// None of a block that holds one field alone, or fields that lie in one another.
-    fn halves(&self, block: Block) -> Option<[Request; 2]> {
-        let request = block.request;
-        let mut spans: Vec<(u32, u32)> = self
-            .fields
-            .iter()
-            .filter(|field| block.covers(field))
-            .map(|field| {
-                let first = u32::from(field.address);
-                (first, first + u32::from(field.registers(request.function)))
-            })
-            .collect();
-        spans.sort_unstable();
-        // The places between fields at which it can be cut, the one nearest to the middle first.
-        let (place, _) = (1..spans.len())
-            .filter(|at| {
-                let before = spans.get(..*at).unwrap_or_default();
-                let end = before.iter().map(|(_, end)| *end).max();
-                end.zip(spans.get(*at))
-                    .is_some_and(|(end, (first, _))| end <= *first)
-            })
-            .map(|at| (at, at.abs_diff(spans.len() / 2)))
-            .min_by_key(|(_, far)| *far)?;
-        let (low, high) = spans.split_at(place);
-        let of = |spans: &[(u32, u32)]| {
-            let first = spans.iter().map(|(first, _)| *first).min()?;
-            let end = spans.iter().map(|(_, end)| *end).max()?;
-            Some(Request {
-                address: u16::try_from(first).ok()?,
-                count: u16::try_from(end - first).ok()?,
-                ..request
-            })
-        };
-        Some([of(low)?, of(high)?])
-    }
+/// None of a block that holds one field alone, or fields that lie in one another.
+fn halves(block: Block, fields: &[FieldSection]) -> Option<[Request; 2]> {
+    let request = block.request;
+    let mut spans: Vec<(u32, u32)> = fields
+        .iter()
+        .filter(|field| block.covers(field))
+        .map(|field| {
+            let first = u32::from(field.address);
+            (first, first + u32::from(field.registers(request.function)))
+        })
+        .collect();
+    spans.sort_unstable();
+    // The places between fields at which it can be cut, the one nearest to the middle first.
+    let (place, _) = (1..spans.len())
+        .filter(|at| {
+            let before = spans.get(..*at).unwrap_or_default();
+            let end = before.iter().map(|(_, end)| *end).max();
+            end.zip(spans.get(*at))
+                .is_some_and(|(end, (first, _))| end <= *first)
+        })
+        .map(|at| (at, at.abs_diff(spans.len() / 2)))
+        .min_by_key(|(_, far)| *far)?;
+    let (low, high) = spans.split_at(place);
+    let of = |spans: &[(u32, u32)]| {
+        let first = spans.iter().map(|(first, _)| *first).min()?;
+        let end = spans.iter().map(|(_, end)| *end).max()?;
+        Some(Request {
+            address: u16::try_from(first).ok()?,
+            count: u16::try_from(end - first).ok()?,
+            ..request
+        })
+    };
+    Some([of(low)?, of(high)?])
 }
 
 #[cfg(test)]
@@ -177,7 +180,12 @@ mod tests {
     }
 
     /// Reads all blocks of a slave that refuses those which meet `unknown`. Returns which were answered, and how many were asked.
-    fn read(blocks: &mut Blocks, unknown: &[u16], now: Instant) -> (Vec<Request>, usize) {
+    fn read(
+        blocks: &mut Blocks,
+        group: &GroupSection,
+        unknown: &[u16],
+        now: Instant,
+    ) -> (Vec<Request>, usize) {
         let (mut index, mut asked, mut answered) = (0, 0, Vec::new());
         while let Some(block) = blocks.get(index) {
             if block.refused(now).is_some() {
@@ -191,7 +199,7 @@ mod tests {
                 .iter()
                 .any(|register| (request.address..end).contains(register))
             {
-                blocks.refused(index, 2, now);
+                blocks.refused(index, 2, &group.field, now);
             } else {
                 blocks.answered(index);
                 answered.push(request);
@@ -204,16 +212,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_unknown_register_costs_its_field_alone() {
         let now = Instant::now();
-        let mut blocks = Blocks::new(vec![block(0, 10)], &group(&[0, 2, 4, 9]));
+        let group = group(&[0, 2, 4, 9]);
+        let mut blocks = Blocks::new(vec![block(0, 10)], &group);
         // Register 6 was read along.
-        let (answered, _) = read(&mut blocks, &[6], now);
+        let (answered, _) = read(&mut blocks, &group, &[6], now);
         assert_eq!(answered, [block(0, 3), block(4, 5), block(9, 10)]);
         blocks.forget();
-        let (answered, asked) = read(&mut blocks, &[4], now);
+        let (answered, asked) = read(&mut blocks, &group, &[4], now);
         assert_eq!((answered, asked), (vec![block(0, 3), block(9, 10)], 5));
-        let (answered, asked) = read(&mut blocks, &[4], now);
+        let (answered, asked) = read(&mut blocks, &group, &[4], now);
         assert_eq!((answered.len(), asked), (2, 2), "it is not asked again");
-        let (answered, asked) = read(&mut blocks, &[], now + QUARANTINE);
+        let (answered, asked) = read(&mut blocks, &group, &[], now + QUARANTINE);
         assert_eq!((answered.len(), asked), (3, 3), "until it is");
     }
 
@@ -223,9 +232,13 @@ mod tests {
         let mut exact = group(&[0, 1]);
         exact.blocks = vec![[0, 2]];
         let mut blocks = Blocks::new(vec![block(0, 2)], &exact);
-        assert_eq!(blocks.refused(0, 2, now), Refusal::Quarantined);
-        let mut blocks = Blocks::new(vec![block(0, 2)], &group(&[0, 1]));
-        assert_eq!(blocks.refused(0, 1, now), Refusal::Quarantined);
+        assert_eq!(
+            blocks.refused(0, 2, &exact.field, now),
+            Refusal::Quarantined
+        );
+        let two = group(&[0, 1]);
+        let mut blocks = Blocks::new(vec![block(0, 2)], &two);
+        assert_eq!(blocks.refused(0, 1, &two.field, now), Refusal::Quarantined);
         assert_eq!(blocks.get(0).unwrap().refused(now), Some(1));
         assert!(!blocks.is_asked(now) && blocks.is_asked(now + QUARANTINE));
     }
@@ -239,14 +252,15 @@ mod tests {
             let addresses: Vec<u16> = known.union(&unknown).copied().collect();
             let unknown: Vec<u16> = unknown.into_iter().collect();
             let (first, last) = (addresses[0], addresses[addresses.len() - 1]);
-            let mut blocks = Blocks::new(vec![block(first, last + 1)], &group(&addresses));
-            let (answered, asked) = read(&mut blocks, &unknown, now);
+            let group = group(&addresses);
+            let mut blocks = Blocks::new(vec![block(first, last + 1)], &group);
+            let (answered, asked) = read(&mut blocks, &group, &unknown, now);
             for register in addresses {
                 let read = answered.iter().any(|one| (one.address..one.address + one.count).contains(&register));
                 prop_assert_eq!(read, !unknown.contains(&register), "{}", register);
             }
             prop_assert!(asked <= 1 + unknown.len() * 14, "{asked}");
-            prop_assert_eq!(read(&mut blocks, &unknown, now).0, answered);
+            prop_assert_eq!(read(&mut blocks, &group, &unknown, now).0, answered);
         }
     }
 }

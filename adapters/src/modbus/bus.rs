@@ -136,7 +136,8 @@ impl<'a> Bus<'a> {
                     answers.push(Ok(data));
                 }
                 Err(ExchangeError::Exception(code @ 1..=3)) => {
-                    if group.blocks.refused(place, code, now) == Refusal::Quarantined {
+                    let refusal = group.blocks.refused(place, code, &group.fields, now);
+                    if refusal == Refusal::Quarantined {
                         self.changes.push(SlaveChange::Refuses {
                             first: block.request.address,
                             count: block.request.count,
