@@ -83,6 +83,14 @@ pub(crate) enum Ended {
     StartAnew(Carried),
 }
 
+/// Why it is to end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub reason: &'static str,
+    /// It is to be built and run again.
+    pub anew: bool,
+}
+
 /// What does not change while the agent runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
@@ -100,30 +108,29 @@ pub(crate) struct Facts {
 }
 
 impl Agent {
-    /// Runs until `stop` is resolved with a reason, then stops the way the data goes.
-    pub(crate) async fn run(
-        mut self,
-        stop: impl Future<Output = &'static str>,
-    ) -> Result<Ended, AgentError> {
-        let mut stop = std::pin::pin!(stop);
-        let reason = loop {
+    /// Runs until `end` is resolved, then stops the way the data goes.
+    pub(crate) async fn run(mut self, end: impl Future<Output = End>) -> Ended {
+        let mut ended = std::pin::pin!(end);
+        let end = loop {
             let until = self.step(Instant::now());
             if self.disk.start_anew {
-                break "the state directory can be used";
+                break End {
+                    reason: "the state directory can be used",
+                    anew: true,
+                };
             }
             tokio::select! {
                 biased;
-                reason = &mut stop => break reason,
+                end = &mut ended => break end,
                 () = self.wait(until) => {}
             }
         };
-        let start_anew = self.disk.start_anew;
-        let carried = self.stop(reason).await;
-        Ok(if start_anew {
+        let carried = self.stop(end).await;
+        if end.anew {
             Ended::StartAnew(carried)
         } else {
             Ended::Stopped
-        })
+        }
     }
 
     /// Does everything that is due, and says until when nothing is.

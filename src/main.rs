@@ -10,6 +10,8 @@ mod logging;
 
 mod agent;
 
+mod run;
+
 mod ingest;
 
 mod router;
@@ -78,14 +80,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use agent::{AgentError, Carried, Ended};
 use cli::{Arguments, Command};
 use config::Loaded;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
-        Command::Run { config } => run(&config),
+        Command::Run { config } => run::run(&config),
         Command::Check { config, print } => check(&config, print),
         Command::Status {
             config,
@@ -124,52 +125,6 @@ fn main() -> ExitCode {
             demo::run(quick).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
         }
     }
-}
-
-fn run(path: &Path) -> ExitCode {
-    let settled = allocator::settle();
-    let loaded = match load(path) {
-        Ok(loaded) => loaded,
-        Err(code) => return code,
-    };
-    logging::begin(&loaded.file.log);
-    if let Err(error) = settled {
-        tracing::warn!(%error, "the allocator keeps its own settings; memory use will be higher");
-    }
-    for warning in &loaded.warnings {
-        tracing::warn!(file = %path.display(), "{warning}");
-    }
-    let mut carried = Carried::new();
-    loop {
-        match run_once(&loaded, std::mem::take(&mut carried)) {
-            Ok(Ended::StartAnew(events)) => carried = events,
-            Ok(Ended::Stopped) => return ExitCode::SUCCESS,
-            Err(error) => return fail(&*error),
-        }
-    }
-}
-
-fn run_once(loaded: &Loaded, carried: Carried) -> Result<Ended, Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    // Sources share the one thread and need not be able to change it.
-    let local = tokio::task::LocalSet::new();
-    let outcome: Result<Ended, AgentError> = local.block_on(&runtime, async {
-        let (agent, asks) = agent::build(&loaded.file, carried)?;
-        status::start(&loaded.file, asks).await?;
-        supervisor::ready();
-        let stop = async { supervisor::stop_signal().await.unwrap_or("no signals") };
-        // A task of its own: this one is woken whenever a source is.
-        match tokio::task::spawn_local(agent.run(stop)).await {
-            Ok(ended) => ended,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
-    });
-    drop(local);
-    // A source may hang in a system call; it holds nothing that is not kept.
-    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
-    outcome.map_err(Into::into)
 }
 
 fn check(path: &Path, print: bool) -> ExitCode {

@@ -1,11 +1,19 @@
-//! Signals in, and systemd's notifications out.
+//! Signals in, and systemd's notifications out (`sd_notify(3)`, `Type=notify-reload`).
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Tells systemd that the agent is ready.
 pub(crate) fn ready() {
     notify(&[NotifyState::Ready, NotifyState::Status("running")]);
+}
+
+/// Tells it that the configuration is read again; [`ready`] says that this is over.
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "systemd was not told"),
+    }
 }
 
 /// Feeds systemd's watchdog; called by the agent's own loop, so that a hung loop is noticed.
@@ -23,12 +31,34 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Waits for SIGTERM or SIGINT and returns its name.
-pub(crate) async fn stop_signal() -> std::io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
+/// What the agent is asked for from outside.
+pub(crate) enum Ask {
+    /// By the signal of this name.
+    Stop(&'static str),
+    /// By SIGHUP.
+    Reload,
+}
+
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    pub(crate) async fn next(&mut self) -> Ask {
+        tokio::select! {
+            _ = self.terminate.recv() => Ask::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Ask::Stop("SIGINT"),
+            _ = self.hang_up.recv() => Ask::Reload,
+        }
     }
 }

@@ -196,7 +196,11 @@ fn facts(file: &File, identity: &Identity, epoch: u32, started: Instant) -> Fact
 impl Agent {
     /// Sources that have no receipt for such an event offer it again, under the same id.
     fn take_over(&mut self, carried: Carried, now: Instant) {
-        for ((lane, _), records) in self.intents.iter().zip(carried) {
+        for (name, records) in carried {
+            let Some(lane) = self.intents.id(&name) else {
+                tracing::error!(intent = %name, events = records.len(), "the new configuration has no such intent; those of its events that are not on disk are with their sources, or lost");
+                continue;
+            };
             for record in records {
                 if let Err(refusal) = self.lanes.append(lane, record, Slip(None), now) {
                     tracing::debug!(?refusal, "the source of this event keeps it");

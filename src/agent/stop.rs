@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::Agent;
+use super::{Agent, End};
 use crate::health::LastStop;
 use crate::keeper::{Answer, Job};
 use crate::record::Record;
@@ -14,20 +14,23 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// How long a disk may take to close; after it the next start recovers.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Of each lane, in order, the events that are only in memory.
-pub(crate) type Carried = Vec<Vec<Record>>;
+/// How often a stop looks whether it can go on.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Of each intent, by name, the events that are only in memory, in order.
+pub(crate) type Carried = Vec<(String, Vec<Record>)>;
 
 impl Agent {
     /// Returns what is only in memory, which an agent that follows in this process takes over.
-    pub(super) async fn stop(mut self, reason: &'static str) -> Carried {
+    pub(super) async fn stop(mut self, End { reason, anew }: End) -> Carried {
         let begun = Instant::now();
-        let grace = if self.disk.start_anew {
+        let grace = if anew {
             CLOSING
         } else {
+            crate::supervisor::stopping();
             self.facts.stop_grace.saturating_sub(CLOSING)
         };
         let grace = begun + grace;
-        crate::supervisor::stopping();
         tracing::info!(reason, "stopping: sources first, then the buffer");
         self.report("stop", &json!({ "reason": reason }), begun);
         self.stopping.send_replace(true);
@@ -39,10 +42,10 @@ impl Agent {
                     tracing::error!(%error, "a source ended badly; what it had not acknowledged stays with it");
                 }
             }
-            self.wait(until.min(Instant::now() + Duration::from_millis(50)))
-                .await;
+            self.wait(until.min(Instant::now() + LOOK)).await;
         }
-        while Instant::now() < grace && !(self.lanes.all_stored() && self.nothing_to_send()) {
+        let sent = |agent: &Agent| anew || agent.nothing_to_send();
+        while Instant::now() < grace && !(self.lanes.all_stored() && sent(&self)) {
             let until = self.step(Instant::now());
             self.wait(until.min(grace)).await;
         }
@@ -55,7 +58,8 @@ impl Agent {
         let seconds = begun.elapsed().as_secs_f64();
         LastStop::in_state(&self.facts.state).note(&json!({ "reason": reason, "buffered": left }));
         tracing::info!(reason, buffered = left, seconds, "tidegate stopped");
-        self.lanes.into_unstored()
+        let names = self.intents.iter().map(|(_, intent)| intent.name.clone());
+        names.zip(self.lanes.into_unstored()).collect()
     }
 
     /// Everything is delivered, or there is nobody to deliver to.
@@ -72,12 +76,15 @@ impl Agent {
         self.drain.uplink.hurry();
         let now = Instant::now();
         self.drain.listen(&mut self.lanes, now);
+        self.lanes.spare_flash(1.0);
         let closed = tokio::time::timeout(CLOSE_PATIENCE, async {
             while !self.lanes.all_stored() {
+                self.lanes.urge();
                 self.ask_disk(Instant::now());
-                let Some(answer) = self.keeper.answer().await else {
-                    return;
-                };
+                // What is not due yet is asked for again.
+                let answer = tokio::time::timeout(LOOK, self.keeper.answer()).await;
+                let Ok(answer) = answer else { continue };
+                let Some(answer) = answer else { return };
                 let refused = matches!(&answer, Answer::Written(all) if all.iter().any(|one| one.outcome.is_err()));
                 self.answered(answer, Instant::now());
                 if refused {

@@ -41,13 +41,22 @@ pub(crate) fn socket_path(state: &Path) -> PathBuf {
     state.join("status.sock")
 }
 
-/// Begins to serve; without `status.http` only on the socket.
-pub(crate) async fn start(
-    file: &File,
-    asks: mpsc::Sender<StatusRequest>,
-) -> Result<(), AgentError> {
+/// The port, if `status.http` asks for one. To be had before there is an agent, which could not begin without.
+pub(crate) async fn listen(file: &File) -> Result<Option<TcpListener>, AgentError> {
+    if !file.status.http {
+        return Ok(None);
+    }
+    let at = &file.status.listen;
+    let failed = |source| AgentError::Status {
+        at: at.clone(),
+        source,
+    };
+    TcpListener::bind(at).await.map(Some).map_err(failed)
+}
+
+/// Begins to serve, on the socket and on `port`.
+pub(crate) fn start(file: &File, port: Option<TcpListener>, asks: mpsc::Sender<StatusRequest>) {
     let path = socket_path(&file.gateway.state_dir);
-    let failed = |at: String| |source| AgentError::Status { at, source };
     // The buffer's lock is held: whoever made it is gone.
     drop(std::fs::remove_file(&path));
     match UnixListener::bind(&path) {
@@ -64,17 +73,13 @@ pub(crate) async fn start(
             tracing::warn!(path = %path.display(), %error, "`tidegate status` will not find the agent");
         }
     }
-    if file.status.http {
-        let listener = TcpListener::bind(&file.status.listen)
-            .await
-            .map_err(failed(file.status.listen.clone()))?;
+    if let Some(listener) = port {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(connection(stream, asks.clone()));
             }
         });
     }
-    Ok(())
 }
 
 async fn connection(

@@ -6,7 +6,7 @@ use load::slave::{Fault, SlaveLine};
 
 use crate::needs_kafka;
 use crate::peers::Kafka;
-use crate::rig::{Gateway, tidegate};
+use crate::rig::{Gateway, binary, tidegate};
 
 fn look(arguments: &[&str]) -> (bool, String) {
     let output = tidegate().arg("modbus").args(arguments).output().unwrap();
@@ -124,7 +124,7 @@ fn a_port_that_is_not_ours_to_open_says_whose_it_is() {
     let copy = directory.as_ref().unwrap().path().join("tidegate");
     let mut command = if is_root {
         // The binary is below a directory that only root may enter.
-        std::fs::copy(env!("CARGO_BIN_EXE_tidegate"), &copy).unwrap();
+        std::fs::copy(binary(), &copy).unwrap();
         let mut command = std::process::Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
         command.arg(copy);

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::rig::{Gateway, free_port, project, tidegate, wait_for};
+use crate::rig::{Gateway, PATIENCE, free_port, project, send_signal, tidegate, wait_for};
 
 /// A gateway whose cluster is away, with its status on a port.
 fn gateway_with_port() -> (Gateway, u16) {
@@ -39,7 +40,7 @@ fn get(port: u16, path: &str) -> (String, String) {
 fn with_the_link_down_the_status_says_so_and_what_waits() {
     let (mut gateway, port) = gateway_with_port();
     let socket = gateway.path("vision.sock");
-    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let mut stream = UnixStream::connect(socket).unwrap();
     writeln!(
         stream,
         r#"{{"intent":"critical","device":"cam-1","payload":1}}"#
@@ -143,7 +144,7 @@ fn a_packager_gets_completions_a_manual_page_and_the_versions() {
 fn a_plan_says_what_an_outage_would_do_and_a_running_agent_tells_the_rates() {
     let (mut gateway, _) = gateway_with_port();
     let socket = gateway.path("vision.sock");
-    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let mut stream = UnixStream::connect(socket).unwrap();
     for number in 0..600 {
         let payload = "x".repeat(1000);
         writeln!(
@@ -188,4 +189,63 @@ fn a_plan_says_what_an_outage_would_do_and_a_running_agent_tells_the_rates() {
         wrong.contains("no intent is named `bulk`; there are critical"),
         "{wrong}"
     );
+}
+
+#[test]
+fn a_configuration_that_is_pushed_is_used_if_it_is_good_and_nothing_is_lost_on_the_way() {
+    let mut gateway = Gateway::new(
+        "[uplink]\nbrokers = [\"127.0.0.1:9\"]\n[[inference]]\nname = \"vision\"\nsocket = \"$DIR/vision.sock\"\n",
+    );
+    let systemd = UnixDatagram::bind(gateway.path("notify")).unwrap();
+    systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = |what: &str| {
+        wait_for(what, || {
+            let mut message = [0; 512];
+            let length = systemd.recv(&mut message).unwrap();
+            let message = String::from_utf8_lossy(&message[..length]).into_owned();
+            assert!(!message.contains("STOPPING=1"), "systemd would stop it");
+            message.contains(what).then_some(message)
+        })
+    };
+    gateway.launch();
+    told("READY=1");
+    let say = |gateway: &Gateway, socket: &str| {
+        let connect = || UnixStream::connect(gateway.path(socket)).ok();
+        let mut stream = wait_for("the socket", connect);
+        let event = r#"{"intent":"critical","device":"cam-1","payload":1}"#;
+        writeln!(stream, "{event}").unwrap();
+    };
+    say(&gateway, "vision.sock");
+    wait_for("the event", || {
+        (gateway.lane("critical")["buffered"] == 1).then_some(())
+    });
+
+    gateway.change("free_floor = ", "free_flor = ");
+    send_signal(gateway.process(), "HUP");
+    assert!(told("RELOADING=1").contains("MONOTONIC_USEC="));
+    told("READY=1");
+    gateway.wait_for_log("gateway.free_flor");
+    gateway.wait_for_log("goes on with the one it has");
+
+    gateway.change("free_flor = ", "free_floor = ");
+    gateway.change(
+        "socket = \"$DIR/vision.sock\"",
+        "socket = \"$DIR/other.sock\"",
+    );
+    send_signal(gateway.process(), "HUP");
+    told("RELOADING=1");
+    told("READY=1");
+    say(&gateway, "other.sock");
+    wait_for("both events", || {
+        (gateway.lane("critical")["buffered"] == 2).then_some(())
+    });
+
+    // Good on paper, but somebody has that port.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("http = true\nlisten = \"{}\"", taken.local_addr().unwrap());
+    gateway.change("http = false", &listen);
+    send_signal(gateway.process(), "HUP");
+    gateway.wait_for_log("goes on with the one before");
+    told("READY=1");
+    gateway.assert_account_closes();
 }

@@ -71,15 +71,10 @@ impl Gateway {
             .expect("a log can be opened");
         let mut command = Command::new("setpriv");
         command
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "--",
-                env!("CARGO_BIN_EXE_tidegate"),
-                "run",
-                "-c",
-            ])
-            .arg(&self.config);
+            .args(["--pdeathsig", "KILL", "--", &binary(), "run", "-c"])
+            .arg(&self.config)
+            // Whatever a test binds there plays systemd.
+            .env("NOTIFY_SOCKET", self.path("notify"));
         let child = command
             .stdout(Stdio::null())
             .stderr(log)
@@ -95,6 +90,8 @@ impl Gateway {
 
     /// Replaces a part of its configuration.
     pub(crate) fn change(&self, from: &str, to: &str) {
+        let named = |text: &str| text.replace("$DIR", &self.directory.path().display().to_string());
+        let (from, to) = (&named(from), &named(to));
         let text = fs::read_to_string(&self.config).expect("it was written");
         assert!(text.contains(from), "{from} is not in\n{text}");
         fs::write(&self.config, text.replace(from, to)).expect("a file can be written");
@@ -325,9 +322,13 @@ pub(crate) fn received(kafka: &Kafka, intent: &str, numbers: std::ops::Range<u64
     })
 }
 
-/// The binary under test.
+/// The binary under test: what cargo has built, or another one, such as one for ARM in qemu.
+pub(crate) fn binary() -> String {
+    std::env::var("TIDEGATE_UNDER_TEST").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tidegate").into())
+}
+
 pub(crate) fn tidegate() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+    Command::new(binary())
 }
 
 pub(crate) fn project() -> &'static Path {
