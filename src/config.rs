@@ -11,6 +11,8 @@ mod link;
 
 mod load;
 
+mod memory;
+
 mod check;
 
 pub(crate) use file::{
@@ -21,3 +23,4 @@ pub(crate) use intent::{
 };
 pub(crate) use link::{BudgetSection, LinkSection, Period};
 pub(crate) use load::{Loaded, Problem, load};
+pub(crate) use memory::Profile;

@@ -5,9 +5,11 @@ use std::time::Duration;
 use adapters::{Size, Span};
 use buffer::{Keep, LaneDisk, LaneId, LaneSettings, Order, WhenFull};
 
+use crate::config::Profile;
 use crate::config::{
     CoalesceKind, CompressionKind, ExpectedSection, File, FullPolicy, IntentSection, OrderKind,
 };
+use crate::number;
 use crate::template::Template;
 
 /// Each intent is a lane with memory and a sync of its own.
@@ -53,17 +55,28 @@ impl Intents {
     /// The built-in intents as the file changes them, and those that it adds. The file was checked.
     #[must_use]
     pub(crate) fn new(file: &File) -> Intents {
+        let profile = file.memory.profile;
         let mut sections = built_in();
+        for section in &mut sections {
+            section.memory = section.memory.map(|size| Size(profile.of(size.0)));
+        }
         for section in &file.intent {
             if let Some(known) = sections.iter_mut().find(|known| known.name == section.name) {
                 overlay(known, section);
             } else {
                 let mut fresh = blank(&section.name, &format!("tidegate.{}", section.name));
+                fresh.memory = fresh.memory.map(|size| Size(profile.of(size.0)));
                 overlay(&mut fresh, section);
                 sections.push(fresh);
             }
         }
-        Intents(sections.iter().take(INTENTS_MAX).map(meant).collect())
+        Intents(
+            sections
+                .iter()
+                .take(INTENTS_MAX)
+                .map(|section| meant(section, profile))
+                .collect(),
+        )
     }
 
     #[must_use]
@@ -121,6 +134,8 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 const MIB: u64 = 1 << 20;
+/// What a lane holds beyond its memory while its disk writes.
+const BURST: u64 = 2 * MIB;
 
 fn blank(name: &str, topic: &str) -> IntentSection {
     IntentSection {
@@ -220,7 +235,7 @@ fn overlay(base: &mut IntentSection, change: &IntentSection) {
     );
 }
 
-fn meant(section: &IntentSection) -> Intent {
+fn meant(section: &IntentSection, profile: Profile) -> Intent {
     let parse = |text: &Option<String>| {
         let text = text.as_deref().unwrap_or("{device}");
         Template::parse(text)
@@ -262,9 +277,10 @@ fn meant(section: &IntentSection) -> Intent {
             budget,
             keeps: section.keep.is_some(),
             bulk: !section.urgent.unwrap_or(false),
-            memory: section.memory.map_or(1 << 20, |size| {
-                usize::try_from(size.0).unwrap_or(usize::MAX)
-            }),
+            memory: section
+                .memory
+                .map_or(1 << 20, |size| number::in_memory(size.0)),
+            burst: number::in_memory(profile.of(BURST)),
         },
         urgent: section.urgent.unwrap_or(false),
         weight: section.weight.unwrap_or(1),

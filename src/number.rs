@@ -23,3 +23,9 @@ pub(crate) fn whole(number: f64) -> u64 {
 pub(crate) fn bytes(number: f64) -> usize {
     usize::try_from(whole(number)).unwrap_or(usize::MAX)
 }
+
+/// So many bytes in memory, or all that there can be.
+#[must_use]
+pub(crate) fn in_memory(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

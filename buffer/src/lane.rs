@@ -22,10 +22,6 @@ use crate::settings::{Counts, DropReason, Dropped, LaneSettings, Next, Order, Re
 use crate::window::{Entry, Flight, Window};
 use crate::{Kept, LaneId, Record, Ticket, WhenFull};
 
-/// What a lane may hold beyond its memory while the disk takes what is there: a source has at most
-/// its own window under way, and nothing of it is to be dropped for a commit of some milliseconds.
-const BURST: usize = 2 * 1024 * 1024;
-
 pub(crate) struct Lane<R, T> {
     pub(crate) settings: LaneSettings,
     epoch: u32,
@@ -116,11 +112,11 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             return Err(Refusal::TooLarge(ticket));
         }
         self.evict(false, bytes);
-        if self.held() + bytes > self.settings.memory + BURST {
+        if self.held() + bytes > self.settings.memory + self.settings.burst {
             self.make_room_in_memory(bytes);
         }
         let full = || {
-            self.held() + bytes > self.settings.memory + BURST
+            self.held() + bytes > self.settings.memory + self.settings.burst
                 || self.disk_need(bytes) > self.settings.budget
         };
         match self.settings.when_full {

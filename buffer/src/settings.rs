@@ -27,8 +27,11 @@ pub struct LaneSettings {
     pub commit_every: Duration,
     /// Bytes on disk.
     pub budget: u64,
-    /// Bytes in memory; up to 2 MiB more while a write is under way.
+    /// Bytes in memory.
     pub memory: usize,
+    /// Bytes beyond that while the disk takes what is there: a source has at most its own window under way, and nothing of
+    /// it is to be dropped for a commit of some milliseconds.
+    pub burst: usize,
     /// Everything is written, also what is delivered before, to be there for a replay on demand.
     pub keeps: bool,
     /// Its commits may be put off where the flash is to be spared.

@@ -155,7 +155,12 @@ fn drain_parts(
     let mut allowance = Allowance::new(&file.link, intents, shape.delay);
     recall(&mut allowance, &file.gateway.state_dir);
     Ok(drain::Parts {
-        uplink: Uplink::new(&file.uplink, &client_id(file, &identity.id), intents)?,
+        uplink: Uplink::new(
+            &file.uplink,
+            &client_id(file, &identity.id),
+            intents,
+            file.uplink.in_flight(file.memory),
+        )?,
         addresses: Addresses::new(
             intents.clone(),
             identity.clone(),

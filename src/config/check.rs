@@ -160,13 +160,10 @@ fn uplink(file: &File, found: &mut Found) {
         );
     }
     marks(uplink.dscp, found);
-    if uplink.in_flight.0 < 128 * 1024 {
+    if let Some(size) = uplink.in_flight.filter(|size| size.0 < 128 * 1024) {
         found.error(
             "uplink.in_flight",
-            format!(
-                "`{}` does not hold the largest event; use \"128 KiB\" or more",
-                uplink.in_flight
-            ),
+            format!("`{size}` does not hold the largest event; use \"128 KiB\" or more"),
         );
     }
 }

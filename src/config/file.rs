@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::intent::IntentSection;
 use super::link::LinkSection;
+use super::memory::MemorySection;
 
 /// The whole configuration file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +33,8 @@ pub(crate) struct File {
     pub link: LinkSection,
     #[serde(default)]
     pub buffer: BufferSection,
+    #[serde(default)]
+    pub memory: MemorySection,
     /// MQTT sources.
     #[serde(default)]
     pub mqtt: Vec<MqttSection>,
@@ -108,9 +111,9 @@ pub(crate) struct UplinkSection {
     pub client_id: Option<String>,
     pub tls: Option<TlsSection>,
     pub sasl: Option<SaslSection>,
-    /// Bytes handed to each of the two connections and not yet delivered. Default: `"1 MiB"`.
-    #[serde(default = "default_in_flight")]
-    pub in_flight: Size,
+    /// Bytes handed to each of the two connections and not yet delivered. Default: `"1 MiB"`, or what `memory.profile`
+    /// leaves of it.
+    pub in_flight: Option<Size>,
     /// Marks of the packets (DSCP, RFC 2474), for a router on site that keeps queues by them.
     #[serde(default)]
     pub dscp: Dscp,
@@ -267,10 +270,6 @@ impl Default for ReplaySection {
             catch_up: 0.4,
         }
     }
-}
-
-fn default_in_flight() -> Size {
-    Size(1 << 20)
 }
 
 fn default_fallback_topic() -> String {

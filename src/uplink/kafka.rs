@@ -54,6 +54,7 @@ impl Uplink {
         section: &UplinkSection,
         client_id: &str,
         intents: &Intents,
+        in_flight: u64,
     ) -> Result<Uplink, UplinkError> {
         let inbox = Arc::new(Inbox::default());
         let mut kinds: Vec<(bool, Sending)> = Vec::new();
@@ -70,10 +71,16 @@ impl Uplink {
             lanes.push((number, 0));
         }
         let mut connections = Vec::new();
-        let most = usize::try_from(section.in_flight.0).unwrap_or(usize::MAX);
+        let most = usize::try_from(in_flight).unwrap_or(usize::MAX);
         for (number, (urgent, sending)) in kinds.iter().enumerate() {
             let mut config = ClientConfig::new();
-            config.extend(settings(section, client_id, sending, (number, *urgent))?);
+            config.extend(settings(
+                section,
+                client_id,
+                sending,
+                (number, *urgent),
+                in_flight,
+            )?);
             config.set_log_level(RDKafkaLogLevel::Warning);
             let flow = (!urgent).then(|| Flow::new(most, Instant::now()));
             connections.push(Connection::new(

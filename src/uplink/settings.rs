@@ -25,6 +25,7 @@ pub(super) fn settings(
     client_id: &str,
     sending: &Sending,
     (number, urgent): (usize, bool),
+    in_flight: u64,
 ) -> Result<Vec<(String, String)>, UplinkError> {
     let compression = match sending.compression {
         CompressionKind::None => "none",
@@ -41,7 +42,7 @@ pub(super) fn settings(
     };
     let receive = sockets::receive_buffer(number).to_string();
     let linger = format!("{:.3}", sending.linger.as_secs_f64() * 1000.0);
-    let queue_kib = (section.in_flight.0 / 1024 * 2).max(1024).to_string();
+    let queue_kib = (in_flight / 1024 * 2).max(1024).to_string();
     let mut pairs: Vec<(String, String)> = [
         ("bootstrap.servers", section.brokers.join(",").as_str()),
         ("client.id", &client_id),

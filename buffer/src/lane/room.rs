@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{BURST, Lane};
+use super::Lane;
 use crate::disk::room::with_overhead;
 use crate::ranges::Ranges;
 use crate::settings::DropReason;
@@ -40,7 +40,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
     }
 
     pub(super) fn make_room_in_memory(&mut self, needed: usize) {
-        let limit = (self.settings.memory + BURST).saturating_sub(needed);
+        let limit = (self.settings.memory + self.settings.burst).saturating_sub(needed);
         while self.held() > limit
             && let Some(entry) = self
                 .front

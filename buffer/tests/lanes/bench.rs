@@ -106,6 +106,7 @@ pub(crate) fn settings(order: Order, when_full: WhenFull, budget: u64) -> LaneSe
         commit_every: Duration::ZERO,
         budget,
         memory: 16 * 1024,
+        burst: 2 << 20,
         keeps: false,
         bulk: false,
     }

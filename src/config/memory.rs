@@ -1,0 +1,49 @@
+//! `[memory]`: how much of it the agent may take.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::file::UplinkSection;
+
+/// `uplink.in_flight`, if nothing else is said.
+const IN_FLIGHT: u64 = 1 << 20;
+
+/// `[memory]`
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MemorySection {
+    /// How much memory the agent may take. Default: `"normal"`.
+    pub profile: Profile,
+}
+
+/// `memory.profile`: the defaults of `uplink.in_flight` and of the intents' `memory`, and what a lane holds beyond that
+/// while its disk writes. docs/MEMORY.md has what each was measured to need.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Profile {
+    /// A quarter.
+    Tiny,
+    /// Half.
+    Small,
+    #[default]
+    Normal,
+}
+
+impl Profile {
+    /// What it leaves of so many bytes.
+    pub(crate) fn of(self, bytes: u64) -> u64 {
+        match self {
+            Profile::Tiny => bytes / 4,
+            Profile::Small => bytes / 2,
+            Profile::Normal => bytes,
+        }
+    }
+}
+
+impl UplinkSection {
+    /// Bytes.
+    pub(crate) fn in_flight(&self, memory: MemorySection) -> u64 {
+        self.in_flight
+            .map_or(memory.profile.of(IN_FLIGHT), |size| size.0)
+    }
+}
