@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-.PHONY: help setup setup-test build demo test lint bench bars
+.PHONY: help setup setup-test build demo test lint dist bench
 
 setup: ## Install what a build and the demo need (Debian packages)
 	@tests/setup build
@@ -31,7 +31,11 @@ lint: setup ## Formatting, clippy without warnings, dependencies, shell scripts
 	cargo-deny --all-features check --hide-inclusion-graph bans licenses sources
 	@if cargo-deny fetch db 2>/dev/null; then cargo-deny check --hide-inclusion-graph advisories; \
 	else echo "skipped: advisories, for their database cannot be fetched from here"; fi
-	shellcheck -x -P SCRIPTDIR .ci/run fuzz/run tests/setup tests/kafka/broker tests/bars/*
+	systemd/exposure
+	shellcheck -x -P SCRIPTDIR cross/build cross/cc cross/check cross/dist cross/is-static cross/openssl cross/zig systemd/exposure systemd/install.sh .ci/run fuzz/run tests/setup tests/kafka/broker tests/bars/*
+
+dist: ## Make static binaries, packages and checksums of them in target/dist: with cross, or CROSS=zig
+	cross/dist $(or $(CROSS),cross)
 
 bench: build ## Measure CPU, throughput, disk and memory (see tests/bars)
 	tests/bars/all

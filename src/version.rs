@@ -27,8 +27,9 @@ pub(crate) fn long() -> String {
          features   TLS (rustls for MQTT, OpenSSL for Kafka), SASL PLAIN and SCRAM, zstd, lz4, gzip{demo}\n\
          librdkafka {}\n\
          libraries  {}\n\
-         buffer     format 1\n",
+         buffer     format {}\n",
         crate::uplink::library_version(),
         env!("TIDEGATE_LIBRARIES"),
+        buffer::FORMAT,
     )
 }

@@ -10,7 +10,9 @@ use tempfile::TempDir;
 
 use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
-use crate::rig::{Gateway, Rig, publish_to, received, wait_for};
+use load::publish::Publish;
+
+use crate::rig::{Gateway, Rig, publish_to, received, run, wait_for};
 
 const AWAY: &str = "[uplink]\nbrokers = [\"127.0.0.1:9\"]\n";
 
@@ -85,4 +87,31 @@ fn a_subscription_that_the_broker_refuses_is_said_loudly_and_the_others_go_on() 
         let error = gateway.status()["sources"][0]["last_error"].to_string();
         assert!(error.contains("refused the subscription"), "{error}");
     }
+}
+
+/// mosquitto sends more than `receive_maximum` where acknowledgements come late; what it sends is not to be dropped for it.
+#[test]
+fn a_broker_that_sends_faster_than_the_disk_writes_waits_for_it() {
+    let mqtt = Mosquitto::start("");
+    let source = format!(
+        "[memory]\nprofile = \"tiny\"\n[[intent]]\nname = \"diagnostic\"\nmemory = \"128 KiB\"\n[[mqtt]]\nname = \"plant\"\nhost = \"127.0.0.1\"\n\
+         port = {}\nwindow = 50\n[[mqtt.subscribe]]\ntopic = \"plant/{{device}}/state/+\"\nintent = \"diagnostic\"\n",
+        mqtt.port
+    );
+    let mut gateway = Gateway::new(&(AWAY.to_owned() + &source)).start();
+    gateway.wait_until_connected("plant");
+    run(Publish {
+        port: mqtt.port,
+        topic: "plant/{d}/state/temp".into(),
+        devices: 10,
+        numbers: 0..20_000,
+        rate: 0,
+        size: 1000,
+        qos: 1,
+        noise: true,
+    });
+    wait_for("all events", || {
+        (gateway.lane("diagnostic")["buffered"] == 20_000).then_some(())
+    });
+    gateway.assert_account_closes();
 }

@@ -1,7 +1,7 @@
 //! MQTT 5, by rumqttc's own loop: the broker learns our window (`receive_maximum`) from us.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
+use std::collections::VecDeque;
 use std::pin::pin;
 
 use futures_util::FutureExt;
@@ -114,6 +114,7 @@ impl Incoming<'_> {
     async fn run(&mut self) -> Ended {
         let mut batch = 0;
         loop {
+            self.room().await;
             let event = next_event(&mut self.eventloop, &mut batch).await;
             match event.map_err(lost)? {
                 // Not from the broker, see `expect_releases`.
@@ -138,6 +139,16 @@ impl Incoming<'_> {
                 }
                 Event::Incoming(_) | Event::Outgoing(_) => {}
             }
+        }
+    }
+
+    /// mosquitto sends more than the window where acknowledgements come late (seen with 2.0.11). What is beyond it stays in the
+    /// socket until there are receipts, but not for so long that a ping comes late.
+    async fn room(&self) {
+        let window = usize::from(self.settings.window);
+        let until = Instant::now() + self.settings.keep_alive / 4;
+        while self.unacked.borrow().len() > window && Instant::now() < until {
+            sleep(Unacked::GATHER).await;
         }
     }
 
@@ -207,23 +218,38 @@ async fn acknowledge(
     receipts: &mut Receipts,
     intake: &Intake,
     unacked: &RefCell<Unacked>,
-) -> Result<Infallible, Lost> {
+) -> Ended {
+    // Receipts are heard also while rumqttc is busy with what the broker sends and takes no acknowledgements.
+    let mut settled = VecDeque::new();
     loop {
-        let outcome = receipts.next().await;
-        let settled = unacked.borrow_mut().settle(outcome, &intake.stats);
-        if let Some((packet_id, level)) = settled {
-            let qos = if level == 2 {
-                QoS::ExactlyOnce
-            } else {
-                QoS::AtLeastOnce
-            };
-            let acknowledged = Publish {
-                pkid: packet_id,
-                qos,
-                ..Publish::default()
-            };
-            client.ack(&acknowledged).await.map_err(Lost::broken)?;
+        tokio::select! {
+            outcome = receipts.next() => {
+                let message = unacked.borrow_mut().settle(outcome, &intake.stats);
+                settled.extend(message.map(taken));
+            }
+            () = sleep(Unacked::GATHER), if !settled.is_empty() => {}
         }
+        // One that fails otherwise ends the connection elsewhere.
+        while settled
+            .front()
+            .is_some_and(|message| client.try_ack(message).is_ok())
+        {
+            settled.pop_front();
+        }
+    }
+}
+
+/// As much of a message as its acknowledgement needs.
+fn taken((pkid, qos): (u16, u8)) -> Publish {
+    let qos = if qos == 2 {
+        QoS::ExactlyOnce
+    } else {
+        QoS::AtLeastOnce
+    };
+    Publish {
+        pkid,
+        qos,
+        ..Publish::default()
     }
 }
 
