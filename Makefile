@@ -4,9 +4,9 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-.PHONY: help setup setup-test build demo test lint dist bench
+.PHONY: help setup setup-test build demo test test-vm lint dist bench
 
 setup: ## Install what a build and the demo need (Debian packages)
 	@tests/setup build
@@ -24,6 +24,9 @@ demo: setup ## Show the main job: a simulated plant, an outage of 30 s, a reconn
 test: setup-test ## Run all tests, with a real mosquitto and a real Apache Kafka
 	$(CARGO) test --locked --workspace
 
+test-vm: setup-test ## Install the package in a virtual machine, cut its power, upgrade, count (root; not in CI); ARCH=amd64 or arm64
+	PATH=$(PATH):/usr/sbin tests/vm/run $(or $(ARCH),arm64)
+
 lint: setup ## Formatting, clippy without warnings, dependencies, shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -32,7 +35,7 @@ lint: setup ## Formatting, clippy without warnings, dependencies, shell scripts
 	@if cargo-deny fetch db 2>/dev/null; then cargo-deny check --hide-inclusion-graph advisories; \
 	else echo "skipped: advisories, for their database cannot be fetched from here"; fi
 	systemd/exposure
-	shellcheck -x -P SCRIPTDIR cross/build cross/cc cross/check cross/dist cross/is-static cross/openssl cross/zig systemd/exposure systemd/install.sh .ci/run fuzz/run tests/setup tests/kafka/broker tests/bars/*
+	shellcheck -x -P SCRIPTDIR cross/build cross/cc cross/check cross/dist cross/is-static cross/openssl cross/shared cross/zig systemd/exposure systemd/install.sh .ci/run fuzz/run tests/setup tests/kafka/broker tests/bars/* tests/vm/*
 
 dist: ## Make static binaries, packages and checksums of them in target/dist: with cross, or CROSS=zig
 	cross/dist $(or $(CROSS),cross)
