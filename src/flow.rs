@@ -22,8 +22,6 @@ const ROUND_TRIPS: u32 = 4;
 /// from one to the next.
 const WINDOW: Duration = Duration::from_secs(1);
 const WINDOWS: usize = 10;
-/// So many together tell what a link carries.
-const TOGETHER: usize = 3;
 /// In so many of them in a row the link has to set the pace for that to be known.
 const BUSY: usize = 5;
 /// What a window with errors leaves of the allowance, and what one without gives back.
@@ -179,13 +177,10 @@ impl Flow {
         self.goodput.iter().copied().fold(0.0, f64::max)
     }
 
-    /// What the link carries, in bytes a second, once it is known that it sets the pace.
+    /// The same, once it is known that the link sets the pace.
     #[must_use]
     pub(crate) fn link_carries(&self) -> Option<f64> {
-        // What one window brought may have been on its way since the one before.
-        let means = self.goodput.windows(TOGETHER);
-        let means = means.map(|some| some.iter().sum::<f64>() / number::float(TOGETHER as u64));
-        (self.busy >= BUSY).then(|| means.fold(0.0, f64::max))
+        (self.busy >= BUSY).then(|| self.goodput())
     }
 
     /// Bytes a second that a quota of the cluster was found to allow.

@@ -17,7 +17,7 @@ pub(crate) struct MemorySection {
 }
 
 /// `memory.profile`: the defaults of `uplink.in_flight` and of the intents' `memory`, and what a lane holds beyond that
-/// while its disk writes. docs/MEMORY.md has what each was measured to need.
+/// while its disk writes. docs/MEMORY.md has what was measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Profile {

@@ -8,27 +8,14 @@ use crate::number;
 
 /// A request made to fit keeps the link for so long. It is left alone between `SHORT` and `LONG`: what is measured of a link
 /// varies, and another size costs a connection.
-const LASTS: Duration = Duration::from_millis(140);
-const LONG: Duration = Duration::from_millis(200);
+const LASTS: Duration = Duration::from_millis(190);
+const LONG: Duration = Duration::from_millis(230);
 const SHORT: Duration = Duration::from_millis(80);
-/// So many requests under way at once, at most, as for any idempotent producer; and at least, so that the link has one
-/// while another is answered.
-const REQUESTS: (u64, u64) = (2, 5);
-/// On a slow link they are so many round trips of it together: more would only wait in the link's queue, before alarms; with
-/// less a lost packet leaves it idle.
-const UNDER_WAY: f64 = 1.4;
 /// Smaller ones compress too badly to gain anything.
 const LEAST: u64 = 16 * 1024;
 const FIRST: u64 = 64 * 1024;
 /// So long the link has to ask for another size.
-const PATIENCE: Duration = Duration::from_secs(8);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fit {
-    pub(super) bytes: u64,
-    /// Under way at once.
-    pub(super) requests: u64,
-}
+const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
@@ -50,14 +37,9 @@ impl Batch {
         self.bytes
     }
 
-    /// `goodput` is what a link carries that is kept busy, in bytes a second, and none of one that is not; `round_trip` is
-    /// the least of a request. Returns what fits the link, if that is another size.
-    pub(super) fn look(
-        &mut self,
-        goodput: Option<f64>,
-        round_trip: Duration,
-        now: Instant,
-    ) -> Option<Fit> {
+    /// `goodput` is what a link carries that is kept busy, in bytes a second, and none of one that is not. Returns the
+    /// size that fits it, if that is another one.
+    pub(super) fn look(&mut self, goodput: Option<f64>, now: Instant) -> Option<u64> {
         let goodput = goodput?;
         let lasting = |time: Duration| {
             number::whole(goodput * time.as_secs_f64()).clamp(LEAST.min(self.most), self.most)
@@ -72,17 +54,7 @@ impl Batch {
         }
         self.bytes = lasting(LASTS);
         self.unfit_since = None;
-        let (least, most) = REQUESTS;
-        let requests = if self.bytes < self.most {
-            let round_trips = goodput * round_trip.as_secs_f64() / number::float(self.bytes);
-            number::whole(round_trips * UNDER_WAY + 0.5).clamp(least, most)
-        } else {
-            most
-        };
-        Some(Fit {
-            bytes: self.bytes,
-            requests,
-        })
+        Some(self.bytes)
     }
 }
 
@@ -95,23 +67,21 @@ mod tests {
         let begun = Instant::now();
         let mut batch = Batch::new(256 * 1024);
         let mut seconds = 0..;
-        let mut changes = |goodput: Option<f64>, batch: &mut Batch| -> Vec<(u64, u64)> {
+        let mut changes = |goodput: Option<f64>, batch: &mut Batch| -> Vec<u64> {
             let half_a_minute = seconds.by_ref().take(30).map(Duration::from_secs);
-            let round_trip = Duration::from_millis(300);
             half_a_minute
-                .filter_map(|second| batch.look(goodput, round_trip, begun + second))
-                .map(|fit| (fit.bytes, fit.requests))
+                .filter_map(|second| batch.look(goodput, begun + second))
                 .collect()
         };
         for (goodput, changed) in [
             (None, None),
             (Some(400e3), None),
-            (Some(20e6), Some((256 * 1024, 5))),
-            (Some(400e3), Some((56_000, 3))),
-            (Some(300e3), None),
-            (Some(8e3), Some((LEAST, 2))),
+            (Some(20e6), Some(256 * 1024)),
+            (Some(400e3), Some(76_000)),
+            (Some(350e3), None),
+            (Some(8e3), Some(LEAST)),
             (None, None),
-            (Some(20e6), Some((256 * 1024, 5))),
+            (Some(20e6), Some(256 * 1024)),
         ] {
             assert_eq!(
                 changes(goodput, &mut batch),
@@ -127,12 +97,8 @@ mod tests {
         let begun = Instant::now();
         let mut batch = Batch::new(256 * 1024);
         for second in 0..60 {
-            let goodput = if second % 3 < 2 { 100e3 } else { 400e3 };
-            let changed = batch.look(
-                Some(goodput),
-                Duration::ZERO,
-                begun + Duration::from_secs(second),
-            );
+            let goodput = if second % 3 < 2 { 100e3 } else { 300e3 };
+            let changed = batch.look(Some(goodput), begun + Duration::from_secs(second));
             assert_eq!(changed, None, "at {second} s");
         }
     }

@@ -7,13 +7,12 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::BaseProducer;
 
 use super::UplinkError;
-use super::batch::{Batch, Fit};
+use super::batch::Batch;
 use super::callbacks::{Context, Inbox};
 use crate::flow::Flow;
 use crate::number;
 
 const BATCH: &str = "batch.size";
-const UNDER_WAY: &str = "max.in.flight.requests.per.connection";
 /// Batches of reports taken from a connection at once.
 const POLLS: usize = 64;
 
@@ -84,19 +83,14 @@ impl Connection {
     /// To be called every second or so: has it made anew if its requests do not fit the link.
     pub(super) fn look(&mut self, now: Instant) {
         let carries = self.flow.as_ref().and_then(Flow::link_carries);
-        let round_trip = self.flow.as_ref().and_then(Flow::round_trip);
-        let round_trip = round_trip.unwrap_or_default();
-        if let Some(Fit { bytes, requests }) = self.batch.look(carries, round_trip, now) {
+        if let Some(bytes) = self.batch.look(carries, now) {
             let carries = carries.map(number::whole);
             tracing::info!(
                 batch = bytes,
-                requests,
                 link_bytes_per_s = carries,
-                ?round_trip,
-                "the size of requests to the cluster, and how many are under way, are fitted to the link"
+                "the size of requests to the cluster is fitted to the link"
             );
             self.config.set(BATCH, bytes.to_string());
-            self.config.set(UNDER_WAY, requests.to_string());
             self.renew = true;
         }
     }

@@ -43,6 +43,13 @@ pub struct SlaveLine {
 }
 
 impl SlaveLine {
+    /// Whether pseudo-terminals are terminals here. They are not for a program that qemu-user runs: it knows no TCGETS2.
+    #[must_use]
+    pub fn can_be_had() -> bool {
+        openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .is_ok_and(|master| tcgetattr(&master).is_ok())
+    }
+
     /// A line of 19,200 baud on which every answer has the fault of its slave.
     ///
     /// # Panics
