@@ -2,7 +2,8 @@
 //!
 //! A publish is acknowledged (PUBACK, PUBREC) after the receipt of its event, in the order of arrival
 //! (MQTT 3.1.1 section 4.6). What is unacknowledged is bounded by `window`, and that is the only
-//! back-pressure: a broker that may have no more messages in flight waits. Payloads stay opaque.
+//! back-pressure: a broker that may have no more messages in flight waits, and what it sends beyond that waits in its socket.
+//! Payloads stay opaque.
 
 mod section;
 
