@@ -21,7 +21,7 @@ pub(crate) fn whole(number: f64) -> u64 {
 /// The same, of what is in memory.
 #[must_use]
 pub(crate) fn bytes(number: f64) -> usize {
-    usize::try_from(whole(number)).unwrap_or(usize::MAX)
+    in_memory(whole(number))
 }
 
 /// So many bytes in memory, or all that there can be.

@@ -149,8 +149,7 @@ impl Fleet {
         let begun = Instant::now();
         let back = begun + what.outage.0;
         let intents = Intents::new(&policy.file);
-        let most =
-            usize::try_from(policy.file.uplink.in_flight(policy.file.memory)).unwrap_or(usize::MAX);
+        let most = number::in_memory(policy.file.uplink.in_flight(policy.file.memory));
         let gateways: Vec<Gateway> = (broker..what.gateways)
             .step_by(BROKERS as usize)
             .map(|number| {

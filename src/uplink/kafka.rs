@@ -20,6 +20,7 @@ use super::{Carried, Delivery, Message, Report, Signal, Unsent, UplinkError, set
 use crate::config::{Dscp, UplinkSection};
 use crate::flow::Flow;
 use crate::intent::{Intents, Sending};
+use crate::number;
 
 /// How soon reports are looked for while records are on their way; then after an eighth of the time that
 /// nothing has happened, so that a slow link is not looked at a thousand times.
@@ -71,7 +72,7 @@ impl Uplink {
             lanes.push((number, 0));
         }
         let mut connections = Vec::new();
-        let most = usize::try_from(in_flight).unwrap_or(usize::MAX);
+        let most = number::in_memory(in_flight);
         for (number, (urgent, sending)) in kinds.iter().enumerate() {
             let mut config = ClientConfig::new();
             config.extend(settings(
