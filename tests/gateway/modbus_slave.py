@@ -17,6 +17,6 @@ slave = ModbusSlaveContext(
 context = ModbusServerContext(slaves={9: slave}, single=False)
 framer = {"tcp": ModbusSocketFramer, "ascii": ModbusAsciiFramer}.get(sys.argv[1], ModbusRtuFramer)
 if sys.argv[1].endswith("tcp"):
-    StartTcpServer(context=context, framer=framer, address=("127.0.0.1", int(sys.argv[2])))
+    StartTcpServer(context=context, framer=framer, address=("127.0.0.1", int(sys.argv[2])), allow_reuse_address=True)
 else:
     StartSerialServer(context=context, framer=framer, port=sys.argv[2], baudrate=19200)

@@ -224,10 +224,17 @@ pub(crate) fn send_signal(process: u32, signal: &str) {
     assert!(sent.expect("kill can be run").success());
 }
 
-/// A port that nobody uses, as far as can be known.
+/// A port that nobody else is given: until the tests end a socket holds it that does not listen, beside which a server can.
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    listener.local_addr().expect("it has an address").port()
+    let socket = tokio::net::TcpSocket::new_v4().expect("there are sockets");
+    socket
+        .set_reuseaddr(true)
+        .expect("an address can be shared");
+    let any = ([127, 0, 0, 1], 0).into();
+    socket.bind(any).expect("there is a free port");
+    let port = socket.local_addr().expect("it has an address").port();
+    std::mem::forget(socket);
+    port
 }
 
 /// Gateway, mosquitto and Kafka, with everything under `plant/{device}/...`.
