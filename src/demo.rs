@@ -44,7 +44,7 @@ pub(crate) fn run(quick: bool) -> Result<(), DemoError> {
     let started = |what| move |source| DemoError::Start { what, source };
     let directory = TempDir::new().map_err(started("a temporary directory"))?;
     let cluster = Cluster::start(&watch::TOPICS).map_err(started("the mock cluster"))?;
-    let plant = Plant::start(&directory).map_err(started("mosquitto (is it installed?)"))?;
+    let mut plant = Plant::start(&directory).map_err(started("mosquitto (is it installed?)"))?;
     let mut agent = Agent::start(&directory, &plant.config(&cluster.brokers(), &directory))?;
     let mut watch = Watch::start(&cluster.brokers());
     let mut screen = Screen::new();

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use load::Numbered;
@@ -24,6 +25,7 @@ pub(super) struct Plant {
     /// None where there are no serial lines.
     line: Option<SlaveLine>,
     stop: Arc<AtomicBool>,
+    sources: Vec<JoinHandle<()>>,
 }
 
 impl Plant {
@@ -61,6 +63,7 @@ impl Plant {
             mosquitto,
             line,
             stop: Arc::default(),
+            sources: Vec::new(),
         })
     }
 
@@ -106,22 +109,29 @@ intent = "feature"
     }
 
     /// Begins to make events.
-    pub(super) fn begin(&self, directory: &TempDir) {
+    pub(super) fn begin(&mut self, directory: &TempDir) {
         for (topic, rate) in [
             ("plant/{d}/state/temp", STATES),
             ("plant/{d}/alarm/door", ALARMS),
         ] {
             let (port, stop) = (self.port, Arc::clone(&self.stop));
-            std::thread::spawn(move || devices(port, topic, rate, &stop));
+            self.sources.push(std::thread::spawn(move || {
+                devices(port, topic, rate, &stop);
+            }));
         }
         let (socket, stop) = (directory.path().join("vision.sock"), Arc::clone(&self.stop));
-        std::thread::spawn(move || inference(&socket, &stop));
+        self.sources
+            .push(std::thread::spawn(move || inference(&socket, &stop)));
     }
 
-    pub(super) fn end(&self) {
+    /// The portions that are under way are published to their end.
+    pub(super) fn end(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // The portions that are under way are published to their end.
-        std::thread::park_timeout(Duration::from_secs(PORTION + 1));
+        for source in self.sources.drain(..) {
+            if source.join().is_err() {
+                super::tell("a source of the plant failed");
+            }
+        }
     }
 }
 
