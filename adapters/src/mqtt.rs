@@ -19,6 +19,10 @@ mod subscriptions;
 
 mod unacked;
 
+mod connection;
+
+mod wire;
+
 mod v4;
 
 mod v5;
@@ -64,8 +68,6 @@ enum Lost {
     Silent,
     #[error("connecting anew, so that the broker offers again what a full lane refused")]
     Again,
-    #[error("the broker releases QoS 2 message {0}, taken before the last start")]
-    Unknown(u16),
     #[error("stopped")]
     Stopped,
 }
@@ -74,6 +76,11 @@ impl Lost {
     #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
     fn broken(error: impl ToString) -> Lost {
         Lost::Broken(error.to_string())
+    }
+
+    /// `code` is what CONNACK said.
+    fn refused(code: impl std::fmt::Debug) -> Lost {
+        Lost::Broken(format!("the broker refused the connection: {code:?}"))
     }
 }
 
@@ -105,7 +112,7 @@ impl Mqtt {
     pub async fn run(mut self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
         let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_MOST);
         let broker = self.settings.address();
-        let (mut told, mut unknown_release) = (false, None);
+        let mut told = false;
         loop {
             // Receipts of a connection that is gone cannot be told to anyone: the broker offers again.
             while receipts.outstanding() > 0 {
@@ -127,13 +134,8 @@ impl Mqtt {
                 intake: &intake,
                 receipts: &mut receipts,
                 up: &up,
-                unknown_release: &mut unknown_release,
             };
-            let lost = match self.settings.version {
-                Version::V311 => v4::session(&mut parts, &mut stop).await,
-                Version::V5 => v5::session(&mut parts, &mut stop).await,
-            };
-            let Err(lost) = lost;
+            let Err(lost) = connection::session(&mut parts, &mut stop).await;
             intake.stats.down(&lost);
             if matches!(lost, Lost::Stopped) {
                 info!(source = %self.settings.name, "mqtt source stopped");
@@ -163,8 +165,6 @@ struct Parts<'a> {
     intake: &'a Intake,
     receipts: &'a mut Receipts,
     up: &'a dyn Fn(bool),
-    /// The last QoS 2 message that the broker released and this run never saw.
-    unknown_release: &'a mut Option<u16>,
 }
 
 type Ended = Result<Infallible, Lost>;

@@ -215,6 +215,11 @@ impl Settings {
         })
     }
 
+    /// In seconds; the section was checked to be below 18 hours.
+    pub(super) fn keep_alive_s(&self) -> u16 {
+        u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX)
+    }
+
     pub(super) fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }

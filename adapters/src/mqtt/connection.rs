@@ -1,0 +1,200 @@
+//! One connection to a broker, until it is lost.
+//!
+//! PUBREL is always answered (MQTT 3.1.1 section 4.3.3): also for a QoS 2 message that was in flight when we were killed.
+
+use futures_util::FutureExt;
+use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
+
+use super::section::Version;
+use super::subscriptions::{Subscriptions, until};
+use super::unacked::Unacked;
+use super::wire::{Message, Received, Sent, Wire};
+use super::{Ended, LAST_RECEIPTS, Lost, PATIENCE, Parts};
+use crate::{Stamp, Stop, stopped};
+
+/// Packets taken in before acknowledgements are looked at again.
+const BATCH: usize = 128;
+/// Messages that may wait for their receipt where the broker sets the window, as with 3.1.1: bounds memory.
+const UNACKED_MAX: usize = 4096;
+
+pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
+    let (wire, session_present, keep_alive) = tokio::select! {
+        opened = timeout(PATIENCE, open(parts)) => opened.map_err(|_| Lost::Silent)??,
+        () = stopped(stop) => return Err(Lost::Stopped),
+    };
+    if !session_present {
+        parts.session.begin();
+    }
+    let window = parts.settings.window;
+    let most = match parts.settings.version {
+        Version::V311 => UNACKED_MAX,
+        Version::V5 => usize::from(window),
+    };
+    let mut connection = Connection {
+        wire,
+        unacked: Unacked::new(window),
+        most,
+        subscriptions: Subscriptions::new(&parts.settings.filters),
+        subscribed: 0,
+        session_present,
+        keep_alive,
+        heard: Instant::now(),
+        pinged: None,
+        parts,
+    };
+    connection.subscribe().await?;
+    connection.run(stop).await
+}
+
+/// Whether the broker knows our session, and how often it wants to hear of us.
+async fn open(parts: &Parts<'_>) -> Result<(Wire, bool, Duration), Lost> {
+    let mut wire = Wire::open(parts.settings).await?;
+    wire.write(&Sent::Connect(parts.settings))?;
+    wire.flush().await?;
+    let first = wire.read().await?;
+    let Received::ConnAck {
+        session_present,
+        keep_alive,
+    } = first
+    else {
+        return Err(Lost::Broken(format!("expected CONNACK, got {first:?}")));
+    };
+    let theirs = keep_alive.map(|seconds| Duration::from_secs(seconds.into()));
+    let keep_alive = theirs.unwrap_or(parts.settings.keep_alive);
+    Ok((wire, session_present, keep_alive))
+}
+
+struct Connection<'a, 'b> {
+    wire: Wire,
+    parts: &'a mut Parts<'b>,
+    unacked: Unacked,
+    /// No more messages wait for their receipt. What a broker sends beyond its window stays in its socket (mosquitto 2.0.11 sends
+    /// up to a window for each acknowledgement while it has messages queued).
+    most: usize,
+    subscriptions: Subscriptions,
+    /// Packet identifier of the last SUBSCRIBE.
+    subscribed: u16,
+    session_present: bool,
+    keep_alive: Duration,
+    /// When the last packets were taken in, and the last ping was sent.
+    heard: Instant,
+    pinged: Option<Instant>,
+}
+
+impl Connection<'_, '_> {
+    async fn run(&mut self, stop: &mut Stop) -> Ended {
+        let mut ping_at = Instant::now() + self.keep_alive;
+        let mut stop_by: Option<Instant> = None;
+        loop {
+            let open = stop_by.is_none() && self.has_room();
+            let mut gather = false;
+            tokio::select! {
+                biased;
+                () = stopped(stop), if stop_by.is_none() => stop_by = Some(Instant::now() + LAST_RECEIPTS),
+                () = self.parts.receipts.changed() => {}
+                packet = self.wire.read(), if open => gather = self.take(packet?).await?,
+                () = sleep_until(ping_at) => {
+                    ping_at = Instant::now() + self.keep_alive;
+                    self.ping(open).await?;
+                }
+                () = until(self.subscriptions.due()) => self.subscribe().await?,
+                () = sleep_until(self.unacked.retry_at()) => return Err(Lost::Again),
+                () = sleep_until(stop_by.unwrap_or(ping_at)), if stop_by.is_some() => return Err(Lost::Stopped),
+            }
+            self.acknowledge().await?;
+            if stop_by.is_some() && self.unacked.is_empty() {
+                self.wire.write(&Sent::Disconnect)?;
+                self.wire.flush().await?;
+                return Err(Lost::Stopped);
+            }
+            if gather && self.unacked.is_gathering() {
+                // A broker wakes us for each message; under load a pause lets some gather.
+                sleep(Unacked::GATHER).await;
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.unacked.len() < self.most
+    }
+
+    /// Takes in `packet` and all that is already here, up to a batch; says whether that was all.
+    async fn take(&mut self, packet: Received) -> Result<bool, Lost> {
+        self.heard = Instant::now();
+        let stamp = self.parts.intake.now();
+        let mut next = Some(packet);
+        let mut taken = 0;
+        while let Some(packet) = next {
+            match packet {
+                Received::Publish(message) => self.publish(&message, stamp).await,
+                Received::PubRel(packet_id) => {
+                    self.wire.write(&Sent::PubComp(packet_id))?;
+                    self.wire.flush().await?;
+                }
+                Received::SubAck(granted) => self.granted(&granted),
+                Received::PingResp => {}
+                Received::ConnAck { .. } => return Err(Lost::Broken("a second CONNACK".into())),
+            }
+            taken += 1;
+            if taken >= BATCH || !self.has_room() {
+                return Ok(false);
+            }
+            next = self.wire.read().now_or_never().transpose()?;
+        }
+        self.unacked.arrived(taken);
+        Ok(true)
+    }
+
+    async fn publish(&mut self, message: &Message, stamp: Stamp) {
+        let mark = (message.qos > 0).then(|| self.parts.session.mark(message.packet_id));
+        let event = self
+            .parts
+            .source
+            .event(&message.topic, &message.payload, mark, stamp);
+        self.unacked.push(message.packet_id, message.qos);
+        self.parts.intake.submit(event).await;
+    }
+
+    fn granted(&mut self, granted: &[bool]) {
+        let granted = granted.iter().copied();
+        if self.subscriptions.answer(granted, Instant::now()) {
+            (self.parts.up)(self.session_present);
+        }
+        self.subscriptions
+            .tell_refused(&self.parts.settings.name, &self.parts.intake.stats);
+    }
+
+    /// Acknowledges all that has its receipt, as one write.
+    async fn acknowledge(&mut self) -> Result<(), Lost> {
+        while let Some(outcome) = self.parts.receipts.ready() {
+            match self.unacked.settle(outcome, &self.parts.intake.stats) {
+                None => {}
+                Some((packet_id, 2)) => self.wire.write(&Sent::PubRec(packet_id))?,
+                Some((packet_id, _)) => self.wire.write(&Sent::PubAck(packet_id))?,
+            }
+        }
+        self.wire.flush().await?;
+        if self.unacked.is_full() {
+            self.parts.intake.urge();
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&mut self) -> Result<(), Lost> {
+        self.subscribed = self.subscribed.checked_add(1).unwrap_or(1);
+        let filters = self.subscriptions.ask(Instant::now());
+        self.wire
+            .write(&Sent::Subscribe(self.subscribed, filters))?;
+        self.wire.flush().await
+    }
+
+    /// Sends a ping; nothing heard since an earlier one means that the connection has stalled, unless we did not listen.
+    async fn ping(&mut self, listening: bool) -> Result<(), Lost> {
+        if listening && self.pinged.is_some_and(|at| self.heard < at) {
+            return Err(Lost::Silent);
+        }
+        self.pinged = Some(Instant::now());
+        self.wire.write(&Sent::PingReq)?;
+        self.wire.flush().await
+    }
+}
