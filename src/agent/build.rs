@@ -242,8 +242,9 @@ impl Sources<'_> {
     fn start(self, agent: &mut Agent) -> Result<(), AgentError> {
         let state = &self.file.gateway.state_dir;
         for section in &self.file.mqtt {
+            let section = self.file.memory.profile.window(section);
             let source =
-                Mqtt::new(section, self.gateway, state).map_err(|source| AgentError::Mqtt {
+                Mqtt::new(&section, self.gateway, state).map_err(|source| AgentError::Mqtt {
                     name: section.name.clone(),
                     source,
                 })?;

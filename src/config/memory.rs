@@ -1,5 +1,6 @@
 //! `[memory]`: how much of it the agent may take.
 
+use adapters::mqtt::{MqttSection, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +17,8 @@ pub(crate) struct MemorySection {
     pub profile: Profile,
 }
 
-/// `memory.profile`: the defaults of `uplink.in_flight` and of the intents' `memory`, and what a lane holds beyond that
-/// while its disk writes. docs/MEMORY.md has what was measured.
+/// `memory.profile`: the defaults of `uplink.in_flight`, of the intents' `memory` and of an MQTT 5 source's `window`, and what
+/// a lane holds beyond that while its disk writes. docs/MEMORY.md has what was measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Profile {
@@ -36,6 +37,19 @@ impl Profile {
             Profile::Tiny => bytes / 4,
             Profile::Small => bytes / 2,
             Profile::Normal => bytes,
+        }
+    }
+
+    /// The section with its window; with 3.1.1 it is the broker's.
+    pub(crate) fn window(self, section: &MqttSection) -> MqttSection {
+        let version = section.version;
+        let most = match version {
+            Version::V311 => version.window(),
+            Version::V5 => u16::try_from(self.of(version.window().into())).unwrap_or(u16::MAX),
+        };
+        MqttSection {
+            window: section.window.or(Some(most)),
+            ..section.clone()
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct MqttSection {
     /// Default: `"7d"`.
     #[serde(default = "default_session_expiry")]
     pub session_expiry: Span,
-    /// Messages the broker may have in flight. Version 5 asks the broker for it (default 1000); with
+    /// Messages the broker may have in flight. Version 5 asks the broker for it (default 1000, less by `memory.profile`); with
     /// 3.1.1 say what the broker is set to (mosquitto's `max_inflight_messages`; default 20): when so
     /// many wait for an acknowledgement, the buffer is asked for an early commit.
     pub window: Option<u16>,
@@ -87,6 +87,17 @@ pub enum Version {
     #[default]
     #[serde(rename = "5")]
     V5,
+}
+
+impl Version {
+    /// Messages under way, if nothing else is said.
+    #[must_use]
+    pub fn window(self) -> u16 {
+        match self {
+            Version::V311 => 20,
+            Version::V5 => 1000,
+        }
+    }
 }
 
 fn default_host() -> String {
@@ -207,10 +218,7 @@ impl Settings {
             tls: section.tls.as_ref().map(tls::client).transpose()?,
             keep_alive: section.keep_alive.0,
             session_expiry: u32::try_from(section.session_expiry.0.as_secs()).unwrap_or(u32::MAX),
-            window: section.window.unwrap_or(match section.version {
-                Version::V311 => 20,
-                Version::V5 => 1000,
-            }),
+            window: section.window.unwrap_or(section.version.window()),
             filters,
         })
     }
