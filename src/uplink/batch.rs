@@ -9,13 +9,13 @@ use crate::number;
 /// A request made to fit keeps the link for so long. It is left alone between `SHORT` and `LONG`: what is measured of a link
 /// varies, and another size costs a connection.
 const LASTS: Duration = Duration::from_millis(190);
-const LONG: Duration = Duration::from_millis(230);
+const LONG: Duration = Duration::from_millis(200);
 const SHORT: Duration = Duration::from_millis(80);
 /// Smaller ones compress too badly to gain anything.
 const LEAST: u64 = 16 * 1024;
-const FIRST: u64 = 64 * 1024;
+const FIRST: u64 = 56 * 1024;
 /// So long the link has to ask for another size.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
@@ -78,7 +78,7 @@ mod tests {
             (Some(400e3), None),
             (Some(20e6), Some(256 * 1024)),
             (Some(400e3), Some(76_000)),
-            (Some(350e3), None),
+            (Some(390e3), None),
             (Some(8e3), Some(LEAST)),
             (None, None),
             (Some(20e6), Some(256 * 1024)),
