@@ -54,6 +54,7 @@ fn each_library_is_named_where_it_belongs() {
             &["adapters/src/modbus/port.rs", "tests/load/"][..],
         ),
         ("serial2::", &["adapters/src/modbus/port.rs"]),
+        ("rumqttc::", &["adapters/src/mqtt/", "tests/load/"][..]),
     ];
     for (path, text) in sources() {
         let path = path
