@@ -95,7 +95,7 @@ impl Connection<'_, '_> {
                 packet = self.wire.read(), if open => gather = self.take(packet?).await?,
                 () = sleep_until(ping_at) => {
                     ping_at = Instant::now() + self.keep_alive;
-                    self.ping(open).await?;
+                    self.ping(open)?;
                 }
                 () = until(self.subscriptions.due()) => self.subscribe().await?,
                 () = sleep_until(self.unacked.retry_at()) => return Err(Lost::Again),
@@ -127,10 +127,7 @@ impl Connection<'_, '_> {
         while let Some(packet) = next {
             match packet {
                 Received::Publish(message) => self.publish(&message, stamp).await,
-                Received::PubRel(packet_id) => {
-                    self.wire.write(&Sent::PubComp(packet_id))?;
-                    self.wire.flush().await?;
-                }
+                Received::PubRel(packet_id) => self.wire.write(&Sent::PubComp(packet_id))?,
                 Received::SubAck(granted) => self.granted(&granted),
                 Received::PingResp => {}
                 Received::ConnAck { .. } => return Err(Lost::Broken("a second CONNACK".into())),
@@ -164,7 +161,7 @@ impl Connection<'_, '_> {
             .tell_refused(&self.parts.settings.name, &self.parts.intake.stats);
     }
 
-    /// Acknowledges all that has its receipt, as one write.
+    /// Acknowledges all that has its receipt, as one write with what else is to be sent.
     async fn acknowledge(&mut self) -> Result<(), Lost> {
         while let Some(outcome) = self.parts.receipts.ready() {
             match self.unacked.settle(outcome, &self.parts.intake.stats) {
@@ -189,12 +186,11 @@ impl Connection<'_, '_> {
     }
 
     /// Sends a ping; nothing heard since an earlier one means that the connection has stalled, unless we did not listen.
-    async fn ping(&mut self, listening: bool) -> Result<(), Lost> {
+    fn ping(&mut self, listening: bool) -> Result<(), Lost> {
         if listening && self.pinged.is_some_and(|at| self.heard < at) {
             return Err(Lost::Silent);
         }
         self.pinged = Some(Instant::now());
-        self.wire.write(&Sent::PingReq)?;
-        self.wire.flush().await
+        self.wire.write(&Sent::PingReq)
     }
 }

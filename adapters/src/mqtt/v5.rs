@@ -61,9 +61,11 @@ fn connected(answer: &ConnAck) -> Result<Received, Lost> {
         return Err(Lost::refused(answer.code));
     }
     let properties = answer.properties.as_ref();
+    let keep_alive = properties.and_then(|properties| properties.server_keep_alive);
     Ok(Received::ConnAck {
         session_present: answer.session_present,
-        keep_alive: properties.and_then(|properties| properties.server_keep_alive),
+        // 0 asks for no pings; ours do no harm, and tell us of a dead connection.
+        keep_alive: keep_alive.filter(|seconds| *seconds > 0),
     })
 }
 
@@ -105,4 +107,22 @@ fn connect(settings: &Settings) -> Packet {
     let credentials = settings.credentials.as_ref();
     let login = credentials.map(|(user, password)| Login::new(user, password));
     Packet::Connect(connect, None, login)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_may_want_another_keep_alive_and_none_leaves_ours() {
+        // CONNACK with the property Server Keep Alive (MQTT 5 section 3.2.2.3.14).
+        for (seconds, expected) in [([0, 5], Some(5)), ([0, 0], None)] {
+            let [high, low] = seconds;
+            let mut input = BytesMut::from(&[0x20, 6, 0, 0, 3, 0x13, high, low][..]);
+            let Ok(Some(Received::ConnAck { keep_alive, .. })) = read(&mut input) else {
+                panic!("it is a CONNACK");
+            };
+            assert_eq!(keep_alive, expected);
+        }
+    }
 }
