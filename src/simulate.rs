@@ -83,22 +83,9 @@ impl Simulation {
             "drained in"
         );
         let mut curves = Vec::new();
-        let policies = policies(file);
-        let run = |policy: &Policy, broker: u32| Fleet::new(self, policy, broker).run();
-        let all: Vec<Curve> = std::thread::scope(|scope| {
-            let on_brokers = |policy| (0..BROKERS).map(move |broker| (policy, broker));
-            let threads: Vec<_> = policies
-                .iter()
-                .flat_map(on_brokers)
-                .map(|(policy, broker)| scope.spawn(move || run(policy, broker)))
-                .collect();
-            let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
-            joined
-                .map(|curve| curve.expect("a simulation ends"))
-                .collect()
-        });
-        for (policy, parts) in policies.iter().zip(all.chunks(BROKERS as usize)) {
-            let curve = Curve::merge(parts);
+        // One policy after the other: the processor's caches hold no more.
+        for policy in &policies(file) {
+            let curve = Curve::merge(&self.on_all_brokers(policy));
             let drained = curve.drained_s.map_or("never".into(), crate::status::age);
             let row = format!(
                 "{:<44}{:>12.2}{:>16}{drained:>12}\n",
@@ -111,6 +98,17 @@ impl Simulation {
         }
         self.write(&curves)?;
         Ok(table)
+    }
+
+    fn on_all_brokers(&self, policy: &Policy) -> Vec<Curve> {
+        std::thread::scope(|scope| {
+            let run = |broker| scope.spawn(move || Fleet::new(self, policy, broker).run());
+            let threads: Vec<_> = (0..BROKERS).map(run).collect();
+            let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined
+                .map(|curve| curve.expect("a simulation ends"))
+                .collect()
+        })
     }
 
     fn check(&self) -> Result<(), SimulationError> {
