@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream, unix::OwnedReadHalf};
 use tokio::task::JoinSet;
 
@@ -92,6 +92,7 @@ async fn client(
         max_event,
         cbor: None,
         partial: Vec::new(),
+        skip: 0,
     };
     let (mut maker, mut asked, mut open) = (maker, VecDeque::new(), true);
     loop {
@@ -153,6 +154,8 @@ struct Frames {
     cbor: Option<bool>,
     /// What has arrived of the next message; kept here so that `next` may be cancelled.
     partial: Vec<u8>,
+    /// Bytes of an oversized CBOR frame that are still to be read over; kept here for the same reason.
+    skip: usize,
 }
 
 impl Frames {
@@ -214,17 +217,20 @@ impl Frames {
 
     async fn frame(&mut self) -> io::Result<Option<Result<Vec<u8>, MessageError>>> {
         loop {
+            if self.skip > 0 {
+                return self.pass_over().await;
+            }
             let length = self
                 .partial
                 .first_chunk::<4>()
                 .map(|head| u32::from_be_bytes(*head) as usize);
-            let wanted = 4 + length.unwrap_or(0);
             if let Some(length) = length.filter(|length| *length > self.max_event) {
-                return self
-                    .skip(length)
-                    .await
-                    .map(|()| Some(Err(MessageError::TooLong(self.max_event))));
+                // No more than its length has been taken.
+                self.skip = length;
+                self.partial.clear();
+                continue;
             }
+            let wanted = 4 + length.unwrap_or(0);
             if length.is_some() && self.partial.len() == wanted {
                 let frame = self.partial.split_off(4);
                 self.partial.clear();
@@ -241,11 +247,17 @@ impl Frames {
         }
     }
 
-    /// Reads over a frame that is too long. Not cancelled: its bytes are on their way already.
-    async fn skip(&mut self, length: usize) -> io::Result<()> {
-        let mut rest = (&mut self.reader).take(length as u64 + 4 - self.partial.len() as u64);
-        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
-        self.partial.clear();
-        Ok(())
+    /// Reads over the rest of an oversized frame.
+    async fn pass_over(&mut self) -> io::Result<Option<Result<Vec<u8>, MessageError>>> {
+        while self.skip > 0 {
+            let available = self.reader.fill_buf().await?.len();
+            if available == 0 {
+                return Ok(None);
+            }
+            let used = available.min(self.skip);
+            self.reader.consume(used);
+            self.skip -= used;
+        }
+        Ok(Some(Err(MessageError::TooLong(self.max_event))))
     }
 }
