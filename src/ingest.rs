@@ -29,7 +29,7 @@ impl Ingest {
     ) {
         let Submission { event, ticket } = submission;
         let lane = self.router.lane(&event.origin);
-        let (origin, bytes) = (Arc::clone(&event.origin), event.payload.len());
+        let origin = Arc::clone(&event.origin);
         let record = Record::from(event);
         let history = self.histories.get(lane.index()).copied().flatten();
         let copy = history.filter(|_| outage).map(|to| (to, record.clone()));
@@ -42,10 +42,13 @@ impl Ingest {
                 }
             }
             Err(Refusal::Full(Slip(ticket))) => resolve(ticket, Outcome::Refused(Refused::Full)),
-            Err(Refusal::TooLarge(Slip(ticket))) => {
+            Err(Refusal::TooLarge {
+                ticket: Slip(ticket),
+                bytes,
+            }) => {
                 self.too_large += 1;
                 tracing::error!(source = %origin.source, subject = %origin.subject, bytes, limit = buffer::RECORD_BYTES_MAX,
-                    "an event is larger than any lane can hold; it is dropped and counted");
+                    "an event with its tags is larger than any lane can hold; it is dropped and counted; send it in parts");
                 resolve(ticket, Outcome::Dropped);
             }
         }

@@ -8,9 +8,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// Memory of a record besides its texts and payload, roughly.
-const OVERHEAD: usize = 96;
-
 // Persisted in serde's packed form: add fields at the end, never reorder or remove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -88,10 +85,6 @@ fn uuid(hash: u128) -> [u8; 36] {
 }
 
 impl buffer::Record for Record {
-    fn size(&self) -> usize {
-        self.payload.len() + self.origin.subject.len() + self.origin.device.len() + OVERHEAD
-    }
-
     /// What is the latest of: one subject of one device.
     fn key(&self) -> u64 {
         let origin = &self.origin;

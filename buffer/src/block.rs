@@ -19,12 +19,12 @@ use crate::keys::KeyId;
 
 /// Records in one block: enough for zstd to find what repeats, few enough to hold two in memory.
 pub(crate) const BLOCK_RECORDS_MAX: usize = 256;
-/// Bytes of records in one block before compression.
+/// Bytes of encoded records in one block before compression, if it holds more than one.
 pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
 /// Stored bytes of one block. Above a quarter of sled's segment it would become a blob file, which
 /// sled never syncs: a quarter of 512 KiB, less what sled adds to a value.
 pub(crate) const STORED_BYTES_MAX: usize = 128 * 1024 - 64;
-/// A record over this could make a block that sled cannot keep safely.
+/// A record that is longer than this when it is encoded could make a block that sled cannot keep safely, and is refused.
 pub const RECORD_BYTES_MAX: usize = 112 * 1024;
 
 // Persisted: never renumber.

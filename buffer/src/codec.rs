@@ -6,14 +6,18 @@
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::block::{self, BlockError, CODEC_ZSTD, CODEC_ZSTD_CHACHA20_POLY1305, Header, Placed};
+use crate::block::{
+    self, BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, BlockError, CODEC_ZSTD, CODEC_ZSTD_CHACHA20_POLY1305,
+    Header, Placed,
+};
 use crate::cbor;
 use crate::keys::Keys;
 use crate::ranges::Ranges;
 
 const ZSTD_LEVEL: i32 = 1;
-/// What decompression may give at most: no damaged length can ask for more memory than this.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// What decompression may give at most: no damaged length can ask for more memory than this. A block of today is far smaller;
+/// the first versions cut blocks by a size that left out tags, so theirs may hold 256 records of 96 KiB.
+const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes that encryption adds: nonce and tag.
 const ENCRYPTION_BYTES: usize = 28;
 
@@ -37,6 +41,8 @@ pub(crate) struct Place {
 pub(crate) struct Encoder {
     zstd: zstd::bulk::Compressor<'static>,
     keys: Keys,
+    /// The block that is being encoded; kept for its memory.
+    body: Vec<u8>,
 }
 
 impl Encoder {
@@ -44,6 +50,7 @@ impl Encoder {
         Ok(Encoder {
             zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL)?,
             keys,
+            body: Vec::new(),
         })
     }
 
@@ -51,20 +58,18 @@ impl Encoder {
         &self.keys
     }
 
-    /// Encodes `records`, which share an epoch and are in order of sequence.
+    /// Encodes the first of `records`, which are in order of sequence, as one block: as many as share an epoch and fit into it,
+    /// and at least one. The header's `count` says how many.
     pub(crate) fn encode<R: Serialize>(
         &mut self,
         place: Place,
         records: &[Placed<R>],
     ) -> std::io::Result<Encoded> {
+        let records = self.fill(records)?;
         let (Some(head), Some(tail)) = (records.first(), records.last()) else {
             return Err(std::io::Error::other("a block needs a record"));
         };
-        let body: Vec<(u64, &R)> = records
-            .iter()
-            .map(|r| (r.sequence - head.sequence, &r.record))
-            .collect();
-        let body = self.zstd.compress(&cbor::encode_packed(&body)?)?;
+        let body = self.zstd.compress(&self.body)?;
         let narrow = |wide: u64| u32::try_from(wide).map_err(std::io::Error::other);
         let key = self.keys.writing();
         let encrypts = self.keys.ids().next().is_some();
@@ -98,6 +103,29 @@ impl Encoder {
             bytes: header.with_body(&body),
         })
     }
+
+    /// Fills the body with the first of `records`, and returns them.
+    fn fill<'r, R: Serialize>(
+        &mut self,
+        records: &'r [Placed<R>],
+    ) -> std::io::Result<&'r [Placed<R>]> {
+        self.body.clear();
+        let mut count: u16 = 0;
+        for record in records.iter().take(BLOCK_RECORDS_MAX) {
+            let head = &records[0];
+            let before = self.body.len();
+            let distance = record.sequence - head.sequence;
+            cbor::append_packed(&mut self.body, &(distance, &record.record))?;
+            let fits = record.epoch == head.epoch && self.body.len() <= BLOCK_BYTES_MAX;
+            if count > 0 && !fits {
+                self.body.truncate(before);
+                break;
+            }
+            count += 1;
+        }
+        self.body.splice(0..0, cbor::array_head(count));
+        Ok(records.get(..usize::from(count)).unwrap_or(records))
+    }
 }
 
 /// Decodes the block at the start of `bytes`.
@@ -125,7 +153,11 @@ pub(crate) fn decode<R: DeserializeOwned>(
     } else {
         body
     };
-    let plain = zstd::bulk::decompress(body, BODY_BYTES_MAX).map_err(|e| broken(e.to_string()))?;
+    let known = zstd::zstd_safe::get_frame_content_size(body);
+    let length = known.ok().flatten().map_or(BODY_BYTES_MAX, |length| {
+        usize::try_from(length).map_or(BODY_BYTES_MAX, |length| length.min(BODY_BYTES_MAX))
+    });
+    let plain = zstd::bulk::decompress(body, length).map_err(|e| broken(e.to_string()))?;
     let records: Vec<(u64, R)> = cbor::decode(&plain).map_err(|e| broken(e.to_string()))?;
     let place = |(distance, record)| Placed {
         sequence: header.first + distance,

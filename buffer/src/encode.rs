@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::Record;
-use crate::block::{BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, Placed, STORED_BYTES_MAX};
+use crate::block::{Placed, STORED_BYTES_MAX};
 use crate::codec::{self, Encoded, Encoder, Place};
 use crate::database::DiskError;
 use crate::log::Log;
@@ -13,7 +13,7 @@ use crate::log::Log;
 /// Keys whose latest record a merge keeps; more would take too much memory while it runs.
 const COALESCED_KEYS_MAX: usize = 16 * 1024;
 
-/// Cuts `records` into blocks where one is full or the epoch changes.
+/// Encodes `records` as blocks; a new one begins where one is full or the epoch changes.
 pub(crate) fn encode<R: Record>(
     encoder: &mut Encoder,
     mut place: Place,
@@ -21,19 +21,8 @@ pub(crate) fn encode<R: Record>(
 ) -> io::Result<Vec<Encoded>> {
     let mut blocks = Vec::new();
     let mut rest = records;
-    while let Some(head) = rest.first() {
-        let mut bytes = 0;
-        let count = rest
-            .iter()
-            .take(BLOCK_RECORDS_MAX)
-            .take_while(|record| {
-                bytes += record.record.size();
-                record.epoch == head.epoch && bytes <= BLOCK_BYTES_MAX
-            })
-            .count()
-            .max(1);
-        let (block, remaining) = rest.split_at(count);
-        let block = encoder.encode(place, block)?;
+    while !rest.is_empty() {
+        let block = encoder.encode(place, rest)?;
         if block.bytes.len() > STORED_BYTES_MAX {
             let bytes = block.bytes.len();
             return Err(io::Error::other(format!(
@@ -41,8 +30,8 @@ pub(crate) fn encode<R: Record>(
             )));
         }
         place.before = block.header.end();
+        rest = rest.get(block.header.count as usize..).unwrap_or_default();
         blocks.push(block);
-        rest = remaining;
     }
     Ok(blocks)
 }

@@ -16,11 +16,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::block::{Placed, RECORD_BYTES_MAX};
+use crate::cbor;
 use crate::disk::LaneOpened;
 use crate::ranges::Ranges;
 use crate::settings::{Counts, DropReason, Dropped, LaneSettings, Next, Order, Refusal};
 use crate::window::{Entry, Flight, Window};
 use crate::{Kept, LaneId, Record, Ticket, WhenFull};
+
+/// What a record takes in memory besides its encoded length, roughly.
+const ENTRY_BYTES: usize = 96;
+
+/// Bytes of the record as it is stored. One that cannot be encoded can be kept by nobody, so it counts as endless.
+fn encoded_length<R: Record>(record: &R) -> usize {
+    cbor::packed_len(record).unwrap_or(usize::MAX)
+}
 
 pub(crate) struct Lane<R, T> {
     pub(crate) settings: LaneSettings,
@@ -106,11 +115,15 @@ impl<R: Record, T: Ticket> Lane<R, T> {
 
     /// Takes a record, or gives the ticket back when the lane's policy is to refuse it.
     pub(crate) fn append(&mut self, record: R, ticket: T, now: Instant) -> Result<(), Refusal<T>> {
-        let bytes = record.size();
-        if bytes > RECORD_BYTES_MAX {
+        let encoded = encoded_length(&record);
+        if encoded > RECORD_BYTES_MAX {
             self.counts.refused += 1;
-            return Err(Refusal::TooLarge(ticket));
+            return Err(Refusal::TooLarge {
+                ticket,
+                bytes: encoded,
+            });
         }
+        let bytes = encoded + ENTRY_BYTES;
         self.evict(false, bytes);
         if self.held() + bytes > self.settings.memory + self.settings.burst {
             self.make_room_in_memory(bytes);

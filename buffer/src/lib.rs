@@ -77,8 +77,6 @@ pub use wear::{Wear, written_by_this_process};
 
 /// What a lane holds. Cloning is done only for what must be written to disk, and should be cheap.
 pub trait Record: Serialize + DeserializeOwned + Clone + Send + 'static {
-    /// Bytes of memory and of an uncompressed block that it takes, roughly.
-    fn size(&self) -> usize;
     /// What [`WhenFull::CoalesceLatest`] keeps the latest record of.
     fn key(&self) -> u64;
 }

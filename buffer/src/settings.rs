@@ -124,7 +124,11 @@ pub struct Counts {
 #[derive(Debug)]
 pub enum Refusal<T> {
     Full(T),
-    TooLarge(T),
+    /// `bytes` long when encoded, over [`crate::RECORD_BYTES_MAX`].
+    TooLarge {
+        ticket: T,
+        bytes: usize,
+    },
 }
 
 /// The record that is to be sent next.

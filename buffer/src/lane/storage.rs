@@ -262,7 +262,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             if missing.remove(placed.sequence..placed.sequence + 1) == 0 {
                 continue;
             }
-            let bytes = placed.record.size();
+            let bytes = super::encoded_length(&placed.record) + super::ENTRY_BYTES;
             self.memory += bytes;
             self.ahead_bytes += bytes;
             self.ahead.push_back(Entry {

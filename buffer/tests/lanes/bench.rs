@@ -62,9 +62,6 @@ impl Note {
 }
 
 impl Record for Note {
-    fn size(&self) -> usize {
-        self.body.len() + 40
-    }
     fn key(&self) -> u64 {
         self.key
     }

@@ -12,6 +12,8 @@ mod pace;
 
 mod power;
 
+mod shapes;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -135,7 +137,7 @@ fn a_full_lane_that_refuses_stays_within_its_budget_and_loses_nothing() {
         match bench.append(400) {
             Ok(_) => bench.commit(),
             Err(Refusal::Full(_)) => break bench.number,
-            Err(Refusal::TooLarge(_)) => unreachable!("400 bytes are not too large"),
+            Err(Refusal::TooLarge { .. }) => unreachable!("400 bytes are not too large"),
         }
     };
     assert!(refused_at > 2_000);

@@ -99,9 +99,6 @@ struct Reading {
 }
 
 impl Record for Reading {
-    fn size(&self) -> usize {
-        self.payload.len() + 40
-    }
     fn key(&self) -> u64 {
         self.number % 50
     }

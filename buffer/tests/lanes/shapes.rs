@@ -1,0 +1,127 @@
+//! Records of every shape: much text around a small payload, many small ones, some too large.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+use tidegate_buffer::{
+    Disk, Kept, Keys, Lanes, Order, RECORD_BYTES_MAX, Record, Refusal, Ticket, WhenFull,
+};
+
+use crate::bench::{LANE, lane, noise, settings};
+
+/// As an agent's record: what surrounds the payload may be larger than the payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Shaped {
+    number: u64,
+    tags: BTreeMap<String, String>,
+    intent: Option<String>,
+    payload: bytes::Bytes,
+}
+
+impl Record for Shaped {
+    fn key(&self) -> u64 {
+        self.number
+    }
+}
+
+#[derive(Debug)]
+struct Noted(u64, Rc<RefCell<BTreeMap<u64, Kept>>>);
+
+impl Ticket for Noted {
+    fn resolve(self, kept: Kept) {
+        self.1.borrow_mut().insert(self.0, kept);
+    }
+}
+
+/// Text of `size` bytes, of which three in four bits are noise.
+fn text(seed: u64, size: usize) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let letters = noise(seed, size).into_iter();
+    letters
+        .map(|byte| char::from(LETTERS[usize::from(byte % 64)]))
+        .collect()
+}
+
+fn sizes() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        8 => 0usize..100,
+        3 => 100usize..7_000,
+        2 => 7_000usize..70_000,
+        1 => 70_000usize..130_000,
+    ]
+}
+
+fn shapes() -> impl Strategy<Value = Vec<(Vec<usize>, usize, usize)>> {
+    let shape = (prop::collection::vec(sizes(), 0..4), 0usize..200, sizes());
+    prop::collection::vec((shape, 1usize..60), 1..12).prop_map(|runs| {
+        let repeated = |(shape, count)| std::iter::repeat_n(shape, count);
+        runs.into_iter().flat_map(repeated).collect()
+    })
+}
+
+fn record(number: u64, (tags, intent, payload): &(Vec<usize>, usize, usize)) -> Shaped {
+    let tag = |(index, size): (usize, &usize)| (format!("t{index}"), text(number + 7, *size));
+    Shaped {
+        number,
+        tags: tags.iter().enumerate().map(tag).collect(),
+        intent: (*intent > 0).then(|| text(number, *intent)),
+        payload: noise(number, *payload).into(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What has its receipt is there after a kill, and what cannot be kept is refused and costs no other record anything.
+    #[test]
+    fn whatever_has_a_receipt_can_be_read_back_whatever_its_shape(shapes in shapes(), encrypted: bool) {
+        let key: Vec<String> = encrypted.then(|| "42".repeat(32)).into_iter().collect();
+        let (root, keys) = (tempfile::tempdir().unwrap(), Keys::parse(&key).unwrap());
+        let mut settings = settings(Order::InOrder, WhenFull::Refuse, 1 << 30);
+        (settings.memory, settings.burst) = (64 << 20, 64 << 20);
+        let (mut disk, opened) = Disk::<Shaped>::open(root.path(), &[lane(&settings)], 0, &keys).unwrap();
+        let mut lanes = Lanes::new(opened.epoch, vec![settings.clone()], opened.lanes);
+        let receipts = Rc::default();
+        let now = Instant::now();
+        let mut kept = Vec::new();
+        for (number, shape) in (0..).zip(&shapes) {
+            let record = record(number, shape);
+            let ticket = Noted(number, Rc::clone(&receipts));
+            match lanes.append(LANE, record.clone(), ticket, now) {
+                Ok(()) => kept.push(record),
+                Err(Refusal::TooLarge { bytes, .. }) => {
+                    prop_assert!(bytes > RECORD_BYTES_MAX);
+                    let plain = shape.0.iter().sum::<usize>() + shape.1 + shape.2;
+                    prop_assert!(plain + 200 > RECORD_BYTES_MAX, "{plain} bytes are not too large");
+                }
+                Err(Refusal::Full(_)) => prop_assert!(false, "there is room"),
+            }
+        }
+        while !lanes.all_stored() {
+            let writes = lanes.commit(now + Duration::from_secs(1), true);
+            prop_assert!(!writes.is_empty());
+            let written = disk.write(writes, now);
+            for lane in &written {
+                prop_assert!(lane.outcome.is_ok(), "{:?}", lane.outcome);
+            }
+            lanes.written(&written, now, true);
+        }
+        prop_assert_eq!(receipts.borrow().len(), kept.len());
+        drop((lanes, disk)); // killed
+
+        let (mut disk, opened) = Disk::<Shaped>::open(root.path(), &[lane(&settings)], 0, &keys).unwrap();
+        prop_assert!(opened.notices.is_empty(), "{:?}", opened.notices);
+        let (mut from, mut read) = (0, Vec::new());
+        while from < opened.lanes[0].next {
+            let back = disk.read(LANE, from, opened.lanes[0].next).unwrap();
+            prop_assert!(back.notices.is_empty(), "{:?}", back.notices);
+            from = back.covers.end;
+            read.extend(back.records.into_iter().map(|placed| placed.record));
+        }
+        prop_assert_eq!(read, kept);
+    }
+}
