@@ -118,7 +118,7 @@ impl Drain {
             self.allowance.carried(&carried.lanes, wire, landed);
         }
         lanes.settle();
-        changes.extend(delivered.then(|| self.link.delivered(now)).flatten());
+        changes.extend(delivered.then(|| self.link.answered(now)).flatten());
         for signal in signals.drain(..) {
             changes.extend(self.signal(lanes, signal, now));
         }
@@ -280,6 +280,11 @@ impl Drain {
         }
         if let Some(closed) = self.allowance.closed_for(lane) {
             return Some(closed.why.clone());
+        }
+        if let Some(reason) = self.uplink.failure(lane) {
+            return Some(format!(
+                "its kafka producer failed and is rebuilt: {reason}"
+            ));
         }
         let backlog = self.backlog.get(lane.index())?;
         backlog.next?;

@@ -1,9 +1,10 @@
-//! Whether the cluster takes what it is given, and how long it did not.
+//! Whether the cluster can be reached, and how long it could not. Whether it takes a topic is another question: while brokers
+//! answer, the link is up.
 
 use std::time::{Duration, Instant};
 
-/// In flight for longer than this without a delivery, the link counts as down, whatever the
-/// connection looks like: a leader may be missing, or its disk may hang.
+/// In flight for longer than this without any answer from a broker, the link counts as down, whatever the
+/// connection looks like: brokers may hang, or a route swallow all packets.
 const STALL: Duration = Duration::from_secs(5);
 /// Outages shorter than this bring no fleet back at once: no spread, no ramp.
 const BLIP: Duration = Duration::from_secs(5);
@@ -12,10 +13,10 @@ const BLIP: Duration = Duration::from_secs(5);
 pub(crate) struct Link {
     up: bool,
     since: Instant,
-    last_delivery: Instant,
+    last_answer: Instant,
     /// How long the outage was that ended at `since`.
     outage: Duration,
-    /// Down although connected: only a delivery ends that.
+    /// Down although connected: only an answer ends that.
     stalled: bool,
     /// A broker has answered since it counts as up.
     confirmed: bool,
@@ -41,7 +42,7 @@ impl Link {
         Link {
             up: true,
             since: now,
-            last_delivery: now,
+            last_answer: now,
             outage,
             stalled: false,
             confirmed: false,
@@ -64,12 +65,19 @@ impl Link {
         (self.up && self.outage >= BLIP).then_some(self.outage)
     }
 
-    pub(crate) fn delivered(&mut self, now: Instant) -> Option<Change> {
-        self.last_delivery = now;
+    /// Down, although its brokers are connected as far as can be seen.
+    #[must_use]
+    pub(crate) fn is_stalled(&self) -> bool {
+        !self.up && self.stalled
+    }
+
+    /// A broker answered a request, whatever it said.
+    pub(crate) fn answered(&mut self, now: Instant) -> Option<Change> {
+        self.last_answer = now;
         self.rise(now)
     }
 
-    /// A broker answered (`true`), or none can be reached.
+    /// A broker is connected (`true`), or none can be reached.
     pub(crate) fn connected(&mut self, connected: bool, now: Instant) -> Option<Change> {
         match connected {
             true if self.stalled => None,
@@ -84,9 +92,9 @@ impl Link {
         in_flight_since: Option<Instant>,
         now: Instant,
     ) -> Option<Change> {
-        // With nothing in flight any more no delivery can come: a connection has to do.
+        // With nothing in flight any more no answer has to come: a connection has to do.
         self.stalled &= in_flight_since.is_some();
-        let waiting = in_flight_since.map(|since| since.max(self.last_delivery));
+        let waiting = in_flight_since.map(|since| since.max(self.last_answer));
         let stalled = waiting.is_some_and(|since| now.saturating_duration_since(since) > STALL);
         if self.up && stalled {
             self.fall(now, true)
@@ -109,7 +117,7 @@ impl Link {
         *self = Link {
             up: true,
             since: now,
-            last_delivery: now,
+            last_answer: now,
             outage,
             stalled: false,
             confirmed: true,
@@ -146,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_link_goes_down_when_nothing_arrives_and_up_when_something_does() {
+    fn the_link_goes_down_when_no_broker_answers_and_up_when_one_does() {
         let begun = Instant::now();
         let at = |seconds: u64| begun + Duration::from_secs(seconds);
         let mut link = Link::new(false, begun);
@@ -177,12 +185,17 @@ mod tests {
             "unless nothing is in flight any more"
         );
         assert_eq!(
-            link.delivered(at(20)),
+            link.answered(at(20)),
             Some(Change::Up {
                 outage: Duration::from_secs(12)
             })
         );
         assert_eq!(link.returned_from(), Some(Duration::from_secs(12)));
+        // A topic that takes nothing is no link that carries nothing.
+        for second in 21..30 {
+            assert_eq!(link.answered(at(second)), None);
+            assert_eq!(link.watch(Some(at(20)), at(second)), None);
+        }
         assert_eq!(link.connected(false, at(30)), Some(Change::Down));
         assert_eq!(link.connected(false, at(31)), None);
         assert_eq!(

@@ -116,7 +116,8 @@ impl Shaper {
 
     /// Decides what is to be done now. `backlog` has an entry for each lane, in order.
     pub(crate) fn turn(&mut self, backlog: &[Backlog], link: &Link, now: Instant) -> Turn {
-        if !link.is_up() {
+        // Brokers that do not answer on one connection may do so on another: urgent lanes have one of their own.
+        if !link.is_up() && !link.is_stalled() {
             return Turn::Idle;
         }
         self.look(link);
@@ -133,7 +134,8 @@ impl Shaper {
                 Err(until) => wait = earlier(wait, until),
             }
         }
-        for _ in 0..self.lanes.len() * 2 {
+        let rounds = if link.is_up() { 2 } else { 0 };
+        for _ in 0..self.lanes.len() * rounds {
             let index = self.turn % self.lanes.len();
             let next = &backlog[index];
             if self.lanes[index].urgent || next.next.is_none() {

@@ -3,6 +3,7 @@
 mod batch;
 mod callbacks;
 mod connection;
+mod failure;
 mod kafka;
 mod settings;
 mod sockets;
@@ -54,10 +55,12 @@ pub(crate) enum Delivery {
 pub(crate) enum Signal {
     /// At least one broker is connected, or none is.
     Connected(bool),
+    /// A broker answered some request.
+    Answered,
     /// Why a connection or a login failed.
     Trouble(String),
-    /// The producer of this connection can do nothing any more and is to be made anew.
-    Fatal { connection: usize, reason: String },
+    /// A producer was rebuilt: what these lanes had in flight is forgotten, and must be sent again.
+    Resend(Vec<LaneId>),
 }
 
 /// What went over a connection in a second or so.

@@ -76,14 +76,9 @@ impl Drain {
                 }
                 None
             }
-            Signal::Fatal { connection, reason } => {
-                tracing::error!(connection, %reason, "a kafka producer can do nothing any more; it is made anew and sends again what was in flight");
-                match self.uplink.rebuild(connection) {
-                    Ok(resend) => resend.into_iter().for_each(|lane| lanes.resend(lane)),
-                    Err(error) => {
-                        tracing::error!(%error, "cannot make a kafka producer; restart the agent");
-                    }
-                }
+            Signal::Answered => self.link.answered(now),
+            Signal::Resend(resend) => {
+                resend.into_iter().for_each(|lane| lanes.resend(lane));
                 None
             }
         }

@@ -30,7 +30,7 @@ fn up_after(outage: u64, begun: Instant) -> (Link, Instant) {
     let mut link = Link::new(false, begun);
     link.connected(false, begun);
     let now = begun + Duration::from_secs(outage);
-    link.delivered(now);
+    link.answered(now);
     (link, now)
 }
 

@@ -1,4 +1,4 @@
-//! What librdkafka says to the agent: reports, signals and log lines, when it is polled.
+//! What librdkafka says to the agent: delivery reports, errors, statistics and log lines, when it is polled.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,38 +11,49 @@ use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::ProducerContext;
 use rdkafka::statistics::Statistics;
 
-use super::{Delivery, Signal};
+use super::Delivery;
 
-/// Signals that wait to be looked at; more of the same say nothing new.
-const SIGNALS_MAX: usize = 64;
+/// Errors and statistics that wait to be looked at; more of the same say nothing new.
+const SAID_MAX: usize = 64;
 
 /// Statistics in a row without any broker, after which a connection has forgotten them all. librdkafka does so
 /// when a broker that is not yet let in again names none (confluentinc/librdkafka issue 5301), and never
 /// connects again.
 const FORGOTTEN: u32 = 3;
 
-/// What the callbacks leave for the agent.
+/// What the callbacks of one producer leave for the agent. Each producer has an inbox of its own, so that nobody reads what
+/// one that was replaced still says.
 #[derive(Default)]
 pub(super) struct Inbox {
     /// Token, bytes that are no longer in flight, and outcome.
     pub(super) reports: Mutex<Vec<(usize, usize, Delivery)>>,
-    pub(super) signals: Mutex<Vec<Signal>>,
-    /// Connection, and whether it has a broker.
-    pub(super) connected: Mutex<Vec<(usize, bool)>>,
-    pub(super) measured: Mutex<Vec<Measured>>,
+    pub(super) said: Mutex<Vec<Said>>,
     /// Callbacks served so far.
     heard: AtomicUsize,
 }
 
-/// Of a connection in the last second.
+/// What a producer says besides its delivery reports.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Whether it has a broker.
+    Connected(bool),
+    Trouble(String),
+    /// It has forgotten all its brokers.
+    Forgotten,
+    Measured(Measured),
+}
+
+/// Of a producer in the last second.
+#[derive(Debug)]
 pub(super) struct Measured {
-    pub(super) connection: usize,
     /// The least of a request, if there was one.
     pub(super) round_trip: Option<Duration>,
     /// For how long brokers throttled it, at most.
     pub(super) throttle: Duration,
-    /// Bytes on the wire since the connection was made, both ways.
+    /// Bytes on the wire since the producer was made, both ways.
     pub(super) wire: u64,
+    /// Responses from brokers since then. They change as long as a broker answers.
+    pub(super) answers: u64,
 }
 
 impl Inbox {
@@ -106,14 +117,10 @@ impl Context {
         }
     }
 
-    fn connected(&self, connected: bool) {
-        lock(&self.inbox.connected).push((self.number, connected));
-    }
-
-    fn signal(&self, signal: Signal) {
-        let mut signals = lock(&self.inbox.signals);
-        if signals.len() < SIGNALS_MAX {
-            signals.push(signal);
+    fn say(&self, what: Said) {
+        let mut said = lock(&self.inbox.said);
+        if said.len() < SAID_MAX {
+            said.push(what);
         }
     }
 }
@@ -127,14 +134,12 @@ impl ClientContext for Context {
                 .values()
                 .filter(|broker| broker.source != "internal")
         };
-        self.connected(brokers().any(|broker| broker.state == "UP"));
+        let up = brokers().any(|broker| broker.state == "UP");
+        self.say(Said::Connected(up));
         if brokers().next().is_some() {
             self.without.store(0, Ordering::Relaxed);
         } else if self.without.fetch_add(1, Ordering::Relaxed) + 1 >= FORGOTTEN {
-            self.signal(Signal::Fatal {
-                connection: self.number,
-                reason: "a broker that was not ready named no brokers, and librdkafka forgot those it had".into(),
-            });
+            self.say(Said::Forgotten);
         }
         let throttle = brokers().filter_map(|broker| broker.throttle.as_ref());
         let throttle = throttle.map(|window| window.max).max().unwrap_or(0);
@@ -143,26 +148,22 @@ impl ClientContext for Context {
             .filter(|window| window.cnt > 0)
             .map(|window| window.min);
         let micros = |time: i64| Duration::from_micros(u64::try_from(time).unwrap_or(0));
-        lock(&self.inbox.measured).push(Measured {
-            connection: self.number,
+        let answers = brokers().map(|broker| broker.rx);
+        self.say(Said::Measured(Measured {
             round_trip: least.min().map(micros),
             throttle: micros(throttle * 1000),
             wire: wire(&statistics),
-        });
+            answers: if up { answers.sum() } else { 0 },
+        }));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.inbox.hear_one();
-        match error.rdkafka_error_code() {
-            Some(Code::Fatal) => {
-                self.signal(Signal::Fatal {
-                    connection: self.number,
-                    reason: reason.to_owned(),
-                });
-            }
-            Some(Code::AllBrokersDown) => self.connected(false),
-            Some(_) | None => self.signal(Signal::Trouble(reason.to_owned())),
-        }
+        // A fatal error comes with the code of its cause, so that only the producer itself can be asked whether it is one.
+        self.say(match error.rdkafka_error_code() {
+            Some(Code::AllBrokersDown) => Said::Connected(false),
+            Some(_) | None => Said::Trouble(reason.to_owned()),
+        });
     }
 
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -218,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_that_forgot_all_its_brokers_is_told_and_one_that_cannot_reach_them_is_not() {
+    fn a_producer_that_forgot_all_its_brokers_says_so_and_one_that_cannot_reach_them_does_not() {
         let broker = |source: &str, state: &str| Broker {
             source: source.into(),
             state: state.into(),
@@ -242,15 +243,15 @@ mod tests {
         }
         context.stats(statistics(std::slice::from_ref(&internal)));
         context.stats(statistics(&[]));
-        let is_fatal = |signal: &Signal| matches!(signal, Signal::Fatal { connection: 1, .. });
-        let told = || lock(&inbox.signals).drain(..).any(|one| is_fatal(&one));
-        assert!(!told(), "an outage makes nothing anew");
-        context.stats(statistics(&[internal]));
-        assert!(told());
+        let said = || std::mem::take(&mut *lock(&inbox.said));
+        let forgotten = |all: &[Said]| all.iter().any(|one| matches!(one, Said::Forgotten));
+        let all = said();
+        assert!(!forgotten(&all), "an outage rebuilds nothing");
         assert!(
-            lock(&inbox.connected)
-                .iter()
-                .all(|said| *said == (1, false))
+            all.iter()
+                .all(|one| matches!(one, Said::Connected(false) | Said::Measured(_)))
         );
+        context.stats(statistics(&[internal]));
+        assert!(forgotten(&said()));
     }
 }

@@ -4,26 +4,31 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
-use rdkafka::producer::BaseProducer;
+use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::UplinkError;
 use super::batch::Batch;
-use super::callbacks::{Context, Inbox};
+use super::callbacks::{Context, Inbox, Measured};
+use super::failure::Failure;
 use crate::flow::Flow;
 use crate::number;
 
 const BATCH: &str = "batch.size";
 /// Batches of reports taken from a connection at once.
 const POLLS: usize = 64;
+/// How often a producer is asked whether it can still do anything, if no error makes that urgent.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Connection {
-    pub(super) producer: Arc<BaseProducer<Context>>,
+    pub(super) producer: BaseProducer<Context>,
+    number: usize,
     config: ClientConfig,
-    inbox: Arc<Inbox>,
+    pub(super) inbox: Arc<Inbox>,
     pub(super) in_flight: usize,
-    /// Bytes delivered since the last statistics, and what these said of the wire.
+    /// Bytes delivered since the last statistics, and what these said of the wire and of answers.
     pub(super) landed: usize,
     wire: u64,
+    answers: u64,
     most: usize,
     pub(super) urgent: bool,
     /// None where nothing is urgent, or all: nobody waits for others then.
@@ -36,13 +41,15 @@ pub(super) struct Connection {
     pub(super) throttle: Duration,
     /// Whether it has a broker, by its last word on it, if it has said one.
     pub(super) connected: Option<bool>,
+    /// When the producer is asked next whether it can still do anything.
+    next_check: Instant,
+    failure: Option<Failure>,
 }
 
 impl Connection {
     pub(super) fn new(
         mut config: ClientConfig,
         number: usize,
-        inbox: &Arc<Inbox>,
         most: usize,
         urgent: bool,
         flow: Option<Flow>,
@@ -52,32 +59,97 @@ impl Connection {
         if flow.is_some() {
             config.set(BATCH, batch.bytes().to_string());
         }
+        let (producer, inbox) = producer(&config, number)?;
         Ok(Connection {
-            producer: producer(&config, number, inbox)?,
+            producer,
+            number,
             config,
             batch,
             renew: false,
-            inbox: Arc::clone(inbox),
+            inbox,
             in_flight: 0,
             landed: 0,
             wire: 0,
+            answers: 0,
             most,
             urgent,
             flow,
             topic: String::new(),
             throttle: Duration::ZERO,
             connected: None,
+            next_check: Instant::now(),
+            failure: None,
         })
     }
 
-    /// What was in flight is forgotten.
-    pub(super) fn rebuild(&mut self, number: usize, inbox: &Arc<Inbox>) -> Result<(), UplinkError> {
-        self.replace(number, inbox)?;
-        if let Some(flow) = &mut self.flow {
-            flow.landed(self.in_flight, false, Instant::now());
+    /// Has [`Connection::check`] ask the producer at once: there was an error.
+    pub(super) fn suspect(&mut self, now: Instant) {
+        self.next_check = self.next_check.min(now);
+    }
+
+    /// Asks the producer whether it can still do anything.
+    pub(super) fn check(&mut self, now: Instant) {
+        if now < self.next_check || self.rebuild_at().is_some() {
+            return;
         }
-        self.in_flight = 0;
-        Ok(())
+        self.next_check = now + CHECK_EVERY;
+        if let Some((code, reason)) = self.producer.client().fatal_error() {
+            self.fail(format!("{reason} ({code})"), now);
+        }
+    }
+
+    /// The producer can do nothing any more. Says so once, until it delivers again.
+    pub(super) fn fail(&mut self, reason: String, now: Instant) {
+        let before = self.failure.take();
+        if before.is_none() {
+            tracing::error!(
+                connection = self.number,
+                urgent = self.urgent,
+                reason,
+                "the kafka producer of a connection can do nothing any more; it is rebuilt and sends again what was in flight; nothing is lost, some events may be repeated with the same id"
+            );
+        } else {
+            tracing::debug!(
+                connection = self.number,
+                reason,
+                "the kafka producer failed again"
+            );
+        }
+        self.failure = Some(Failure::new(reason, before, now));
+    }
+
+    /// Why it was rebuilt or waits for that, until it delivers again.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_ref().map(Failure::reason)
+    }
+
+    fn rebuild_at(&self) -> Option<Instant> {
+        self.failure.as_ref().and_then(Failure::rebuild_at)
+    }
+
+    /// Replaces a producer that failed, if that is due; says whether it did. What was in flight is forgotten then.
+    pub(super) fn rebuild(&mut self, now: Instant) -> bool {
+        if self.rebuild_at().is_none_or(|at| now < at) {
+            return false;
+        }
+        let replaced = self.replace();
+        let made = replaced.is_ok();
+        match replaced {
+            Ok(old) => end(old),
+            Err(error) => {
+                tracing::error!(connection = self.number, %error, "cannot make a kafka producer; trying again");
+            }
+        }
+        if let Some(failure) = &mut self.failure {
+            failure.rebuilt(made, now);
+        }
+        if made {
+            if let Some(flow) = &mut self.flow {
+                flow.landed(self.in_flight, false, now);
+            }
+            self.in_flight = 0;
+        }
+        made
     }
 
     /// To be called every second or so: has it made anew if its requests do not fit the link.
@@ -96,30 +168,28 @@ impl Connection {
     }
 
     /// Makes it anew if that is due and nothing is in flight.
-    pub(super) fn renew(&mut self, number: usize, inbox: &Arc<Inbox>) -> Result<(), UplinkError> {
+    pub(super) fn renew(&mut self) -> Result<(), UplinkError> {
         if !self.renew || self.in_flight > 0 {
             return Ok(());
         }
         self.renew = false;
-        let old = self.replace(number, inbox)?;
-        // To end a producer takes its time.
-        std::thread::spawn(move || drop(old));
+        end(self.replace()?);
         Ok(())
     }
 
     /// Begins with a new producer, and gives back the old one.
-    fn replace(
-        &mut self,
-        number: usize,
-        inbox: &Arc<Inbox>,
-    ) -> Result<Arc<BaseProducer<Context>>, UplinkError> {
-        let new = producer(&self.config, number, inbox)?;
+    fn replace(&mut self) -> Result<BaseProducer<Context>, UplinkError> {
+        let (new, inbox) = producer(&self.config, self.number)?;
+        self.inbox = inbox;
         (self.connected, self.renew) = (None, false);
-        (self.landed, self.wire) = (0, 0);
+        (self.landed, self.wire, self.answers) = (0, 0, 0);
         Ok(std::mem::replace(&mut self.producer, new))
     }
 
     pub(super) fn ask(&mut self, next: usize, now: Instant) -> Result<usize, Option<Instant>> {
+        if let Some(at) = self.rebuild_at() {
+            return Err(Some(at));
+        }
         if self.renew {
             return Err(None);
         }
@@ -149,15 +219,23 @@ impl Connection {
         if delivered {
             self.landed += bytes;
             self.connected = Some(true);
+            if let Some(failure) = self.failure.take() {
+                let (connection, rebuilds) = (self.number, failure.rebuilds());
+                tracing::info!(connection, rebuilds, "the new kafka producer delivers");
+            }
+        } else {
+            self.suspect(now);
         }
     }
 
-    /// Statistics say that `wire` bytes went over it so far. Returns how many did since the last ones, and how many bytes
-    /// of records were delivered meanwhile.
-    pub(super) fn carried(&mut self, wire: u64) -> (u64, usize) {
-        let carried = (wire.saturating_sub(self.wire), self.landed);
-        (self.wire, self.landed) = (wire, 0);
-        carried
+    /// Takes in statistics. Returns how many bytes went over the wire since the last ones, how many bytes of records were
+    /// delivered meanwhile, and whether a broker answered.
+    pub(super) fn carried(&mut self, measured: &Measured) -> (u64, usize, bool) {
+        let wire = measured.wire.saturating_sub(self.wire);
+        let answered = measured.answers != self.answers && measured.answers > 0;
+        let landed = std::mem::take(&mut self.landed);
+        (self.wire, self.answers) = (measured.wire, measured.answers);
+        (wire, landed, answered)
     }
 
     /// Serves callbacks; says whether there were reports.
@@ -170,8 +248,17 @@ impl Connection {
 fn producer(
     config: &ClientConfig,
     number: usize,
-    inbox: &Arc<Inbox>,
-) -> Result<Arc<BaseProducer<Context>>, UplinkError> {
-    let producer = config.create_with_context(Context::new(number, inbox));
-    producer.map(Arc::new).map_err(UplinkError::Settings)
+) -> Result<(BaseProducer<Context>, Arc<Inbox>), UplinkError> {
+    let inbox = Arc::new(Inbox::default());
+    let producer = config.create_with_context(Context::new(number, &inbox));
+    let producer = producer.map_err(UplinkError::Settings)?;
+    Ok((producer, inbox))
+}
+
+/// Ends a producer on a thread of its own, since that takes up to seconds.
+fn end(producer: BaseProducer<Context>) {
+    let ending = std::thread::Builder::new().name("kafka-end".into());
+    if let Err(error) = ending.spawn(move || drop(producer)) {
+        tracing::debug!(%error, "no thread to end a kafka producer on; it was ended here");
+    }
 }

@@ -4,7 +4,6 @@
 //! one for urgent intents and one for the rest. librdkafka tries a record for ever
 //! (`message.timeout.ms` is 0); what it gives back is sorted by what is to be done with it.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use buffer::LaneId;
@@ -13,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
-use super::callbacks::{Inbox, Measured, cost, lock, sort};
+use super::callbacks::{Measured, Said, cost, lock, sort};
 use super::connection::Connection;
 use super::sockets::{self, Wish};
 use super::{Carried, Delivery, Message, Report, Signal, Unsent, UplinkError, settings::settings};
@@ -30,6 +29,8 @@ const POLL_MAX: Duration = Duration::from_millis(50);
 const POLL_IDLE: Duration = Duration::from_millis(200);
 /// How often sockets are looked up and set.
 const SET_SOCKETS: Duration = Duration::from_secs(5);
+const FORGOTTEN: &str =
+    "a broker that was not ready named no brokers, and librdkafka forgot those it had";
 /// A token crosses librdkafka in 24 bits, with 8 bits for the lane: 32 bits also on armv7.
 const TOKEN_BITS: u32 = 24;
 
@@ -37,8 +38,7 @@ pub(crate) struct Uplink {
     connections: Vec<Connection>,
     /// The connection of each lane, and the token after its last.
     lanes: Vec<(usize, u64)>,
-    inbox: Arc<Inbox>,
-    /// Swapped with the inbox's, so that neither grows anew each time.
+    /// Swapped with those of an inbox, so that neither has to grow again each time.
     taken: Vec<(usize, usize, Delivery)>,
     /// Whether sockets can be set, and when that is done next.
     next_set: Option<Instant>,
@@ -57,7 +57,6 @@ impl Uplink {
         intents: &Intents,
         in_flight: u64,
     ) -> Result<Uplink, UplinkError> {
-        let inbox = Arc::new(Inbox::default());
         let mut kinds: Vec<(bool, Sending)> = Vec::new();
         let mut lanes = Vec::new();
         for (_, intent) in intents.iter() {
@@ -84,14 +83,11 @@ impl Uplink {
             )?);
             config.set_log_level(RDKafkaLogLevel::Warning);
             let flow = (!urgent).then(|| Flow::new(most, Instant::now()));
-            connections.push(Connection::new(
-                config, number, &inbox, most, *urgent, flow,
-            )?);
+            connections.push(Connection::new(config, number, most, *urgent, flow)?);
         }
         Ok(Uplink {
             connections,
             lanes,
-            inbox,
             taken: Vec::new(),
             next_set: Some(Instant::now()),
             dscp: section.dscp,
@@ -172,7 +168,10 @@ impl Uplink {
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                 Err(Unsent::Full)
             }
-            Err((error, _)) => Err(Unsent::Failed(sort(&error, &message.address.topic))),
+            Err((error, _)) => {
+                connection.suspect(now);
+                Err(Unsent::Failed(sort(&error, &message.address.topic)))
+            }
         }
     }
 
@@ -198,45 +197,16 @@ impl Uplink {
         if now < self.next_poll {
             return;
         }
-        for connection in &self.connections {
-            if connection.poll() {
-                self.active = now;
-            }
-        }
-        std::mem::swap(&mut self.taken, &mut *lock(&self.inbox.reports));
-        for (token, bytes, outcome) in self.taken.drain(..) {
-            let lane = token >> TOKEN_BITS;
-            if let Some((number, last)) = self.lanes.get(lane) {
-                if let Some(connection) = self.connections.get_mut(*number) {
-                    connection.landed(bytes, outcome == Delivery::Delivered, now);
-                }
-                let behind = low_bits(last.wrapping_sub((token & low_bits(u64::MAX)) as u64));
-                let token = last.saturating_sub(behind as u64);
-                reports.push(Report {
-                    lane: LaneId(u8::try_from(lane).unwrap_or(0)),
-                    token,
-                    outcome,
-                });
-            }
+        for number in 0..self.connections.len() {
+            self.take_reports(number, reports, now);
         }
         self.set_sockets(now);
-        let measured = std::mem::take(&mut *lock(&self.inbox.measured));
-        for one in &measured {
-            self.measured(one, now);
+        let mut news = false;
+        for number in 0..self.connections.len() {
+            news |= self.take_said(number, signals, now);
+            self.keep_alive(number, signals, now);
         }
-        for (number, connection) in self.connections.iter_mut().enumerate() {
-            if let Err(error) = connection.renew(number, &self.inbox) {
-                tracing::error!(%error, "cannot make a kafka producer for requests of another size; the old one goes on");
-            }
-        }
-        signals.append(&mut lock(&self.inbox.signals));
-        let changes = std::mem::take(&mut *lock(&self.inbox.connected));
-        for (number, connected) in &changes {
-            if let Some(connection) = self.connections.get_mut(*number) {
-                connection.connected = Some(*connected);
-            }
-        }
-        if !changes.is_empty() {
+        if news {
             let said = || self.connections.iter().map(|one| one.connected);
             if said().any(|connected| connected == Some(true)) {
                 signals.push(Signal::Connected(true));
@@ -251,6 +221,72 @@ impl Uplink {
         };
         let pause = now.saturating_duration_since(self.active) / 8;
         self.next_poll = now + pause.clamp(POLL_MIN, most);
+    }
+
+    fn take_reports(&mut self, number: usize, reports: &mut Vec<Report>, now: Instant) {
+        let Some(connection) = self.connections.get_mut(number) else {
+            return;
+        };
+        if connection.poll() {
+            self.active = now;
+        }
+        std::mem::swap(&mut self.taken, &mut *lock(&connection.inbox.reports));
+        for (token, bytes, outcome) in self.taken.drain(..) {
+            connection.landed(bytes, outcome == Delivery::Delivered, now);
+            let lane = token >> TOKEN_BITS;
+            if let Some((_, last)) = self.lanes.get(lane) {
+                let behind = low_bits(last.wrapping_sub((token & low_bits(u64::MAX)) as u64));
+                let token = last.saturating_sub(behind as u64);
+                reports.push(Report {
+                    lane: LaneId(u8::try_from(lane).unwrap_or(0)),
+                    token,
+                    outcome,
+                });
+            }
+        }
+    }
+
+    /// What a connection says besides its reports; whether there was news of its brokers.
+    fn take_said(&mut self, number: usize, signals: &mut Vec<Signal>, now: Instant) -> bool {
+        let Some(connection) = self.connections.get_mut(number) else {
+            return false;
+        };
+        let (mut news, mut measured) = (false, None);
+        let said = std::mem::take(&mut *lock(&connection.inbox.said));
+        for one in said {
+            match one {
+                Said::Connected(connected) => {
+                    connection.connected = Some(connected);
+                    news = true;
+                }
+                Said::Trouble(reason) => {
+                    connection.suspect(now);
+                    signals.push(Signal::Trouble(reason));
+                }
+                Said::Forgotten => connection.fail(FORGOTTEN.to_owned(), now),
+                // The last says all that those before it do.
+                Said::Measured(one) => measured = Some(one),
+            }
+        }
+        if let Some(one) = measured
+            && self.measured(number, &one, now)
+        {
+            signals.push(Signal::Answered);
+        }
+        news
+    }
+
+    /// Replaces the producer of a connection where that is due.
+    fn keep_alive(&mut self, number: usize, signals: &mut Vec<Signal>, now: Instant) {
+        let Some(connection) = self.connections.get_mut(number) else {
+            return;
+        };
+        connection.check(now);
+        if connection.rebuild(now) {
+            signals.push(Signal::Resend(self.lanes_of(number)));
+        } else if let Err(error) = connection.renew() {
+            tracing::error!(%error, "cannot make a kafka producer for requests of another size; the old one goes on");
+        }
     }
 
     /// Sockets come and go with brokers, so they are looked up anew each time.
@@ -277,20 +313,17 @@ impl Uplink {
         }
     }
 
-    /// A quota may be of the user, or of one connection.
-    fn measured(&mut self, one: &Measured, now: Instant) {
-        let Measured {
-            connection: number,
-            round_trip,
-            throttle,
-            wire,
-        } = *one;
+    /// Takes in statistics; says whether a broker answered. A quota may be of the user, or of one connection.
+    fn measured(&mut self, number: usize, one: &Measured, now: Instant) -> bool {
+        let (round_trip, throttle) = (one.round_trip, one.throttle);
         let lanes = self.lanes_of(number);
         let urgent = self.connections.get(number).is_some_and(|one| one.urgent);
+        let mut answered = false;
         for (other, connection) in self.connections.iter_mut().enumerate() {
             if other == number {
                 connection.throttle = throttle;
-                let (wire, landed) = connection.carried(wire);
+                let (wire, landed, heard) = connection.carried(one);
+                answered = heard;
                 let (in_flight, urgent) = (connection.in_flight, connection.urgent);
                 tracing::trace!(
                     urgent,
@@ -323,18 +356,13 @@ impl Uplink {
                 connection.look(now);
             }
         }
+        answered
     }
 
-    /// Makes a connection anew. What was in flight is forgotten and must be sent again; returns whose
-    /// it was.
-    pub(crate) fn rebuild(&mut self, number: usize) -> Result<Vec<LaneId>, UplinkError> {
-        let Some(broken) = self.connections.get_mut(number) else {
-            return Ok(Vec::new());
-        };
-        broken.rebuild(number, &self.inbox)?;
-        // What the end of the old one gave back is about tokens that are sent anew.
-        lock(&self.inbox.reports).clear();
-        Ok(self.lanes_of(number))
+    /// Why the connection of `lane` cannot send, until it delivers again.
+    pub(crate) fn failure(&self, lane: LaneId) -> Option<&str> {
+        let (number, _) = self.lanes.get(lane.index())?;
+        self.connections.get(*number)?.failure()
     }
 
     fn lanes_of(&self, number: usize) -> Vec<LaneId> {
