@@ -13,6 +13,10 @@ mod calendar;
 
 mod disk;
 
+mod orders;
+
+mod prepare;
+
 mod reports;
 
 mod stop;
@@ -29,6 +33,8 @@ use tokio::task::JoinSet;
 use disk::DiskState;
 
 pub(crate) use build::{AgentError, build, identity};
+pub(crate) use orders::{GOES_ON, Orders};
+pub(crate) use prepare::{Prepared, prepare};
 pub(crate) use stop::Carried;
 
 use crate::drain::{Drain, Left};
@@ -76,19 +82,18 @@ pub(crate) struct Agent {
 }
 
 /// How the agent ended.
-#[derive(Debug)]
 pub(crate) enum Ended {
     Stopped,
-    /// It is to be built and run again, and goes on with these events.
-    StartAnew(Carried),
+    /// One is to follow that is built from this, and goes on with these events.
+    StartAnew(Box<Prepared>, Carried),
 }
 
 /// Why it is to end.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct End {
-    pub reason: &'static str,
-    /// It is to be built and run again.
-    pub anew: bool,
+enum End {
+    /// By the signal of this name.
+    Stop(&'static str),
+    /// For this reason, and one is to follow that is built from this.
+    StartAnew(&'static str, Prepared),
 }
 
 /// What does not change while the agent runs.
@@ -108,29 +113,24 @@ pub(crate) struct Facts {
 }
 
 impl Agent {
-    /// Runs until `end` is resolved, then stops the way the data goes.
-    pub(crate) async fn run(mut self, end: impl Future<Output = End>) -> Ended {
-        let mut ended = std::pin::pin!(end);
+    /// Runs until it is to end, then stops the way the data goes.
+    pub(crate) async fn run(mut self, orders: &mut Orders) -> Ended {
         let end = loop {
             let until = self.step(Instant::now());
-            if self.disk.start_anew {
-                break End {
-                    reason: "the state directory can be used",
-                    anew: true,
-                };
+            if std::mem::take(&mut self.disk.can_be_used) {
+                match orders.again() {
+                    Some(next) => break End::StartAnew("the state directory can be used", next),
+                    // A later probe tries again.
+                    None => self.disk_is(Some("it could not be put to use".into())),
+                }
             }
             tokio::select! {
                 biased;
-                end = &mut ended => break end,
+                end = orders.next() => break end,
                 () = self.wait(until) => {}
             }
         };
-        let carried = self.stop(end).await;
-        if end.anew {
-            Ended::StartAnew(carried)
-        } else {
-            Ended::Stopped
-        }
+        self.stop(end, orders).await
     }
 
     /// Does everything that is due, and says until when nothing is.

@@ -2,18 +2,31 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
 
-use crate::agent::{self, AgentError, Carried, End, Ended};
-use crate::config::{self, Loaded};
-use crate::supervisor::{Ask, Signals};
-use crate::{allocator, fail, load, logging, status, supervisor};
+use crate::agent::{self, AgentError, Carried, Ended, Orders, Prepared};
+use crate::config::Loaded;
+use crate::supervisor::{self, Signals};
+use crate::{allocator, fail, load, logging, status};
 
-/// Of an agent that reads its configuration again.
-const RELOAD: &str = "SIGHUP: the configuration is read again";
+/// Before a configuration is tried again that an agent has run with, and with which the next could not begin.
+const AGAIN: Duration = Duration::from_secs(2);
+/// A source may hang in a system call at the end; it holds nothing that is not kept.
+const LEFT_BEHIND: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(path: &Path) -> ExitCode {
     let settled = allocator::settle();
-    let mut loaded = match load(path) {
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    // Listened to from here on to the end, whatever agent there is.
+    let signals = match runtime.block_on(async { Signals::new() }) {
+        Ok(signals) => signals,
+        Err(error) => return fail(&error),
+    };
+    let loaded = match load(path) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -21,94 +34,104 @@ pub(crate) fn run(path: &Path) -> ExitCode {
     if let Err(error) = settled {
         tracing::warn!(%error, "the allocator keeps its own settings; memory use will be higher");
     }
-    let mut carried = Carried::new();
-    let mut before = None;
+    let outcome = runtime.block_on(async {
+        let first = agent::prepare(loaded.into(), None)?;
+        agents(first, Orders::new(path, signals)).await
+    });
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+async fn agents(first: Prepared, mut orders: Orders) -> Result<(), AgentError> {
+    let mut next = first;
+    // What an agent has run with, and what the last had only in memory when it ended.
+    let (mut good, mut carried) = (None, Carried::default());
     loop {
-        for warning in &loaded.warnings {
-            tracing::warn!(file = %path.display(), "{warning}");
-        }
-        match run_once(path, &loaded, std::mem::take(&mut carried)) {
-            Ok(Ended::StartAnew(events)) => carried = events,
-            Ok(Ended::Stopped) => return ExitCode::SUCCESS,
-            Err(error) => match before.take() {
-                Some(good) => {
-                    tracing::error!(%error, file = %path.display(), "the agent cannot begin with the new configuration; it goes on with the one before");
-                    loaded = good;
-                    continue;
-                }
-                None => return fail(&*error),
+        let loaded = Rc::clone(&next.loaded);
+        let (ended, back) = run_one(next, &mut carried, orders).await;
+        orders = back;
+        let then = match ended {
+            Ok(Ended::Stopped) => None,
+            Ok(Ended::StartAnew(prepared, events)) => {
+                (good, carried) = (Some(loaded), events);
+                Some(*prepared)
+            }
+            Err(error) => match &good {
+                Some(good) => fall_back(&error, good, &loaded, &mut orders).await,
+                None => return Err(error),
             },
-        }
-        // Else it goes on with what it had.
-        if let Some(new) = reloaded(path) {
-            before = Some(std::mem::replace(&mut loaded, new));
+        };
+        match then {
+            Some(prepared) => next = prepared,
+            None => return Ok(()),
         }
     }
 }
 
-fn run_once(
-    path: &Path,
-    loaded: &Loaded,
-    carried: Carried,
-) -> Result<Ended, Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+/// Builds an agent and runs it to its end.
+async fn run_one(
+    prepared: Prepared,
+    carried: &mut Carried,
+    mut orders: Orders,
+) -> (Result<Ended, AgentError>, Orders) {
+    let (loaded, port) = (Rc::clone(&prepared.loaded), prepared.port.clone());
+    for warning in &loaded.warnings {
+        tracing::warn!(file = %orders.path().display(), "{warning}");
+    }
     // Sources share the one thread and need not be able to change it.
     let local = tokio::task::LocalSet::new();
-    let path = path.to_owned();
-    let outcome: Result<Ended, AgentError> = local.block_on(&runtime, async {
-        let port = status::listen(&loaded.file).await?;
-        let (agent, asks) = agent::build(&loaded.file, carried)?;
-        status::start(&loaded.file, port, asks);
+    let whole = local.run_until(async {
+        let (agent, asks) = match agent::build(prepared, carried) {
+            Ok(built) => built,
+            Err(error) => return (Err(error), orders),
+        };
+        orders.runs_with(&loaded, port.as_ref());
+        let _serving = status::serve(&loaded.file, port, asks);
         supervisor::ready();
         // A task of its own: this one is woken whenever a source is.
-        match tokio::task::spawn_local(agent.run(end(path))).await {
-            Ok(ended) => Ok(ended),
+        let running = tokio::task::spawn_local(async move {
+            let ended = agent.run(&mut orders).await;
+            (Ok(ended), orders)
+        });
+        match running.await {
+            Ok(ended) => ended,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     });
-    drop(local);
-    // A source may hang in a system call; it holds nothing that is not kept.
-    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
-    outcome.map_err(Into::into)
+    whole.await
 }
 
-/// Waits until the agent is to end.
-async fn end(path: std::path::PathBuf) -> End {
-    let stop = |reason| End {
-        reason,
-        anew: false,
-    };
-    let Ok(mut signals) = Signals::new() else {
-        return stop("no signals");
-    };
+/// No agent can begin with what was `tried`: goes back to what the last one ran with, until it can be used; none if somebody
+/// says stop before that.
+async fn fall_back(
+    error: &AgentError,
+    good: &Rc<Loaded>,
+    tried: &Rc<Loaded>,
+    orders: &mut Orders,
+) -> Option<Prepared> {
+    let file = orders.path().display().to_string();
+    tracing::error!(error = agent::chain(error), file, "{}", agent::GOES_ON);
+    let mut pause = Rc::ptr_eq(tried, good);
     loop {
-        match signals.next().await {
-            Ask::Stop(signal) => return stop(signal),
-            Ask::Reload => {
-                supervisor::reloading();
-                if reloaded(&path).is_some() {
-                    return End {
-                        reason: RELOAD,
-                        anew: true,
-                    };
-                }
-                supervisor::ready();
+        if pause && orders.stopped_within(AGAIN).await {
+            return None;
+        }
+        match orders.prepare(Rc::clone(good)) {
+            Ok(prepared) => return Some(prepared),
+            Err(error) => {
+                tracing::error!(
+                    error = agent::chain(&error),
+                    file,
+                    "the agent cannot begin with the configuration that it had; trying again"
+                );
             }
         }
+        pause = true;
     }
-}
-
-/// The configuration as it is now, if it is good.
-fn reloaded(path: &Path) -> Option<Loaded> {
-    let problems = match config::load(path) {
-        Ok(loaded) => return Some(loaded),
-        Err(problems) => problems,
-    };
-    for problem in problems {
-        tracing::error!(file = %path.display(), "{problem}");
-    }
-    tracing::error!(file = %path.display(), "the new configuration is not used; the agent goes on with the one it has");
-    None
 }

@@ -13,7 +13,7 @@ use buffer::{DropReason, LaneId, Lanes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub(crate) use serve::{ask, listen, start};
+pub(crate) use serve::{Port, ask, listen, serve};
 pub(crate) use table::{age, size, table};
 
 use crate::agent::Agent;

@@ -47,6 +47,12 @@ impl StoreError {
             StoreError::Unusable { .. } | StoreError::NotMounted { .. }
         )
     }
+
+    /// An earlier agent of this process still has `ours`, on a disk that hangs.
+    #[must_use]
+    pub(crate) fn is_in_use(&self, ours: Option<&Path>) -> bool {
+        matches!(self, StoreError::Refused { path, source: OpenError::InUse { .. } } if Some(path.as_path()) == ours)
+    }
 }
 
 /// The keys of `[buffer]`, read from where they are.

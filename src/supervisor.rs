@@ -39,6 +39,7 @@ pub(crate) enum Ask {
     Reload,
 }
 
+/// One listener for the whole life of the process, so that no signal is missed between two agents.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -54,11 +55,21 @@ impl Signals {
         })
     }
 
+    /// Safe to cancel: a signal that comes meanwhile waits for the next call.
     pub(crate) async fn next(&mut self) -> Ask {
         tokio::select! {
+            biased;
             _ = self.terminate.recv() => Ask::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Ask::Stop("SIGINT"),
             _ = self.hang_up.recv() => Ask::Reload,
+        }
+    }
+
+    /// The same of a stop alone; a SIGHUP waits.
+    pub(crate) async fn stop(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }

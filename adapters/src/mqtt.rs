@@ -89,7 +89,8 @@ impl Lost {
 pub struct Mqtt {
     settings: section::Settings,
     source: Source,
-    session: SessionFile,
+    /// Where it remembers its session with the broker.
+    session: PathBuf,
 }
 
 impl Mqtt {
@@ -100,11 +101,10 @@ impl Mqtt {
         state: &std::path::Path,
     ) -> Result<Mqtt, MqttError> {
         let settings = section::Settings::new(section, gateway)?;
-        let session = SessionFile::open(&state.join("mqtt").join(&section.name));
         Ok(Mqtt {
             source: Source::new(section)?,
             settings,
-            session,
+            session: state.join("mqtt").join(&section.name),
         })
     }
 
@@ -112,6 +112,7 @@ impl Mqtt {
     pub async fn run(mut self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
         let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_MOST);
         let broker = self.settings.address();
+        let mut session = SessionFile::open(&self.session);
         let mut told = false;
         loop {
             // Receipts of a connection that is gone cannot be told to anyone: the broker offers again.
@@ -130,7 +131,7 @@ impl Mqtt {
             let mut parts = Parts {
                 settings: &self.settings,
                 source: &mut self.source,
-                session: &mut self.session,
+                session: &mut session,
                 intake: &intake,
                 receipts: &mut receipts,
                 up: &up,

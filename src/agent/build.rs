@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adapters::inference::{Inference, InferenceError};
-use adapters::modbus::Modbus;
+use adapters::modbus::{Modbus, ModbusSection};
 use adapters::mqtt::{Mqtt, MqttError};
 use adapters::{Clock, Intake, Urge};
 use buffer::{Disk, LaneOpened, Lanes, Opened};
@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::{Agent, BATCH, Carried, DiskState, Facts, SUBMISSIONS, StatusRequest, TICK, chain};
+use super::{
+    Agent, BATCH, Carried, DiskState, Facts, Prepared, SUBMISSIONS, StatusRequest, TICK, chain,
+};
 use crate::address::Addresses;
 use crate::allowance::Allowance;
 use crate::config::File;
@@ -55,21 +57,31 @@ pub(crate) enum AgentError {
     Status { at: String, source: std::io::Error },
 }
 
-/// Opens the buffer, connects nothing yet, and starts the sources. What is `carried` over is accepted first.
+/// Opens the buffer, connects nothing yet, and starts the sources. What is `carried` over is accepted first; after an error
+/// it is still there.
 pub(crate) fn build(
-    file: &File,
-    carried: Carried,
+    prepared: Prepared,
+    carried: &mut Carried,
 ) -> Result<(Agent, mpsc::Sender<StatusRequest>), AgentError> {
     let started = Instant::now();
-    let identity = identity(file);
-    let intents = Intents::new(file);
+    let Prepared {
+        loaded,
+        identity,
+        intents,
+        store,
+        uplink,
+        mqtt,
+        inference,
+        ..
+    } = prepared;
+    let file = &loaded.file;
     let clock = Clock::new(crate::version::BUILT_UNIX_US);
     let state = file.gateway.state_dir.clone();
-    let store = Store::new(file, &intents)?;
-    let (disk, opened, missing) = open(&store, &intents)?;
+    let (disk, opened, missing) = open(&store, &intents, carried.in_use.as_deref())?;
+    let carried = std::mem::take(carried).events;
     let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
     let found: Vec<Found> = opened.lanes.iter().map(Found::of).collect();
-    let parts = drain_parts(file, &identity, &intents, clock, (&found, started))?;
+    let parts = drain_parts(file, &identity, &intents, clock, uplink, (&found, started));
     let (sender, submissions) = adapters::channel(SUBMISSIONS);
     let (asks, requests) = mpsc::channel(REQUESTS);
     let (stopping, stop) = watch::channel(false);
@@ -109,14 +121,12 @@ pub(crate) fn build(
         agent.notice(notice, started);
     }
     let sources = Sources {
-        file,
-        gateway: &identity.id,
         sender,
         urge,
         clock,
         stop,
     };
-    sources.start(&mut agent)?;
+    sources.start(&mut agent, mqtt, &file.modbus, inference);
     Ok((agent, asks))
 }
 
@@ -124,13 +134,13 @@ pub(crate) fn build(
 /// events from others.
 type Start = (Option<Disk<Record>>, Opened, Option<String>);
 
-fn open(store: &Store, intents: &Intents) -> Result<Start, StoreError> {
+fn open(store: &Store, intents: &Intents, in_use: Option<&Path>) -> Result<Start, StoreError> {
     match store.open() {
         Ok((disk, opened)) => {
             store.tell_room();
             Ok((Some(disk), opened, None))
         }
-        Err(error) if error.may_pass() => {
+        Err(error) if error.may_pass() || error.is_in_use(in_use) => {
             let lanes = intents.iter().map(|_| LaneOpened::default());
             let (lanes, notices) = (lanes.collect(), Vec::new());
             let nothing = Opened {
@@ -149,18 +159,14 @@ fn drain_parts(
     identity: &Identity,
     intents: &Intents,
     clock: Clock,
+    uplink: Uplink,
     (found, now): (&[Found], Instant),
-) -> Result<drain::Parts, UplinkError> {
+) -> drain::Parts {
     let shape = Shape::new(&file.replay, &identity.id);
     let mut allowance = Allowance::new(&file.link, intents, shape.delay);
     recall(&mut allowance, &file.gateway.state_dir);
-    Ok(drain::Parts {
-        uplink: Uplink::new(
-            &file.uplink,
-            &client_id(file, &identity.id),
-            intents,
-            file.uplink.in_flight(file.memory),
-        )?,
+    drain::Parts {
+        uplink,
         addresses: Addresses::new(
             intents.clone(),
             identity.clone(),
@@ -173,7 +179,7 @@ fn drain_parts(
         topic_retry: file.uplink.topic_retry.0,
         set_aside: SetAside::new(&file.gateway.state_dir),
         has_backlog: found.iter().any(|lane| lane.waiting > 0),
-    })
+    }
 }
 
 fn recall(allowance: &mut Allowance, state: &Path) {
@@ -200,7 +206,7 @@ fn facts(file: &File, identity: &Identity, epoch: u32, started: Instant) -> Fact
 
 impl Agent {
     /// Sources that have no receipt for such an event offer it again, under the same id.
-    fn take_over(&mut self, carried: Carried, now: Instant) {
+    fn take_over(&mut self, carried: Vec<(String, Vec<Record>)>, now: Instant) {
         for (name, records) in carried {
             let Some(lane) = self.intents.id(&name) else {
                 tracing::error!(intent = %name, events = records.len(), "the new configuration has no such intent; those of its events that are not on disk are with their sources, or lost");
@@ -229,31 +235,28 @@ impl Agent {
     }
 }
 
-struct Sources<'a> {
-    file: &'a File,
-    gateway: &'a str,
+struct Sources {
     sender: mpsc::Sender<adapters::Submission>,
     urge: Arc<Urge>,
     clock: Clock,
     stop: adapters::Stop,
 }
 
-impl Sources<'_> {
-    fn start(self, agent: &mut Agent) -> Result<(), AgentError> {
-        let state = &self.file.gateway.state_dir;
-        for section in &self.file.mqtt {
-            let section = self.file.memory.profile.window(section);
-            let source =
-                Mqtt::new(&section, self.gateway, state).map_err(|source| AgentError::Mqtt {
-                    name: section.name.clone(),
-                    source,
-                })?;
-            let (intake, receipts) = self.intake(&section.name, agent);
+impl Sources {
+    fn start(
+        self,
+        agent: &mut Agent,
+        mqtt: Vec<(String, Mqtt)>,
+        modbus: &[ModbusSection],
+        inference: Vec<(String, Inference)>,
+    ) {
+        for (name, source) in mqtt {
+            let (intake, receipts) = self.intake(&name, agent);
             agent
                 .adapters
                 .spawn_local(source.run(intake, receipts, self.stop.clone()));
         }
-        for section in &self.file.modbus {
+        for section in modbus {
             let (intake, receipts) = self.intake(&section.name, agent);
             let source = {
                 let routes = RefCell::new(&mut agent.ingest.router);
@@ -267,18 +270,12 @@ impl Sources<'_> {
                 .adapters
                 .spawn_local(source.run(intake, receipts, self.stop.clone()));
         }
-        for section in &self.file.inference {
-            let source =
-                Inference::new(section, state).map_err(|source| AgentError::Inference {
-                    name: section.name.clone(),
-                    source,
-                })?;
-            let (intake, receipts) = self.intake(&section.name, agent);
+        for (name, source) in inference {
+            let (intake, receipts) = self.intake(&name, agent);
             agent
                 .adapters
                 .spawn_local(source.run(intake, receipts, self.stop.clone()));
         }
-        Ok(())
     }
 
     fn intake(&self, name: &str, agent: &mut Agent) -> (Intake, adapters::Receipts) {
@@ -308,7 +305,7 @@ pub(crate) fn identity(file: &File) -> Identity {
     }
 }
 
-fn client_id(file: &File, gateway: &str) -> String {
+pub(super) fn client_id(file: &File, gateway: &str) -> String {
     file.uplink
         .client_id
         .clone()

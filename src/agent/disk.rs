@@ -23,7 +23,7 @@ pub(super) struct DiskState {
     tidying: bool,
     pub(super) wear: Wear,
     /// The disk can be used that was not there at the start.
-    pub(super) start_anew: bool,
+    pub(super) can_be_used: bool,
 }
 
 impl DiskState {
@@ -35,7 +35,7 @@ impl DiskState {
             next_tidy: now,
             tidying: false,
             wear: Wear::default(),
-            start_anew: false,
+            can_be_used: false,
         }
     }
 }
@@ -107,7 +107,7 @@ impl Agent {
             }
             Answer::Probed(outcome) => {
                 self.disk.probing = false;
-                self.disk.start_anew |= matches!(outcome, Ok(Disked::Ready));
+                self.disk.can_be_used = matches!(outcome, Ok(Disked::Ready));
                 self.disk_is(outcome.err().map(|error| chain(&error)));
             }
             Answer::Noted(outcome) => self.noted(outcome),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Agent, End};
+use super::{Agent, End, Ended, Orders, Prepared};
 use crate::health::LastStop;
 use crate::keeper::{Answer, Job};
 use crate::record::Record;
@@ -17,39 +17,48 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
 /// How often a stop looks whether it can go on.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Of each intent, by name, the events that are only in memory, in order.
-pub(crate) type Carried = Vec<(String, Vec<Record>)>;
+/// What an agent leaves to one that follows it in this process.
+#[derive(Default)]
+pub(crate) struct Carried {
+    /// Of each intent, by name, the events that are only in memory, in order.
+    pub(super) events: Vec<(String, Vec<Record>)>,
+    /// The state directory, if a disk that hangs keeps it in use.
+    pub(super) in_use: Option<std::path::PathBuf>,
+}
 
 impl Agent {
-    /// Returns what is only in memory, which an agent that follows in this process takes over.
-    pub(super) async fn stop(mut self, End { reason, anew }: End) -> Carried {
-        let begun = Instant::now();
-        let grace = if anew {
-            CLOSING
-        } else {
-            crate::supervisor::stopping();
-            self.facts.stop_grace.saturating_sub(CLOSING)
+    pub(super) async fn stop(mut self, end: End, orders: &mut Orders) -> Ended {
+        let (mut reason, mut next) = match end {
+            End::Stop(reason) => (reason, None),
+            End::StartAnew(reason, next) => (reason, Some(Box::new(next))),
         };
-        let grace = begun + grace;
+        let begun = Instant::now();
         tracing::info!(reason, "stopping: sources first, then the buffer");
         self.report("stop", &json!({ "reason": reason }), begun);
         self.stopping.send_replace(true);
-        // A source may wait for receipts that a failing disk does not give: it keeps what has none.
-        while !(self.adapters.is_empty() && self.submissions.is_empty()) && Instant::now() < grace {
-            let until = self.step(Instant::now());
-            while let Some(ended) = self.adapters.try_join_next() {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "a source ended badly; what it had not acknowledged stays with it");
-                }
+        let mut grace = begun + self.grace(next.as_deref());
+        loop {
+            let now = Instant::now();
+            self.reap();
+            // A source may wait for receipts that a failing disk does not give: it keeps what has none.
+            let sources = !(self.adapters.is_empty() && self.submissions.is_empty());
+            let left =
+                sources || !self.lanes.all_stored() || (next.is_none() && !self.nothing_to_send());
+            if !left || now >= grace {
+                break;
             }
-            self.wait(until.min(Instant::now() + LOOK)).await;
+            let until = self.step(now).min(grace).min(now + LOOK);
+            tokio::select! {
+                biased;
+                signal = orders.stop(), if next.is_some() => {
+                    tracing::info!(reason = signal, "no agent is to follow");
+                    (reason, next) = (signal, None);
+                    grace = now + self.grace(None);
+                }
+                () = self.wait(until) => {}
+            }
         }
-        let sent = |agent: &Agent| anew || agent.nothing_to_send();
-        while Instant::now() < grace && !(self.lanes.all_stored() && sent(&self)) {
-            let until = self.step(Instant::now());
-            self.wait(until.min(grace)).await;
-        }
-        self.close().await;
+        let closed = self.close().await;
         let left: u64 = self
             .intents
             .iter()
@@ -58,8 +67,31 @@ impl Agent {
         let seconds = begun.elapsed().as_secs_f64();
         LastStop::in_state(&self.facts.state).note(&json!({ "reason": reason, "buffered": left }));
         tracing::info!(reason, buffered = left, seconds, "tidegate stopped");
+        let Some(next) = next else {
+            return Ended::Stopped;
+        };
+        let in_use = (!closed).then(|| self.facts.state.clone());
         let names = self.intents.iter().map(|(_, intent)| intent.name.clone());
-        names.zip(self.lanes.into_unstored()).collect()
+        let events = names.zip(self.lanes.into_unstored()).collect();
+        Ended::StartAnew(next, Carried { events, in_use })
+    }
+
+    /// How long sources and lanes have. An agent that follows sends what is left; without one, as long as the configuration says.
+    fn grace(&self, next: Option<&Prepared>) -> Duration {
+        if next.is_some() {
+            return CLOSING;
+        }
+        crate::supervisor::stopping();
+        self.facts.stop_grace.saturating_sub(CLOSING)
+    }
+
+    /// Lets go of sources that have ended.
+    fn reap(&mut self) {
+        while let Some(ended) = self.adapters.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a source ended badly; what it had not acknowledged stays with it");
+            }
+        }
     }
 
     /// Everything is delivered, or there is nobody to deliver to.
@@ -71,7 +103,8 @@ impl Agent {
                 .all(|(lane, _)| self.lanes.waiting(lane) == 0)
     }
 
-    async fn close(&mut self) {
+    /// Says whether the disk closed.
+    async fn close(&mut self) -> bool {
         // What was delivered meanwhile must not be sent again by the next start.
         self.drain.uplink.hurry();
         let now = Instant::now();
@@ -105,10 +138,12 @@ impl Agent {
                 }
             }
         });
-        if closed.await.is_err() {
-            tracing::warn!("the disk did not close in time; the next start recovers it");
-        } else {
+        let closed = closed.await.is_ok();
+        if closed {
             self.keeper.join();
+        } else {
+            tracing::warn!("the disk did not close in time; the next start recovers it");
         }
+        closed
     }
 }

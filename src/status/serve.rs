@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use super::{Snapshot, metrics};
 use crate::agent::{AgentError, StatusRequest};
@@ -41,28 +43,52 @@ pub(crate) fn socket_path(state: &Path) -> PathBuf {
     state.join("status.sock")
 }
 
-/// The port, if `status.http` asks for one. To be had before there is an agent, which could not begin without.
-pub(crate) async fn listen(file: &File) -> Result<Option<TcpListener>, AgentError> {
+/// An open port, which agents that follow each other share.
+#[derive(Debug, Clone)]
+pub(crate) struct Port {
+    at: String,
+    listener: Rc<TcpListener>,
+}
+
+/// The port, if `status.http` asks for one: the one that is `open`, if it is the same. To be had before there is an agent,
+/// which could not begin without.
+pub(crate) fn listen(file: &File, open: Option<&Port>) -> Result<Option<Port>, AgentError> {
     if !file.status.http {
         return Ok(None);
     }
     let at = &file.status.listen;
-    let failed = |source| AgentError::Status {
+    if let Some(open) = open.filter(|open| open.at == *at) {
+        return Ok(Some(open.clone()));
+    }
+    let bound = std::net::TcpListener::bind(at).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    });
+    let bound = bound.map_err(|source| AgentError::Status {
         at: at.clone(),
         source,
-    };
-    TcpListener::bind(at).await.map(Some).map_err(failed)
+    })?;
+    Ok(Some(Port {
+        at: at.clone(),
+        listener: Rc::new(bound),
+    }))
 }
 
-/// Begins to serve, on the socket and on `port`.
-pub(crate) fn start(file: &File, port: Option<TcpListener>, asks: mpsc::Sender<StatusRequest>) {
+/// Serves on the socket and on `port`, until what it returns is dropped.
+#[must_use]
+pub(crate) fn serve(
+    file: &File,
+    port: Option<Port>,
+    asks: mpsc::Sender<StatusRequest>,
+) -> JoinSet<()> {
+    let mut serving = JoinSet::new();
     let path = socket_path(&file.gateway.state_dir);
     // The buffer's lock is held: whoever made it is gone.
     drop(std::fs::remove_file(&path));
     match UnixListener::bind(&path) {
         Ok(socket) => {
             let on_socket = asks.clone();
-            tokio::spawn(async move {
+            serving.spawn_local(async move {
                 while let Ok((stream, _)) = socket.accept().await {
                     tokio::spawn(connection(stream, on_socket.clone()));
                 }
@@ -73,13 +99,14 @@ pub(crate) fn start(file: &File, port: Option<TcpListener>, asks: mpsc::Sender<S
             tracing::warn!(path = %path.display(), %error, "`tidegate status` will not find the agent");
         }
     }
-    if let Some(listener) = port {
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+    if let Some(port) = port {
+        serving.spawn_local(async move {
+            while let Ok((stream, _)) = port.listener.accept().await {
                 tokio::spawn(connection(stream, asks.clone()));
             }
         });
     }
+    serving
 }
 
 async fn connection(

@@ -44,7 +44,7 @@ pub(crate) fn answer(stream: UnixStream) -> String {
 }
 
 /// `tidegate buffer` on the gateway's configuration, or on a state directory.
-fn buffer(gateway: &Gateway, arguments: &[&str]) -> Output {
+pub(crate) fn buffer(gateway: &Gateway, arguments: &[&str]) -> Output {
     let mut command = tidegate();
     command
         .args(["buffer", "-c"])
@@ -53,7 +53,7 @@ fn buffer(gateway: &Gateway, arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
@@ -62,7 +62,7 @@ fn errors(output: &Output) -> String {
 }
 
 /// The records that `tidegate buffer cat` prints, by the number in their payload.
-fn cat(gateway: &Gateway, arguments: &[&str]) -> BTreeMap<u64, Value> {
+pub(crate) fn cat(gateway: &Gateway, arguments: &[&str]) -> BTreeMap<u64, Value> {
     let output = buffer(gateway, &[&["cat", "--lane", "state"], arguments].concat());
     assert!(output.status.success(), "{}", errors(&output));
     let lines = out(&output);

@@ -13,6 +13,8 @@ mod arrivals;
 
 mod outages;
 
+mod mends;
+
 mod allowances;
 
 mod inputs;

@@ -25,7 +25,7 @@ fn outage() -> Duration {
 }
 
 /// Lets time pass in which something happens elsewhere.
-fn let_pass(time: Duration) {
+pub(crate) fn let_pass(time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
         std::thread::park_timeout(end - Instant::now());

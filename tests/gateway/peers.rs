@@ -81,6 +81,8 @@ struct Node {
     directory: TempDir,
     child: Option<Child>,
     autocreate: bool,
+    /// Which of how many it is, if it is not alone; see `tests/kafka/broker`.
+    place: Vec<(&'static str, String)>,
 }
 
 static TESTS: AtomicU32 = AtomicU32::new(0);
@@ -135,6 +137,7 @@ impl Kafka {
                     directory: TempDir::new().expect("a directory can be made"),
                     child: None,
                     autocreate: true,
+                    place: Vec::new(),
                 };
                 node.launch(ports);
                 tell.send(ports).expect("the test waits");
@@ -157,6 +160,7 @@ impl Kafka {
             directory: TempDir::new().expect("a directory can be made"),
             child: None,
             autocreate: true,
+            place: Vec::new(),
         };
         Kafka {
             node: Some(node),
@@ -187,6 +191,30 @@ impl Kafka {
     pub(crate) fn signal(&mut self, name: &str) {
         let node = self.node.as_mut().expect("a cluster of its own");
         send_signal(node.child.as_ref().expect("it runs").id(), name);
+    }
+
+    /// What a power cut does to a broker that does not sync its logs: it ends, and of each partition of this test's topics the
+    /// last fifth is gone. Returns how many partitions that were.
+    pub(crate) fn lose_power(&mut self) -> usize {
+        self.kill_9();
+        let node = self.node.as_ref().expect("a cluster of its own");
+        let mut torn = 0;
+        for entry in fs::read_dir(node.directory.path().join("data")).expect("it has data") {
+            let partition = entry.expect("it can be read").path();
+            let name = partition.file_name().and_then(|name| name.to_str());
+            if !name.is_some_and(|name| name.starts_with(&format!("{}.", self.prefix))) {
+                continue;
+            }
+            let log = partition.join("00000000000000000000.log");
+            let file = fs::File::options()
+                .write(true)
+                .open(log)
+                .expect("it has a log");
+            let length = file.metadata().expect("it is there").len();
+            file.set_len(length / 5 * 4).expect("it can be cut");
+            torn += usize::from(length > 0);
+        }
+        torn
     }
 
     pub(crate) fn kill_9(&mut self) {
@@ -255,10 +283,69 @@ fn prefix() -> String {
     format!("test-{}", TESTS.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Three real brokers, of which a topic's replicas can be chosen.
+pub(crate) struct Trio([Kafka; 3]);
+
+impl Trio {
+    pub(crate) fn started() -> Trio {
+        let mut nodes = std::array::from_fn(|_| Kafka::own());
+        let voters: Vec<String> = (1..)
+            .zip(&nodes)
+            .map(|(number, node)| format!("{number}@127.0.0.1:{}", node.ports[3]))
+            .collect();
+        for (number, kafka) in (1..).zip(&mut nodes) {
+            let node = kafka.node.as_mut().expect("a cluster of its own");
+            let place = [
+                ("KAFKA_NODE", format!("{number}")),
+                ("KAFKA_VOTERS", voters.join(",")),
+                ("KAFKA_REPLICAS", "3".into()),
+            ];
+            node.place = place.into();
+            node.spawn(kafka.ports);
+        }
+        for kafka in &nodes {
+            kafka.node.as_ref().expect("a cluster of its own").wait();
+        }
+        Trio(nodes)
+    }
+
+    /// As an array of TOML.
+    pub(crate) fn brokers(&self) -> String {
+        let quoted = self
+            .0
+            .each_ref()
+            .map(|node| format!("\"{}\"", node.plain()));
+        format!("[{}]", quoted.join(", "))
+    }
+
+    /// The node by its number, from 1.
+    pub(crate) fn node(&mut self, number: usize) -> &mut Kafka {
+        &mut self.0[number - 1]
+    }
+}
+
 impl Node {
     fn launch(&mut self, ports: [u16; 4]) {
+        self.spawn(ports);
+        self.wait();
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        self.directory.path().join("log")
+    }
+
+    fn wait(&self) {
+        wait_for("Kafka", || {
+            fs::read_to_string(self.log())
+                .ok()?
+                .contains("Kafka Server started")
+                .then_some(())
+        });
+    }
+
+    fn spawn(&mut self, ports: [u16; 4]) {
         assert!(kafka_is_here());
-        let path = self.directory.path().join("log");
+        let path = self.log();
         let log = fs::File::create(&path).expect("a log can be made");
         let mut command = Command::new("setpriv");
         command
@@ -269,6 +356,7 @@ impl Node {
             .arg(self.directory.path())
             .args(ports.map(|port| port.to_string()));
         command.env("KAFKA_AUTOCREATE", self.autocreate.to_string());
+        command.envs(self.place.iter().map(|(name, value)| (name, value)));
         self.child = Some(
             command
                 .stdout(log)
@@ -276,12 +364,6 @@ impl Node {
                 .spawn()
                 .expect("Kafka can be started"),
         );
-        wait_for("Kafka", || {
-            fs::read_to_string(&path)
-                .ok()?
-                .contains("Kafka Server started")
-                .then_some(())
-        });
     }
 }
 
@@ -293,7 +375,7 @@ impl Drop for Node {
             let _status = child.wait();
         }
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+            let log = fs::read_to_string(self.log()).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             let last = lines[lines.len().saturating_sub(60)..].join("\n");
             eprintln!("--- log of Kafka, its end\n{last}");

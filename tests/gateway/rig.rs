@@ -123,9 +123,14 @@ impl Gateway {
 
     /// SIGTERM; waits for the end and asserts that it is a good one.
     pub(crate) fn stop(&mut self) {
+        send_signal(self.process(), "TERM");
+        self.wait_for_end();
+    }
+
+    /// Waits until it has ended, and asserts that it ended well.
+    pub(crate) fn wait_for_end(&mut self) {
         let mut child = self.child.take().expect("the gateway runs");
-        send_signal(child.id(), "TERM");
-        let status = child.wait().expect("it can be waited for");
+        let status = wait_for("the gateway's end", || child.try_wait().ok().flatten());
         assert!(status.success(), "{status}:\n{}", self.log());
     }
 

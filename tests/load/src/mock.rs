@@ -4,6 +4,16 @@ use std::io;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::RDKafkaApiKey;
+pub use rdkafka::types::RDKafkaRespErr;
+
+/// What the cluster may refuse.
+#[derive(Debug, Clone, Copy)]
+pub enum Requests {
+    Produce,
+    /// `InitProducerId`, with which an idempotent producer begins.
+    Identity,
+}
 
 pub struct Cluster {
     mock: MockCluster<'static, DefaultProducerContext>,
@@ -20,6 +30,15 @@ impl Cluster {
             mock.create_topic(topic, 3, 1).map_err(io::Error::other)?;
         }
         Ok(Cluster { mock })
+    }
+
+    /// The next requests to produce, or for a producer's identity, are answered with these errors, one each.
+    pub fn refuse(&self, requests: Requests, errors: &[RDKafkaRespErr]) {
+        let key = match requests {
+            Requests::Produce => RDKafkaApiKey::Produce,
+            Requests::Identity => RDKafkaApiKey::InitProducerId,
+        };
+        self.mock.request_errors(key, errors);
     }
 
     #[must_use]
