@@ -93,7 +93,7 @@ enum End {
     /// By the signal of this name.
     Stop(&'static str),
     /// For this reason, and one is to follow that is built from this.
-    StartAnew(&'static str, Prepared),
+    StartAnew(&'static str, Box<Prepared>),
 }
 
 /// What does not change while the agent runs.
@@ -119,7 +119,9 @@ impl Agent {
             let until = self.step(Instant::now());
             if std::mem::take(&mut self.disk.can_be_used) {
                 match orders.again() {
-                    Some(next) => break End::StartAnew("the state directory can be used", next),
+                    Some(next) => {
+                        break End::StartAnew("the state directory can be used", Box::new(next));
+                    }
                     // A later probe tries again.
                     None => self.disk_is(Some("it could not be put to use".into())),
                 }

@@ -35,7 +35,7 @@ pub(crate) fn run(path: &Path) -> ExitCode {
         tracing::warn!(%error, "the allocator keeps its own settings; memory use will be higher");
     }
     let outcome = runtime.block_on(async {
-        let first = agent::prepare(loaded.into(), None)?;
+        let first = agent::prepare(&loaded.into(), None)?;
         agents(first, Orders::new(path, signals)).await
     });
     runtime.shutdown_timeout(LEFT_BEHIND);
@@ -122,7 +122,7 @@ async fn fall_back(
         if pause && orders.stopped_within(AGAIN).await {
             return None;
         }
-        match orders.prepare(Rc::clone(good)) {
+        match orders.prepare(good) {
             Ok(prepared) => return Some(prepared),
             Err(error) => {
                 tracing::error!(

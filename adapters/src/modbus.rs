@@ -115,10 +115,8 @@ impl Modbus {
         let mut backoff = Backoff::new(REOPEN_FIRST, most);
         let mut told = false;
         loop {
-            let ended = tokio::select! {
-                ended = self.poll(&intake, &mut receipts, &mut backoff, &mut told) => ended,
-                () = stopped(&mut stop) => break,
-            };
+            let ended = self.poll(&intake, &mut receipts, (&mut backoff, &mut told), &mut stop);
+            let Some(ended) = ended.await else { break };
             intake.stats.down(&ended);
             if !told {
                 warn!(source = %self.section.name, port = %self.section.line.name(), error = %ended, "modbus line lost; opening it again until it works");
@@ -134,23 +132,28 @@ impl Modbus {
         }
     }
 
-    /// Polls until the line is lost.
+    /// Polls until the line is lost, or until stopped (`None`). An exchange that has begun is not cancelled: its answer would
+    /// be lost, and might be taken for another's.
     async fn poll(
         &mut self,
         intake: &Intake,
         receipts: &mut Receipts,
-        backoff: &mut Backoff,
-        told: &mut bool,
-    ) -> LineError {
-        let line = match Line::open(&self.section.line, &mut self.port).await {
+        (backoff, told): (&mut Backoff, &mut bool),
+        stop: &mut Stop,
+    ) -> Option<LineError> {
+        let line = tokio::select! {
+            line = Line::open(&self.section.line, &mut self.port) => line,
+            () = stopped(stop) => return None,
+        };
+        let line = match line {
             Ok(line) => line,
-            Err(error) => return error,
+            Err(error) => return Some(error),
         };
         tracing::info!(source = %self.section.name, port = %self.section.line.name(), "modbus line open");
         intake.stats.up();
         backoff.reset();
         *told = false;
         let mut bus = Bus::new(line, &self.section, &mut self.groups, self.health, intake);
-        bus.poll(receipts).await
+        bus.poll(receipts, stop).await
     }
 }

@@ -9,8 +9,8 @@ use adapters::inference::{Inference, InferenceError};
 use adapters::modbus::{Modbus, ModbusSection};
 use adapters::mqtt::{Mqtt, MqttError};
 use adapters::{Clock, Intake, Urge};
-use buffer::{Disk, LaneOpened, Lanes, Opened};
-use serde_json::{Value, json};
+use buffer::{Disk, LaneOpened, Lanes, Notice, Opened};
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -76,7 +76,6 @@ pub(crate) fn build(
     } = prepared;
     let file = &loaded.file;
     let clock = Clock::new(crate::version::BUILT_UNIX_US);
-    let state = file.gateway.state_dir.clone();
     let (disk, opened, missing) = open(&store, &intents, carried.in_use.as_deref())?;
     let carried = std::mem::take(carried).events;
     let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
@@ -114,12 +113,7 @@ pub(crate) fn build(
     };
     agent.disk_is(missing);
     agent.take_over(carried, started);
-    let last_stop = LastStop::in_state(&state).take();
-    agent.tell_start(recovered, &last_stop, started);
-    agent.look_at_calendar(started);
-    for notice in &opened.notices {
-        agent.notice(notice, started);
-    }
+    agent.tell_start(recovered, &opened.notices, started);
     let sources = Sources {
         sender,
         urge,
@@ -220,7 +214,8 @@ impl Agent {
         }
     }
 
-    fn tell_start(&mut self, recovered: u64, last_stop: &Value, now: Instant) {
+    fn tell_start(&mut self, recovered: u64, notices: &[Notice], now: Instant) {
+        let last_stop = LastStop::in_state(&self.facts.state).take();
         let (epoch, version) = (self.facts.epoch, crate::version::VERSION);
         tracing::info!(gateway = %self.facts.gateway, epoch, recovered, %last_stop, version, "tidegate started");
         let report = json!({ "version": version, "epoch": epoch, "recovered": recovered, "last_stop": last_stop });
@@ -231,6 +226,10 @@ impl Agent {
                 reserve = life.reserve,
                 "the flash is near the end of its life; replace it"
             );
+        }
+        self.look_at_calendar(now);
+        for notice in notices {
+            self.notice(notice, now);
         }
     }
 }

@@ -40,7 +40,7 @@ impl Orders {
     }
 
     /// All that an agent takes which may not be there; a port that is open already stays open.
-    pub(crate) fn prepare(&self, loaded: Rc<Loaded>) -> Result<Prepared, AgentError> {
+    pub(crate) fn prepare(&self, loaded: &Rc<Loaded>) -> Result<Prepared, AgentError> {
         prepare::prepare(loaded, self.port.as_ref())
     }
 
@@ -52,7 +52,8 @@ impl Orders {
                 Ask::Reload => {
                     supervisor::reloading();
                     if let Some(next) = self.reloaded() {
-                        return End::StartAnew("SIGHUP: the configuration is read again", next);
+                        let reason = "SIGHUP: the configuration is read again";
+                        return End::StartAnew(reason, Box::new(next));
                     }
                     supervisor::ready();
                 }
@@ -74,7 +75,7 @@ impl Orders {
         if let Some(prepared) = self.reloaded() {
             return Some(prepared);
         }
-        let same = self.prepare(Rc::clone(self.loaded.as_ref()?));
+        let same = self.prepare(self.loaded.as_ref()?);
         same.map_err(|error| {
             tracing::error!(
                 error = chain(&error),
@@ -88,7 +89,7 @@ impl Orders {
     fn reloaded(&self) -> Option<Prepared> {
         let file = self.path.display();
         let problems = match config::load(&self.path) {
-            Ok(loaded) => match self.prepare(loaded.into()) {
+            Ok(loaded) => match self.prepare(&loaded.into()) {
                 Ok(prepared) => return Some(prepared),
                 Err(error) => {
                     tracing::error!(error = chain(&error), %file, "{GOES_ON}");

@@ -28,7 +28,7 @@ pub(crate) struct Prepared {
 }
 
 /// `open` is the port that is open already: it is used again where the configuration asks for the same.
-pub(crate) fn prepare(loaded: Rc<Loaded>, open: Option<&Port>) -> Result<Prepared, AgentError> {
+pub(crate) fn prepare(loaded: &Rc<Loaded>, open: Option<&Port>) -> Result<Prepared, AgentError> {
     let file = &loaded.file;
     let port = status::listen(file, open)?;
     let (identity, intents) = (identity(file), Intents::new(file));
@@ -58,6 +58,7 @@ pub(crate) fn prepare(loaded: Rc<Loaded>, open: Option<&Port>) -> Result<Prepare
         }
     }
     Ok(Prepared {
+        loaded: Rc::clone(loaded),
         port,
         identity,
         intents,
@@ -65,6 +66,5 @@ pub(crate) fn prepare(loaded: Rc<Loaded>, open: Option<&Port>) -> Result<Prepare
         uplink,
         mqtt,
         inference,
-        loaded,
     })
 }

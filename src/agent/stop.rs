@@ -30,7 +30,7 @@ impl Agent {
     pub(super) async fn stop(mut self, end: End, orders: &mut Orders) -> Ended {
         let (mut reason, mut next) = match end {
             End::Stop(reason) => (reason, None),
-            End::StartAnew(reason, next) => (reason, Some(Box::new(next))),
+            End::StartAnew(reason, next) => (reason, Some(next)),
         };
         let begun = Instant::now();
         tracing::info!(reason, "stopping: sources first, then the buffer");

@@ -78,7 +78,9 @@ impl Drain {
             }
             Signal::Answered => self.link.answered(now),
             Signal::Resend(resend) => {
-                resend.into_iter().for_each(|lane| lanes.resend(lane));
+                for lane in resend {
+                    lanes.resend(lane);
+                }
                 None
             }
         }

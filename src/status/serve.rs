@@ -117,8 +117,10 @@ async fn connection(
         return;
     };
     let service = service_fn(|request| answer(request, asks.clone()));
-    let serving =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // One request each: a client that keeps its connection would be cut off in an answer when its time is over.
+    let serving = hyper::server::conn::http1::Builder::new()
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
     if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, serving).await {
         tracing::debug!(%error, "a status connection ended badly");
     }
@@ -203,15 +205,12 @@ pub(crate) async fn ask(state: &Path) -> Result<Snapshot, StatusError> {
         .header("host", "tidegate")
         .body(Empty::<Bytes>::new());
     let request = request.map_err(|error| failed(error.to_string()))?;
-    let asked = async {
+    let asked = async move {
         let response = sender.send_request(request).await?;
         Ok::<_, hyper::Error>(response.into_body().collect().await?.to_bytes())
     };
-    tokio::select! {
-        body = asked => {
-            let body = body.map_err(|error| failed(error.to_string()))?;
-            serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))
-        }
-        ended = connection => Err(failed(format!("the connection ended: {ended:?}"))),
-    }
+    // The connection may end before the answer is read out of it.
+    let (body, _ended) = tokio::join!(asked, connection);
+    let body = body.map_err(|error| failed(error.to_string()))?;
+    serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))
 }

@@ -12,7 +12,7 @@ use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
 use load::publish::Publish;
 
-use crate::rig::{Gateway, Rig, publish_to, received, run, wait_for};
+use crate::rig::{Gateway, Rig, publish_to, received, run, send_signal, wait_for};
 
 const AWAY: &str = "[uplink]\nbrokers = [\"127.0.0.1:9\"]\n";
 
@@ -54,6 +54,50 @@ fn a_fifo_is_followed_also_when_its_writer_goes_and_another_comes() {
             (gateway.lane("diagnostic")["buffered"] == count).then_some(())
         });
     }
+}
+
+#[test]
+fn a_fifo_that_is_written_without_a_pause_loses_no_line_over_reloads() {
+    let mut gateway = Gateway::new(&format!(
+        "{AWAY}[[inference]]\nname = \"results\"\ntail = \"$DIR/results\"\n"
+    ));
+    let path = gateway.path("results");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    gateway.launch();
+    // Held open for reading as well, so that it outlives the agents.
+    let mut pipe = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
+    let lines = 60_000;
+    let writing = std::thread::spawn(move || {
+        for number in 0..lines {
+            writeln!(pipe, "{{\"n\":{number}}}").unwrap();
+        }
+        pipe
+    });
+    for reload in 1..=4 {
+        send_signal(gateway.process(), "HUP");
+        wait_for("the reload", || {
+            (gateway.log().matches("tidegate started").count() == 1 + reload).then_some(())
+        });
+    }
+    drop(writing.join().unwrap());
+    wait_for("all lines", || {
+        (gateway.lane("diagnostic")["buffered"] == lines).then_some(())
+    });
+    assert_eq!(
+        gateway.lane("diagnostic")["accepted"].as_u64().unwrap()
+            + gateway.lane("diagnostic")["recovered"].as_u64().unwrap(),
+        lines
+    );
 }
 
 #[test]

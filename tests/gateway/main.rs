@@ -15,6 +15,8 @@ mod outages;
 
 mod mends;
 
+mod topics;
+
 mod allowances;
 
 mod inputs;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use load::consume::{Reader, account};
 use load::mock::{Cluster, RDKafkaRespErr as Refusal, Requests};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::keeping::{AWAY, VISION, answer, buffer, cat, keep, out};
 use crate::needs_kafka;
 use crate::outages::let_pass;
-use crate::peers::{Kafka, Trio};
+use crate::peers::Kafka;
 use crate::rig::{Gateway, PATIENCE, Rig, publish_to, send_signal, wait_for};
 
 const REBUILT: &str = "it is rebuilt and sends again what was in flight";
@@ -25,7 +25,7 @@ fn after_a_broker_lost_the_end_of_its_logs_events_flow_again() {
     assert_eq!(rig.account("state", 0..3_000).lost, 0);
     let port = rig.mqtt.port;
     let during = std::thread::spawn(move || {
-        publish_to(port, "plant/{d}/state/temp", 10_000..16_000, 500, 1)
+        publish_to(port, "plant/{d}/state/temp", 10_000..16_000, 500, 1);
     });
     let_pass(Duration::from_secs(1));
     assert!(rig.kafka.lose_power() > 0);
@@ -85,17 +85,16 @@ fn a_fatal_error_of_a_producer_costs_a_new_producer_and_no_event() {
         keep(&gateway, 0..50);
         delivered_by(&cluster, &mut gateway, 0..50);
         gateway.wait_for_log("the new kafka producer delivers");
-        let connections = 2;
         let said = gateway.log().matches(REBUILT).count();
         assert!(
-            said <= connections,
-            "{said} times, for {requests:?} {errors:?}"
+            said <= 2,
+            "not once for each connection but {said} times, for {requests:?} {errors:?}"
         );
     }
 }
 
 /// Offers one event a line; returns what is answered until the last acknowledgement.
-fn offer(gateway: &Gateway, events: &[Value]) -> Vec<Value> {
+pub(crate) fn offer(gateway: &Gateway, events: &[Value]) -> Vec<Value> {
     let socket = gateway.path("vision.sock");
     let mut stream = wait_for("the socket", || UnixStream::connect(&socket).ok());
     for event in events {
@@ -261,90 +260,6 @@ fn a_stop_that_comes_in_a_reload_is_a_stop() {
     }
     gateway.launch();
     assert_eq!(gateway.lane("state")["recovered"], 120);
-}
-
-/// Creates a topic on these replicas, the leader first.
-fn create(trio: &mut Trio, topic: &str, replicas: &str, in_sync: &str) {
-    let in_sync = format!("min.insync.replicas={in_sync}");
-    let arguments = [
-        "--create",
-        "--topic",
-        topic,
-        "--replica-assignment",
-        replicas,
-        "--config",
-        &in_sync,
-    ];
-    trio.node(1).command("topics", &arguments);
-}
-
-#[test]
-fn a_topic_that_cannot_be_written_keeps_no_other_back() {
-    needs_kafka!();
-    let mut trio = Trio::started();
-    for (intent, replicas, in_sync) in [
-        ("critical", "1:2", "1"),
-        ("state", "2:1", "1"),
-        ("health", "1:2", "1"),
-        // Too few replicas without node 3; and no leader at all.
-        ("diagnostic", "3:2", "2"),
-        ("feature", "3", "1"),
-    ] {
-        create(&mut trio, &format!("tidegate.{intent}"), replicas, in_sync);
-    }
-    let mut gateway =
-        Gateway::new(&format!("[uplink]\nbrokers = {}\n{VISION}", trio.brokers())).start();
-    let event = |intent: &str, number: u64| json!({ "intent": intent, "device": "d", "id": number, "ack": number, "payload": number });
-    let delivered = |gateway: &mut Gateway, intent: &str, count: u64| {
-        wait_for("the delivery", || {
-            (gateway.lane(intent)["delivered"] == count).then_some(())
-        });
-    };
-    for intent in ["critical", "state", "diagnostic", "feature"] {
-        offer(&gateway, &[event(intent, 0)]);
-        delivered(&mut gateway, intent, 1);
-    }
-    trio.node(3).kill_9();
-    offer(&gateway, &[event("diagnostic", 1), event("feature", 1)]);
-    // Longer than a stall of the link was once taken for its end, and quiet in between.
-    let begun = Instant::now();
-    let mut number = 0;
-    while begun.elapsed() < Duration::from_secs(25) {
-        number += 1;
-        let asked = Instant::now();
-        offer(
-            &gateway,
-            &[event("critical", number), event("state", number)],
-        );
-        delivered(&mut gateway, "critical", number + 1);
-        delivered(&mut gateway, "state", number + 1);
-        assert!(
-            asked.elapsed() < Duration::from_secs(12),
-            "an alarm took {:?}",
-            asked.elapsed()
-        );
-        let_pass(Duration::from_millis(if number % 5 == 0 {
-            6_000
-        } else {
-            300
-        }));
-    }
-    let waiting =
-        |gateway: &mut Gateway, intent: &str| gateway.lane(intent)["buffered"].as_u64().unwrap();
-    assert_eq!(
-        (
-            waiting(&mut gateway, "diagnostic"),
-            waiting(&mut gateway, "feature")
-        ),
-        (1, 1)
-    );
-    assert!(
-        !gateway.log().contains("uplink lost"),
-        "brokers answered all the time"
-    );
-    trio.node(3).launch();
-    gateway.wait_until_drained();
-    gateway.assert_account_closes();
 }
 
 /// A CBOR map of an event for the state lane that asks for an acknowledgement, behind its length.

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream, unix::OwnedReadHalf};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::message::{Message, MessageError};
-use super::{Inference, Maker};
+use super::{Inference, Maker, RETRY_FIRST};
 use crate::{Intake, Outcome, Receipts, Refused, Stop, stopped};
 
 /// Events of one client that may wait for their receipt.
@@ -33,7 +34,15 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let (stream, _) = accepted?;
+                let (stream, _) = match accepted {
+                    Ok(accepted) => accepted,
+                    // Of descriptors, say: that is no fault of the clients that are connected.
+                    Err(error) => {
+                        intake.stats.error(&error);
+                        sleep(RETRY_FIRST).await;
+                        continue;
+                    }
+                };
                 while clients.try_join_next().is_some() {}
                 if clients.len() >= input.section.max_clients {
                     refuse(stream, input.section.max_clients).await;

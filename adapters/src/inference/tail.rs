@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::message::Message;
 use super::{Inference, Maker};
@@ -64,6 +64,19 @@ async fn read_fifo(
             submit(&mut maker, &line, intake).await;
             line.clear();
         }
+    }
+    // A FIFO cannot offer again what was taken out of it, and what is left of a line is no line to the next reader.
+    line.extend_from_slice(reader.buffer());
+    let (mut pipe, mut byte) = (reader.into_inner(), [0]);
+    while line.last().is_some_and(|last| *last != b'\n')
+        && line.len() <= CHUNK.max(input.section.max_event())
+        && let Ok(Ok(_)) = timeout(LOOK, pipe.read_exact(&mut byte)).await
+    {
+        line.extend(byte);
+    }
+    let whole = line.split_inclusive(|byte| *byte == b'\n');
+    for line in whole.filter(|line| line.ends_with(b"\n")) {
+        submit(&mut maker, line, intake).await;
     }
     while receipts.outstanding() > 0 {
         receipts.next().await;
@@ -158,6 +171,9 @@ async fn read_file(
                 () = stopped(stop) => {}
             }
         }
+    }
+    if place != remembered.0 {
+        place.remember(&input.offsets)?;
     }
     Ok(())
 }

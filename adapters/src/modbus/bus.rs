@@ -14,7 +14,7 @@ use super::report::{self, Answer, SlaveChange};
 use super::schedule::{self, Next};
 use super::section::ModbusSection;
 use super::standing::Standing;
-use crate::{Intake, Outcome, Receipts};
+use crate::{Intake, Outcome, Receipts, Stop, stopped};
 
 /// A slave that is busy is asked again after this, and others meanwhile.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
@@ -52,20 +52,29 @@ impl<'a> Bus<'a> {
         }
     }
 
-    pub(super) async fn poll(&mut self, receipts: &mut Receipts) -> LineError {
-        loop {
+    /// Until the line is lost, or until stopped (`None`), between two reads.
+    pub(super) async fn poll(
+        &mut self,
+        receipts: &mut Receipts,
+        stop: &mut Stop,
+    ) -> Option<LineError> {
+        while !*stop.borrow() {
             let now = Instant::now();
             match schedule::next(self.groups, now) {
-                None => return LineError::NothingToRead,
-                Some(Next::Wait(until)) => sleep_until(until).await,
+                None => return Some(LineError::NothingToRead),
+                Some(Next::Wait(until)) => tokio::select! {
+                    () = sleep_until(until) => {}
+                    () = stopped(stop) => {}
+                },
                 Some(Next::Read(index)) => {
                     if let Err(error) = self.turn(index, now).await {
-                        return error;
+                        return Some(error);
                     }
                     count_refused(receipts, self.intake);
                 }
             }
         }
+        None
     }
 
     /// Reads a group, and makes of it what it makes.

@@ -133,10 +133,13 @@ async fn tcp(
         .map_err(gone)?;
     let until = Instant::now() + patience;
     loop {
+        let begun = timeout_at(until, stream.peek(&mut [0])).await;
+        begun.map_err(|_| ExchangeError::Silent)?.map_err(gone)?;
+        // A connection with half a frame on it cannot be used again.
+        let late = |_| gone(std::io::ErrorKind::TimedOut.into());
         let mut header = [0; 7];
         let read = timeout_at(until, stream.read_exact(&mut header)).await;
-        // A connection with half a frame on it cannot be used again.
-        read.map_err(|_| ExchangeError::Silent)?.map_err(gone)?;
+        read.map_err(late)?.map_err(gone)?;
         let [high, low, protocol_high, protocol_low, long, length, from] = header;
         if (protocol_high, protocol_low) != (0, 0) {
             return Err(gone(std::io::Error::other(
@@ -146,8 +149,7 @@ async fn tcp(
         let length = usize::from(u16::from_be_bytes([long, length])).saturating_sub(1);
         let mut pdu = vec![0; length.min(RTU_FRAME_MAX)];
         let read = timeout_at(until, stream.read_exact(&mut pdu)).await;
-        read.map_err(|_| gone(std::io::ErrorKind::TimedOut.into()))?
-            .map_err(gone)?;
+        read.map_err(late)?.map_err(gone)?;
         // The answer to an earlier request, which was given up on, has its own number.
         if u16::from_be_bytes([high, low]) == transaction {
             if from != slave {

@@ -1,0 +1,90 @@
+//! Topics that cannot be written, beside others that can.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::keeping::VISION;
+use crate::mends::offer;
+use crate::needs_kafka;
+use crate::outages::let_pass;
+use crate::peers::Trio;
+use crate::rig::{Gateway, wait_for};
+
+/// Creates a topic on these replicas, the leader first.
+fn create(trio: &mut Trio, intent: &str, replicas: &str, in_sync: &str) {
+    let (topic, in_sync) = (
+        format!("tidegate.{intent}"),
+        format!("min.insync.replicas={in_sync}"),
+    );
+    let where_it_is = ["--topic", &topic, "--replica-assignment", replicas];
+    let arguments = [&["--create"][..], &where_it_is, &["--config", &in_sync]].concat();
+    trio.node(1).command("topics", &arguments);
+}
+
+fn event(intent: &str, number: u64) -> Value {
+    json!({ "intent": intent, "device": "d", "id": number, "ack": number, "payload": number })
+}
+
+/// Offers an event of each intent, and waits until each has delivered `number + 1`.
+fn deliver(gateway: &mut Gateway, intents: &[&str], number: u64) {
+    let events: Vec<Value> = intents.iter().map(|intent| event(intent, number)).collect();
+    offer(gateway, &events);
+    for intent in intents {
+        wait_for(intent, || {
+            (gateway.lane(intent)["delivered"] == number + 1).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_topic_that_cannot_be_written_keeps_no_other_back() {
+    needs_kafka!();
+    let mut trio = Trio::started();
+    for (intent, replicas, in_sync) in [
+        ("critical", "1:2", "1"),
+        ("state", "2:1", "1"),
+        ("health", "1:2", "1"),
+        // Too few replicas without node 3; and no leader at all.
+        ("diagnostic", "3:2", "2"),
+        ("feature", "3", "1"),
+    ] {
+        create(&mut trio, intent, replicas, in_sync);
+    }
+    let config = format!("[uplink]\nbrokers = {}\n{VISION}", trio.brokers());
+    let mut gateway = Gateway::new(&config).start();
+    deliver(
+        &mut gateway,
+        &["critical", "state", "diagnostic", "feature"],
+        0,
+    );
+    trio.node(3).kill_9();
+    offer(&gateway, &[event("diagnostic", 1), event("feature", 1)]);
+    // Longer than a silent topic was once taken for a lost link, with a quiet while in between.
+    let (begun, mut number) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(25) {
+        number += 1;
+        let asked = Instant::now();
+        deliver(&mut gateway, &["critical", "state"], number);
+        let took = asked.elapsed();
+        assert!(
+            took < Duration::from_secs(12),
+            "an alarm took {took:?}, longer than an election"
+        );
+        let_pass(Duration::from_millis(if number % 5 == 0 {
+            6_000
+        } else {
+            300
+        }));
+    }
+    for intent in ["diagnostic", "feature"] {
+        assert_eq!(gateway.lane(intent)["buffered"], 1, "{intent}");
+    }
+    assert!(
+        !gateway.log().contains("uplink lost"),
+        "brokers answered all the time"
+    );
+    trio.node(3).launch();
+    gateway.wait_until_drained();
+    gateway.assert_account_closes();
+}
