@@ -279,6 +279,7 @@ fn an_oversized_frame_among_many_costs_only_itself() {
     let mut gateway = Gateway::new(&format!("{AWAY}{VISION}")).start();
     let socket = gateway.path("vision.sock");
     let mut stream = wait_for("the socket", || UnixStream::connect(&socket).ok());
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let answers = BufReader::new(stream.try_clone().unwrap());
     let (frames, large) = (30_400_u32, 40);
     let writing = std::thread::spawn(move || {
