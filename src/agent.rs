@@ -17,34 +17,40 @@ mod orders;
 
 mod prepare;
 
-mod reports;
+mod health;
+
+mod journal;
+
+mod snapshot;
+
+mod sources;
 
 mod stop;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapters::{SourceStats, Submission, Urge};
-use buffer::{Lanes, Wear};
+use adapters::{Submission, Urge};
+use buffer::Lanes;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 
 use disk::DiskState;
 
-pub(crate) use build::{AgentError, build, identity};
+pub(crate) use build::build;
 pub(crate) use orders::{GOES_ON, Orders};
-pub(crate) use prepare::{Prepared, prepare};
+pub(crate) use prepare::{AgentError, Prepared, prepare};
 pub(crate) use stop::Carried;
 
+use crate::config::{HEALTH, Intents};
 use crate::drain::{Drain, Left};
-use crate::flash;
-use crate::health::Health;
 use crate::ingest::Ingest;
-use crate::intent::{HEALTH, Intents};
-use crate::keeper::Keeper;
-use crate::record::{Record, Slip};
-use crate::status::Snapshot;
+use crate::ingest::{Claim, Record};
+use crate::process::flash;
+use crate::state::Keeper;
+use crate::status::{Ask, Meter};
+use health::Health;
+use sources::Sources;
 
 /// Submissions taken in at once.
 const BATCH: usize = 256;
@@ -55,27 +61,23 @@ const TICK: Duration = Duration::from_secs(1);
 /// Every record in flight is noticed to be due within this, even if nothing else happens.
 const HALF_STALL: Duration = Duration::from_secs(2);
 
-/// Somebody wants to know how the agent is.
-pub(crate) type StatusRequest = oneshot::Sender<Snapshot>;
-
 pub(crate) struct Agent {
-    lanes: Lanes<Record, Slip>,
+    lanes: Lanes<Record, Claim>,
     intents: Intents,
     ingest: Ingest,
     drain: Drain,
     keeper: Keeper,
     health: Health,
     submissions: mpsc::Receiver<Submission>,
-    requests: mpsc::Receiver<StatusRequest>,
+    asks: mpsc::Receiver<Ask>,
     urge: Arc<Urge>,
-    sources: Vec<(String, Arc<SourceStats>)>,
-    adapters: JoinSet<()>,
-    stopping: watch::Sender<bool>,
+    sources: Sources,
+    stopping: bool,
     facts: Facts,
     batch: Vec<Submission>,
     next_tick: Instant,
     next_heartbeat: Instant,
-    meter: crate::status::Meter,
+    meter: Meter,
     /// A note of what is used of the link's budgets is being written.
     noting: bool,
     disk: DiskState,
@@ -160,7 +162,7 @@ impl Agent {
     }
 
     fn outage(&self) -> bool {
-        !self.drain.link.is_up() || *self.stopping.borrow()
+        !self.drain.link.is_up() || self.stopping
     }
 
     /// Waits until `until`, or until something happens.
@@ -175,41 +177,47 @@ impl Agent {
                 }
             }
             () = self.urge.asked() => {}
-            Some(request) = self.requests.recv() => {
-                let snapshot = self.snapshot(Instant::now());
-                if request.send(snapshot).is_err() {
+            Some(ask) = self.asks.recv() => self.answer(ask),
+            () = until_or_next(until) => {}
+        }
+    }
+
+    fn answer(&self, ask: Ask) {
+        match ask {
+            Ask::Snapshot(asker) => {
+                if asker.send(self.snapshot(Instant::now())).is_err() {
                     tracing::debug!("whoever asked for the status has gone");
                 }
             }
-            () = until_or_next(until) => {}
         }
     }
 
     fn tick(&mut self, now: Instant) {
         self.next_tick = now + TICK.min(HALF_STALL);
-        self.meter.measure(&self.lanes, &self.intents, now);
+        self.meter.measure(&self.lanes, now);
         self.drain.observe(&self.lanes, now);
-        self.look_at_calendar(now);
+        self.follow_calendar(now);
         for (lane, intent) in self.intents.clone().iter() {
             for drop in self.lanes.take_drops(lane) {
                 tracing::warn!(lane = %intent.name, reason = drop.reason.name(), count = drop.count, first = drop.first, last = drop.last, "events dropped");
-                let report = json!({ "lane": intent.name, "reason": drop.reason.name(), "count": drop.count,
+                let notice = json!({ "lane": intent.name, "reason": drop.reason.name(), "count": drop.count,
                     "first_seq": drop.first, "last_seq": drop.last });
                 // A report on drops of reports would be dropped as well.
                 if intent.name != HEALTH {
-                    self.report("drops", &report, now);
+                    self.notice("drops", &notice, now);
                 }
                 self.lanes.told(lane, self.health_lane());
             }
         }
         self.look_after_disk(now);
+        self.sources.reap();
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.facts.heartbeat;
-            let report = self.snapshot(now).heartbeat();
-            self.report("heartbeat", &report, now);
+            let notice = self.snapshot(now).heartbeat();
+            self.notice("heartbeat", &notice, now);
         }
         if !self.keeper.is_hung(now) {
-            crate::supervisor::alive();
+            crate::process::supervisor::alive();
         }
     }
 }
@@ -221,53 +229,5 @@ async fn until_or_next(until: Instant) {
         tokio::time::sleep_until(until.into()).await;
     } else {
         tokio::task::yield_now().await;
-    }
-}
-
-/// An error and its causes, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
-}
-
-/// What a snapshot is made from.
-impl Agent {
-    pub(crate) fn lanes(&self) -> &Lanes<Record, Slip> {
-        &self.lanes
-    }
-
-    pub(crate) fn intents(&self) -> &Intents {
-        &self.intents
-    }
-
-    pub(crate) fn drain(&self) -> &Drain {
-        &self.drain
-    }
-
-    pub(crate) fn ingest(&self) -> &Ingest {
-        &self.ingest
-    }
-
-    pub(crate) fn meter(&self) -> &crate::status::Meter {
-        &self.meter
-    }
-
-    pub(crate) fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
-    pub(crate) fn sources(&self) -> &[(String, Arc<SourceStats>)] {
-        &self.sources
-    }
-
-    pub(crate) fn wear(&self) -> &Wear {
-        &self.disk.wear
-    }
-
-    pub(crate) fn disk_error(&self) -> Option<&str> {
-        self.disk.error.as_deref()
     }
 }

@@ -1,26 +1,31 @@
 //! The configuration: one TOML file, with overrides from the environment.
 //!
-//! Three steps, each in a file of its own: `load` puts the layers together, `file` is what is
-//! written, `check` says all that is wrong with it. What passes `check` is not validated again.
+//! Four steps, each in a file of its own: `load` puts the layers together, `file` is what is written, `check` says all that is
+//! wrong with it, `settings` is what is meant. Sections stand with the part that they configure. What passes `check` is not
+//! validated again.
+
+mod capacity;
+
+mod check;
 
 mod file;
 
 mod intent;
 
-mod link;
+mod intents;
 
 mod load;
 
 mod memory;
 
-mod check;
+mod problem;
 
-pub(crate) use file::{
-    Dscp, File, LogFormat, LogSection, ReplaySection, RouteSection, SaslMechanism, UplinkSection,
-};
-pub(crate) use intent::{
-    CoalesceKind, CompressionKind, ExpectedSection, FullPolicy, IntentSection, OrderKind,
-};
-pub(crate) use link::{BudgetSection, LinkSection, Period};
-pub(crate) use load::{Loaded, Problem, load};
-pub(crate) use memory::Profile;
+mod settings;
+
+#[cfg(test)]
+pub(crate) use capacity::budget_for;
+pub(crate) use capacity::{RECORD, Rate, RateSource, expected_rate, full_after};
+pub(crate) use file::File;
+pub(crate) use intents::{HEALTH, Intent, Intents};
+pub(crate) use load::{Loaded, load};
+pub(crate) use settings::Settings;

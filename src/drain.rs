@@ -1,8 +1,16 @@
 //! From the lanes to the uplink: asks the shaper, then does one of a few named things.
 
+mod address;
+
+mod holdback;
+
 mod message;
 
-mod reports;
+mod outcome;
+
+mod rejected;
+
+mod template;
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +18,17 @@ use adapters::Clock;
 use buffer::{LaneId, Lanes, Next};
 use jiff::{Timestamp, Zoned};
 
-use crate::address::Addresses;
-use crate::allowance::Allowance;
-use crate::config::Period;
-use crate::flow::{Flow, Hold};
-use crate::holdback::Holdback;
-use crate::intent::Intents;
-use crate::link::{Change, Link};
-use crate::record::{Record, Slip};
-use crate::setaside::SetAside;
-use crate::shaper::{Backlog, Shaper, Turn};
-use crate::uplink::{Delivery, Report, Signal, Unsent, Uplink};
+pub(crate) use address::{Addresses, LaneAddress};
+pub(crate) use rejected::Rejected;
+pub(crate) use template::{Identity, Template};
 
-/// What is under way is counted within this.
-const COUNTED_WITHIN: Duration = Duration::from_secs(1);
+use crate::ingest::{Claim, Record};
+use crate::pace::{
+    Allowance, Backlog, Change, Decision, Flow, Hold, Link, Period, Room, Shaper, Wait,
+};
+use crate::uplink::{Delivery, DeliveryReport, Signal, Unsent, Uplink};
+use holdback::Holdback;
+
 /// Turns in one go; then the agent looks at what else there is.
 const TURNS: usize = 2;
 
@@ -38,8 +43,8 @@ pub(crate) struct Drain {
     gateway: String,
     names: Vec<String>,
     holdback: Holdback,
-    set_aside: SetAside,
-    reports: Vec<Report>,
+    rejected: Rejected,
+    reports: Vec<DeliveryReport>,
     signals: Vec<Signal>,
     trouble: Option<(Instant, String)>,
     /// What the last turn was decided on; kept for its memory.
@@ -59,6 +64,14 @@ pub(crate) enum Left {
     Nothing,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DrainSettings {
+    /// For events that lack a field which their topic's template names.
+    pub fallback_topic: String,
+    /// Between attempts at a topic that the cluster does not take.
+    pub topic_retry: Duration,
+}
+
 pub(crate) struct Parts {
     pub uplink: Uplink,
     pub addresses: Addresses,
@@ -67,30 +80,28 @@ pub(crate) struct Parts {
     pub clock: Clock,
     pub gateway: String,
     pub topic_retry: Duration,
-    pub set_aside: SetAside,
+    pub rejected: Rejected,
     /// The buffer held records at start.
     pub has_backlog: bool,
 }
 
 impl Drain {
     #[must_use]
-    pub(crate) fn new(parts: Parts, intents: &Intents, now: Instant) -> Drain {
-        let topics: Vec<_> = intents.iter().map(|(_, intent)| &intent.topic).collect();
+    pub(crate) fn new(parts: Parts, now: Instant) -> Drain {
+        let lanes = parts.addresses.lanes();
+        let topics: Vec<_> = lanes.iter().map(|lane| &lane.topic).collect();
         Drain {
             uplink: parts.uplink,
             link: Link::new(parts.has_backlog, now),
-            addresses: parts.addresses,
             shaper: parts.shaper,
             allowance: parts.allowance,
-            lanes: intents.iter().map(|(lane, _)| lane).collect(),
+            holdback: Holdback::new(parts.topic_retry, &topics),
+            lanes: (0..).map(LaneId).take(lanes.len()).collect(),
+            names: lanes.iter().map(|lane| lane.name.clone()).collect(),
             clock: parts.clock,
             gateway: parts.gateway,
-            names: intents
-                .iter()
-                .map(|(_, intent)| intent.name.clone())
-                .collect(),
-            holdback: Holdback::new(parts.topic_retry, &topics),
-            set_aside: parts.set_aside,
+            addresses: parts.addresses,
+            rejected: parts.rejected,
             reports: Vec::new(),
             signals: Vec::new(),
             trouble: None,
@@ -100,7 +111,7 @@ impl Drain {
     }
 
     /// Takes in what the uplink has to say. Returns changes of the link, to be reported.
-    pub(crate) fn listen(&mut self, lanes: &mut Lanes<Record, Slip>, now: Instant) -> Vec<Change> {
+    pub(crate) fn listen(&mut self, lanes: &mut Lanes<Record, Claim>, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
         let (mut reports, mut signals) = (
             std::mem::take(&mut self.reports),
@@ -111,7 +122,7 @@ impl Drain {
             .iter()
             .any(|report| report.outcome == Delivery::Delivered);
         for report in reports.drain(..) {
-            self.report(lanes, report, now);
+            self.take_report(lanes, report, now);
         }
         for carried in self.uplink.carried() {
             let (wire, landed) = (carried.wire, carried.landed);
@@ -131,7 +142,7 @@ impl Drain {
     }
 
     /// Records in flight that may be in one batch with those of `lane`.
-    fn in_flight(&self, lanes: &Lanes<Record, Slip>, lane: LaneId) -> usize {
+    fn in_flight(&self, lanes: &Lanes<Record, Claim>, lane: LaneId) -> usize {
         let mates = self
             .lanes
             .iter()
@@ -140,7 +151,7 @@ impl Drain {
     }
 
     /// Tells the shaper what is usual; to be called every second or so.
-    pub(crate) fn observe(&mut self, lanes: &Lanes<Record, Slip>, now: Instant) {
+    pub(crate) fn observe(&mut self, lanes: &Lanes<Record, Claim>, now: Instant) {
         for lane in &self.lanes {
             let waiting = lanes.waiting(*lane);
             let waiting = waiting.saturating_sub(lanes.in_flight(*lane) as u64);
@@ -150,15 +161,15 @@ impl Drain {
     }
 
     /// Looks at the calendar; to be called every second or so. Returns the budgets that are just used up, and until when.
-    pub(crate) fn look(&mut self, now: Instant) -> Vec<(Period, Zoned)> {
+    pub(crate) fn follow_calendar(&mut self, now: Instant) -> Vec<(Period, Zoned)> {
         let stamp = self.clock.stamp();
         let is_set = stamp.unsynced_boot_us.is_none();
         let wall = Timestamp::from_microsecond(stamp.unix_us).ok();
-        self.allowance.look(wall.filter(|_| is_set), now)
+        self.allowance.follow_calendar(wall.filter(|_| is_set), now)
     }
 
     /// Sends what the shaper allows now.
-    pub(crate) fn pump(&mut self, lanes: &mut Lanes<Record, Slip>, now: Instant) -> Left {
+    pub(crate) fn pump(&mut self, lanes: &mut Lanes<Record, Claim>, now: Instant) -> Left {
         self.unblock(lanes, now);
         for _ in 0..TURNS {
             let mut backlog = std::mem::take(&mut self.backlog);
@@ -169,27 +180,27 @@ impl Drain {
             let turn = self.shaper.turn(&backlog, &self.link, now);
             self.backlog = backlog;
             match turn {
-                Turn::Send { lane, bytes } => self.send(lanes, lane, bytes, now),
-                Turn::Wait { until } => return Left::Until(until),
-                Turn::Idle => return Left::Nothing,
+                Decision::Send { lane, bytes } => self.send(lanes, lane, bytes, now),
+                Decision::Wait { until } => return Left::Until(until),
+                Decision::Idle => return Left::Nothing,
             }
         }
         Left::More
     }
 
-    fn unblock(&mut self, lanes: &mut Lanes<Record, Slip>, now: Instant) {
+    fn unblock(&mut self, lanes: &mut Lanes<Record, Claim>, now: Instant) {
         let expired = self.holdback.expired(now);
         if lanes.has_deferred() && (expired || self.holdback.is_idle()) {
             lanes.retry_deferred();
         }
     }
 
-    fn backlog(&mut self, lanes: &Lanes<Record, Slip>, lane: LaneId, now: Instant) -> Backlog {
+    fn backlog(&mut self, lanes: &Lanes<Record, Claim>, lane: LaneId, now: Instant) -> Backlog {
         let waits = self.holdback.is_careful(lane) && self.in_flight(lanes, lane) > 0;
         let next = lanes.peek(lane).filter(|_| !waits);
         let replay = next.as_ref().is_some_and(|next| self.is_replay(next));
         let next = next.map(|next| next.bytes);
-        let room = next.map_or(Err(None), |next| self.room(lane, next, now));
+        let room = next.map_or(Room::WhenDelivered, |next| self.room(lane, next, now));
         Backlog {
             lane,
             next,
@@ -198,14 +209,11 @@ impl Drain {
         }
     }
 
-    fn room(&mut self, lane: LaneId, next: usize, now: Instant) -> Result<usize, Option<Instant>> {
-        let allowed = self.allowance.ask(lane, self.uplink.uncounted());
-        let allowed = allowed.map_err(Some)?;
-        if allowed == 0 {
-            return Err(Some(now + COUNTED_WITHIN));
+    fn room(&mut self, lane: LaneId, next: usize, now: Instant) -> Room {
+        match self.allowance.ask(lane, self.uplink.uncounted(), now) {
+            Room::Now(allowed) => self.uplink.ask(lane, next, now).at_most(allowed),
+            room @ (Room::Until(_) | Room::WhenDelivered | Room::Closed { .. }) => room,
         }
-        let room = self.uplink.ask(lane, next, now)?;
-        Ok(room.min(allowed))
     }
 
     /// It was on disk, or waited in memory for the link to come back.
@@ -215,7 +223,7 @@ impl Drain {
 
     fn send(
         &mut self,
-        lanes: &mut Lanes<Record, Slip>,
+        lanes: &mut Lanes<Record, Claim>,
         lane: LaneId,
         allowed: usize,
         now: Instant,
@@ -241,9 +249,9 @@ impl Drain {
                 Err(Unsent::Full) => break,
                 Err(Unsent::Failed(outcome)) => {
                     lanes.hand_over(lane, now);
-                    self.report(
+                    self.take_report(
                         lanes,
-                        Report {
+                        DeliveryReport {
                             lane,
                             token,
                             outcome,
@@ -273,26 +281,24 @@ impl Drain {
         self.shaper.usual(lane)
     }
 
-    /// Why a lane that has something to send does not, in words.
-    pub(crate) fn waits(&self, lane: LaneId, now: Instant) -> Option<String> {
+    /// Why a lane that has something to send does not.
+    pub(crate) fn wait(&self, lane: LaneId, now: Instant) -> Option<Wait> {
         if !self.link.is_up() {
-            return Some("the link is down".into());
+            return Some(Wait::LinkDown);
         }
-        if let Some(closed) = self.allowance.closed_for(lane) {
-            return Some(closed.why.clone());
+        if let Some(why) = self.allowance.wait(lane) {
+            return Some(why.clone());
         }
         if let Some(reason) = self.uplink.failure(lane) {
-            return Some(format!(
-                "its kafka producer failed and is rebuilt: {reason}"
-            ));
+            return Some(Wait::ProducerFailed(reason.to_owned()));
         }
         let backlog = self.backlog.get(lane.index())?;
         backlog.next?;
         let flow = self.uplink.flow(lane);
         match flow.and_then(Flow::hold) {
-            Some(Hold::Quota) => Some("a quota of the cluster is reached".into()),
-            Some(Hold::Link) => Some("the link carries no more".into()),
-            None => self.shaper.why(backlog, &self.link, now),
+            Some(Hold::Quota) => Some(Wait::Quota),
+            Some(Hold::Link) => Some(Wait::Link),
+            None => self.shaper.wait(backlog, &self.link, now),
         }
     }
 

@@ -1,13 +1,17 @@
 //! From a submission to a lane.
 
+mod record;
+
+mod router;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use adapters::{Event, Outcome, Refused, Submission};
 use buffer::{LaneId, Lanes, Refusal};
 
-use crate::record::{Record, Slip};
-use crate::router::Router;
+pub(crate) use record::{Claim, Record};
+pub(crate) use router::{RouteSection, Router, Routes, Rule};
 
 #[derive(Debug)]
 pub(crate) struct Ingest {
@@ -22,53 +26,53 @@ impl Ingest {
     /// Routes a submission and offers it to its lane; a refusal is told to the source at once.
     pub(crate) fn take(
         &mut self,
-        lanes: &mut Lanes<Record, Slip>,
+        lanes: &mut Lanes<Record, Claim>,
         submission: Submission,
         outage: bool,
         now: Instant,
     ) {
-        let Submission { event, ticket } = submission;
+        let Submission { event, claim } = submission;
         let lane = self.router.lane(&event.origin);
         let origin = Arc::clone(&event.origin);
         let record = Record::from(event);
         let history = self.histories.get(lane.index()).copied().flatten();
         let copy = history.filter(|_| outage).map(|to| (to, record.clone()));
-        match lanes.append(lane, record, Slip(Some(ticket)), now) {
+        match lanes.append(lane, record, Claim(Some(claim)), now) {
             Ok(()) => {
                 if let Some((to, record)) = copy
-                    && let Err(refusal) = lanes.append(to, record, Slip(None), now)
+                    && let Err(refusal) = lanes.append(to, record, Claim(None), now)
                 {
                     tracing::debug!(?refusal, "the history is full; a copy is left out");
                 }
             }
-            Err(Refusal::Full(Slip(ticket))) => resolve(ticket, Outcome::Refused(Refused::Full)),
+            Err(Refusal::Full(Claim(claim))) => resolve(claim, Outcome::Refused(Refused::Full)),
             Err(Refusal::TooLarge {
-                ticket: Slip(ticket),
+                claim: Claim(claim),
                 bytes,
             }) => {
                 self.too_large += 1;
                 tracing::error!(source = %origin.source, subject = %origin.subject, bytes, limit = buffer::RECORD_BYTES_MAX,
                     "an event with its tags is larger than any lane can hold; it is dropped and counted; send it in parts");
-                resolve(ticket, Outcome::Dropped);
+                resolve(claim, Outcome::Dropped);
             }
         }
     }
 
     /// Takes one of the gateway's own reports.
-    pub(crate) fn report(
-        lanes: &mut Lanes<Record, Slip>,
+    pub(crate) fn notice(
+        lanes: &mut Lanes<Record, Claim>,
         lane: LaneId,
         event: Event,
         now: Instant,
     ) {
-        if let Err(refusal) = lanes.append(lane, Record::from(event), Slip(None), now) {
+        if let Err(refusal) = lanes.append(lane, Record::from(event), Claim(None), now) {
             tracing::debug!(?refusal, "the health lane is full; a report is left out");
         }
     }
 }
 
-fn resolve(ticket: Option<adapters::Ticket>, outcome: Outcome) {
-    if let Some(ticket) = ticket {
-        ticket.resolve(outcome);
+fn resolve(claim: Option<adapters::Claim>, outcome: Outcome) {
+    if let Some(claim) = claim {
+        claim.resolve(outcome);
     }
 }

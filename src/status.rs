@@ -1,27 +1,30 @@
 //! What the agent shows of itself: a snapshot, made when somebody asks.
 
+mod ask;
+
+mod meter;
+
 mod metrics;
+
+mod section;
 
 mod serve;
 
 mod table;
 
-use std::sync::atomic::Ordering;
-use std::time::Instant;
+mod words;
 
-use buffer::{DropReason, LaneId, Lanes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub(crate) use serve::{Port, ask, listen, serve};
-pub(crate) use table::{age, size, table};
+pub(crate) use ask::Ask;
+pub(crate) use meter::Meter;
+pub(crate) use section::{StatusSection, StatusSettings};
+pub(crate) use serve::{Port, StatusError, ask, listen, serve};
+pub(crate) use table::table;
+pub(crate) use words::words;
 
-use crate::agent::Agent;
-use crate::allowance::BudgetUse;
-use crate::flash::Life;
-use crate::flow::Flow;
-use crate::intent::Intents;
-use crate::record::{Record, Slip};
+use crate::process::flash::Life;
 
 /// Everything an operator may ask for, at one moment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -131,185 +134,6 @@ pub(crate) struct SourceStatus {
     pub refused: u64,
     pub errors: u64,
     pub last_error: String,
-}
-
-/// The weight of the last second in a mean over about a minute.
-const LATELY: f64 = 0.05;
-
-/// Rates, from counts a second apart.
-#[derive(Debug, Default)]
-pub(crate) struct Meter {
-    measured: Option<Instant>,
-    /// Accepted and delivered at `measured`, their rates before it, and how much less it became a second of late.
-    lanes: Vec<(u64, u64, f64, f64, f64)>,
-}
-
-impl Meter {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a second's events are far below 2^53"
-    )]
-    pub(crate) fn measure(&mut self, lanes: &Lanes<Record, Slip>, intents: &Intents, now: Instant) {
-        let seconds = self
-            .measured
-            .map(|before| now.saturating_duration_since(before).as_secs_f64());
-        self.lanes
-            .resize(intents.iter().count(), (0, 0, 0.0, 0.0, 0.0));
-        for ((lane, _), slot) in intents.iter().zip(&mut self.lanes) {
-            let counts = lanes.counts(lane);
-            let rate = |now: u64, before: u64| {
-                seconds
-                    .filter(|s| *s > 0.0)
-                    .map_or(0.0, |s| (now - before) as f64 / s)
-            };
-            let rates = (
-                rate(counts.accepted, slot.0),
-                rate(counts.delivered, slot.1),
-            );
-            let less = slot.4 + (rates.1 - rates.0 - slot.4) * LATELY;
-            *slot = (counts.accepted, counts.delivered, rates.0, rates.1, less);
-        }
-        self.measured = Some(now);
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    fn drained_in_s(&self, lane: LaneId, waiting: u64) -> Option<f64> {
-        let less = self.lanes.get(lane.index())?.4;
-        (waiting > 0 && less > 0.0).then(|| waiting as f64 / less)
-    }
-
-    fn rates(&self, lane: LaneId) -> (f64, f64) {
-        self.lanes
-            .get(lane.index())
-            .map_or((0.0, 0.0), |slot| (slot.2, slot.3))
-    }
-}
-
-impl Agent {
-    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
-        Snapshot {
-            gateway: self.facts().gateway.clone(),
-            version: crate::version::VERSION.into(),
-            epoch: self.facts().epoch,
-            uptime_s: now
-                .saturating_duration_since(self.facts().started)
-                .as_secs_f64(),
-            link: self.link_status(now),
-            lanes: self
-                .intents()
-                .iter()
-                .map(|(lane, intent)| self.lane_status(lane, &intent.name, now))
-                .collect(),
-            sources: self
-                .sources()
-                .iter()
-                .map(|(name, stats)| source_status(name, stats))
-                .collect(),
-            disk_error: self.disk_error().map(Into::into),
-            flash: self.flash_status(),
-            too_large: self.ingest().too_large,
-            unknown_intents: self.ingest().router.unknown_intents,
-            fallback_topics: self.drain().addresses.fallbacks,
-        }
-    }
-
-    fn link_status(&self, now: Instant) -> LinkStatus {
-        let drain = self.drain();
-        let lasted = now.saturating_duration_since(drain.link.since());
-        let throttle = drain.uplink.throttle().as_millis();
-        let flows = || drain.uplink.flows();
-        let round_trips = flows().filter_map(Flow::round_trip);
-        let blocked = drain.blocked();
-        LinkStatus {
-            up: drain.link.is_up(),
-            since_s: lasted.as_secs_f64(),
-            brokers: self.facts().brokers.clone(),
-            throttled_ms: u64::try_from(throttle).unwrap_or(u64::MAX),
-            round_trip_ms: round_trips.min().map(|least| least.as_secs_f64() * 1000.0),
-            goodput: flows().map(Flow::goodput).sum(),
-            quota: flows().filter_map(|flow| flow.quota(now)).reduce(f64::min),
-            budgets: drain.allowance.budgets().map(budget_status).collect(),
-            blocked: blocked
-                .map(|(topic, why)| (topic.to_owned(), why.to_owned()))
-                .collect(),
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
-    fn flash_status(&self) -> FlashStatus {
-        let counts = self
-            .intents()
-            .iter()
-            .map(|(lane, _)| self.lanes().counts(lane));
-        let kept: u64 = counts.map(|counts| counts.stored_bytes).sum();
-        let written_bytes = buffer::written_by_this_process().unwrap_or(0);
-        FlashStatus {
-            written_bytes,
-            today_bytes: self.wear().today,
-            ever_bytes: self.wear().written,
-            write_amplification: (kept > 0).then(|| written_bytes as f64 / kept as f64),
-            life: self.facts().life,
-        }
-    }
-
-    fn lane_status(&self, lane: LaneId, name: &str, now: Instant) -> LaneStatus {
-        let counts = self.lanes().counts(lane);
-        let (disk_bytes, memory_bytes) = self.lanes().bytes(lane);
-        let oldest = self.lanes().oldest(lane);
-        let (accepted_per_s, delivered_per_s) = self.meter().rates(lane);
-        let waiting = self.lanes().waiting(lane);
-        let in_flight = self.lanes().in_flight(lane) as u64;
-        LaneStatus {
-            name: name.into(),
-            recovered: counts.recovered,
-            accepted: counts.accepted,
-            delivered: counts.delivered,
-            buffered: waiting,
-            refused: counts.refused,
-            dropped: DropReason::ALL
-                .iter()
-                .zip(counts.dropped)
-                .map(|(why, n)| (why.name().into(), n))
-                .collect(),
-            in_flight,
-            disk_bytes,
-            memory_bytes: memory_bytes as u64,
-            stored_bytes: counts.stored_bytes,
-            oldest_s: oldest.map_or(0.0, |oldest| {
-                now.saturating_duration_since(oldest).as_secs_f64()
-            }),
-            accepted_per_s,
-            delivered_per_s,
-            waits: self
-                .drain()
-                .waits(lane, now)
-                .filter(|_| waiting > in_flight),
-            usual_per_s: self.drain().usual(lane),
-            event_bytes: counts.accepted_bytes / counts.accepted.max(1),
-            event_stored_bytes: counts.stored_bytes.checked_div(counts.stored),
-            drained_in_s: self.meter().drained_in_s(lane, waiting),
-        }
-    }
-}
-
-fn budget_status(budget: BudgetUse) -> BudgetStatus {
-    BudgetStatus {
-        per: budget.per.name().into(),
-        bytes: budget.bytes,
-        used: budget.used,
-        is_used_up: budget.is_used_up,
-    }
-}
-
-fn source_status(name: &str, stats: &adapters::SourceStats) -> SourceStatus {
-    SourceStatus {
-        name: name.into(),
-        connected: stats.connected.load(Ordering::Relaxed),
-        received: stats.received.load(Ordering::Relaxed),
-        refused: stats.refused.load(Ordering::Relaxed),
-        errors: stats.errors.load(Ordering::Relaxed),
-        last_error: stats.last_error(),
-    }
 }
 
 impl LaneStatus {

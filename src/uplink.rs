@@ -5,15 +5,15 @@ mod callbacks;
 mod connection;
 mod failure;
 mod kafka;
+mod section;
 mod settings;
 mod sockets;
 
 pub(crate) use kafka::Uplink;
-pub(crate) use settings::UplinkError;
+pub(crate) use section::UplinkSection;
+pub(crate) use settings::{Cluster, CompressionKind, Sending, UplinkError};
 
 use buffer::LaneId;
-
-use crate::address::Address;
 
 /// A record as it goes out.
 #[derive(Debug)]
@@ -21,7 +21,8 @@ pub(crate) struct Message<'a> {
     pub lane: LaneId,
     /// Names the record in its [`Report`].
     pub token: u64,
-    pub address: &'a Address,
+    pub topic: &'a str,
+    pub key: &'a str,
     pub payload: &'a [u8],
     /// Milliseconds since 1970.
     pub timestamp: i64,
@@ -31,7 +32,7 @@ pub(crate) struct Message<'a> {
 
 /// What became of a record that was handed over.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct DeliveryReport {
     pub lane: LaneId,
     pub token: u64,
     pub outcome: Delivery,

@@ -18,6 +18,7 @@ pub struct Event {
 }
 
 /// The part of an event that is the same for all events of one subject.
+// Persisted in packed CBOR, by the place of each field: add fields at the end, never reorder or remove.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
     pub adapter: AdapterKind,
@@ -35,6 +36,7 @@ pub struct Origin {
     pub quality: Quality,
 }
 
+// Persisted in packed CBOR, by the number of each variant: add variants at the end, never reorder or remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AdapterKind {
@@ -57,6 +59,7 @@ impl AdapterKind {
     }
 }
 
+// Persisted in packed CBOR, by the number of each variant: add variants at the end, never reorder or remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quality {
@@ -66,6 +69,7 @@ pub enum Quality {
 }
 
 /// When an event was seen.
+// Persisted in packed CBOR, by the place of each field: add fields at the end, never reorder or remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     /// Wall clock, microseconds since 1970.

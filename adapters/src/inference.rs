@@ -12,16 +12,16 @@ mod socket;
 
 mod tail;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
 
 pub use section::InferenceSection;
 
-use crate::{AdapterKind, Backoff, Event, Intake, Origin, Quality, Receipts, Stamp, Stop, stopped};
+use crate::origins::Origins;
+use crate::retry::Retry;
+use crate::{AdapterKind, Event, Intake, Origin, Quality, Receipts, Stamp, Stop};
 use message::Message;
 
 /// Origins that are remembered; beyond it all are forgotten and made anew.
@@ -60,8 +60,7 @@ impl Inference {
 
     /// Runs until stopped.
     pub async fn run(self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
-        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
-        let mut told = false;
+        let mut retry = Retry::new(RETRY_FIRST, RETRY_MOST);
         loop {
             let ended = match (&self.section.socket, &self.section.tail) {
                 (Some(path), _) => socket::serve(&self, path, &intake, &mut stop).await,
@@ -72,13 +71,11 @@ impl Inference {
             };
             let Err(error) = ended else { return };
             intake.stats.down(&error);
-            if !told {
+            if retry.failed() {
                 warn!(source = %self.section.name, %error, "inference input cannot be opened; trying again until it works");
-                told = true;
             }
-            tokio::select! {
-                () = backoff.wait() => {}
-                () = stopped(&mut stop) => return,
+            if !retry.pause(&mut stop).await {
+                return;
             }
         }
     }
@@ -88,7 +85,7 @@ impl Inference {
 #[derive(Debug)]
 struct Maker {
     section: InferenceSection,
-    origins: HashMap<Origin, Arc<Origin>>,
+    origins: Origins<Origin>,
     /// Marks events that the client gave no id.
     unnumbered: u64,
 }
@@ -98,7 +95,7 @@ impl Maker {
         let begun = xxhash_rust::xxh3::xxh3_64(&stamp.unix_us.to_le_bytes());
         Maker {
             section: section.clone(),
-            origins: HashMap::new(),
+            origins: Origins::new(ORIGINS_MAX),
             unnumbered: begun,
         }
     }
@@ -134,22 +131,12 @@ impl Maker {
             quality: Quality::Good,
         };
         Event {
-            origin: self.intern(origin),
+            origin: self
+                .origins
+                .of(&origin, || (origin.clone(), origin.clone())),
             stamp,
             mark,
             payload: message.payload,
         }
-    }
-
-    fn intern(&mut self, origin: Origin) -> Arc<Origin> {
-        if let Some(known) = self.origins.get(&origin) {
-            return Arc::clone(known);
-        }
-        if self.origins.len() >= ORIGINS_MAX {
-            self.origins.clear();
-        }
-        let shared = Arc::new(origin.clone());
-        self.origins.insert(origin, Arc::clone(&shared));
-        shared
     }
 }

@@ -12,11 +12,11 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::{Clock, Event, Stamp};
 
-/// An event on its way in, with the slip its receipt is to be written on.
+/// An event on its way in, with the claim to its receipt.
 #[derive(Debug)]
 pub struct Submission {
     pub event: Event,
-    pub ticket: Ticket,
+    pub claim: Claim,
 }
 
 /// What became of an event.
@@ -43,7 +43,7 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Intake {
     sender: mpsc::Sender<Submission>,
-    ledger: Arc<Ledger>,
+    queue_of: Arc<Claims>,
     urge: Arc<Urge>,
     clock: Clock,
     pub stats: Arc<SourceStats>,
@@ -100,15 +100,15 @@ impl Intake {
         urge: Arc<Urge>,
         clock: Clock,
     ) -> (Intake, Receipts) {
-        let ledger = Arc::new(Ledger::default());
+        let queue_of = Arc::new(Claims::default());
         let intake = Intake {
             sender,
-            ledger: Arc::clone(&ledger),
+            queue_of: Arc::clone(&queue_of),
             urge,
             clock,
             stats: Arc::default(),
         };
-        (intake, Receipts { ledger })
+        (intake, Receipts { queue_of })
     }
 
     /// Another way in with receipts of its own, for a source with several clients.
@@ -129,11 +129,11 @@ impl Intake {
     /// the receipt says [`Refused::Stopping`].
     pub async fn submit(&self, event: Event) {
         self.stats.received.fetch_add(1, Ordering::Relaxed);
-        let ticket = Ledger::open(&self.ledger);
-        let submission = Submission { event, ticket };
+        let claim = Claims::open(&self.queue_of);
+        let submission = Submission { event, claim };
         if let Err(mpsc::error::SendError(submission)) = self.sender.send(submission).await {
             submission
-                .ticket
+                .claim
                 .resolve(Outcome::Refused(Refused::Stopping));
         }
     }
@@ -169,7 +169,7 @@ impl Urge {
 }
 
 #[derive(Debug, Default)]
-struct Ledger {
+struct Claims {
     queue: Mutex<Queue>,
     changed: Notify,
 }
@@ -181,17 +181,17 @@ struct Queue {
     outcomes: VecDeque<Option<Outcome>>,
 }
 
-impl Ledger {
+impl Claims {
     fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(ledger: &Arc<Ledger>) -> Ticket {
-        let mut queue = ledger.queue();
+    fn open(queue_of: &Arc<Claims>) -> Claim {
+        let mut queue = queue_of.queue();
         queue.outcomes.push_back(None);
         let number = queue.base + queue.outcomes.len() as u64 - 1;
-        Ticket {
-            slip: Some((Arc::clone(ledger), number)),
+        Claim {
+            open: Some((Arc::clone(queue_of), number)),
         }
     }
 
@@ -208,24 +208,24 @@ impl Ledger {
     }
 }
 
-/// The slip that an event's receipt is written on. One that is lost says "stopping".
+/// The claim to the receipt of an event. One that is lost says "stopping".
 #[derive(Debug)]
-pub struct Ticket {
-    slip: Option<(Arc<Ledger>, u64)>,
+pub struct Claim {
+    open: Option<(Arc<Claims>, u64)>,
 }
 
-impl Ticket {
+impl Claim {
     pub fn resolve(mut self, outcome: Outcome) {
-        if let Some((ledger, number)) = self.slip.take() {
-            ledger.resolve(number, outcome);
+        if let Some((queue_of, number)) = self.open.take() {
+            queue_of.resolve(number, outcome);
         }
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some((ledger, number)) = self.slip.take() {
-            ledger.resolve(number, Outcome::Refused(Refused::Stopping));
+        if let Some((queue_of, number)) = self.open.take() {
+            queue_of.resolve(number, Outcome::Refused(Refused::Stopping));
         }
     }
 }
@@ -233,13 +233,13 @@ impl Drop for Ticket {
 /// Receipts of one source, in the order of submission.
 #[derive(Debug)]
 pub struct Receipts {
-    ledger: Arc<Ledger>,
+    queue_of: Arc<Claims>,
 }
 
 impl Receipts {
     /// The next receipt if it is there.
     pub fn ready(&mut self) -> Option<Outcome> {
-        let mut queue = self.ledger.queue();
+        let mut queue = self.queue_of.queue();
         let outcome = queue.outcomes.front().copied().flatten()?;
         queue.outcomes.pop_front();
         queue.base += 1;
@@ -248,7 +248,7 @@ impl Receipts {
 
     /// Waits until [`Receipts::ready`] may have something. Safe to cancel.
     pub async fn changed(&self) {
-        self.ledger.changed.notified().await;
+        self.queue_of.changed.notified().await;
     }
 
     /// The next receipt.
@@ -264,7 +264,7 @@ impl Receipts {
     /// Submitted events whose receipt was not taken yet.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.ledger.queue().outcomes.len()
+        self.queue_of.queue().outcomes.len()
     }
 }
 
@@ -274,12 +274,12 @@ mod tests {
 
     #[test]
     fn receipts_leave_in_the_order_of_submission_whatever_the_order_they_come_in() {
-        let ledger = Arc::new(Ledger::default());
+        let queue_of = Arc::new(Claims::default());
         let mut receipts = Receipts {
-            ledger: Arc::clone(&ledger),
+            queue_of: Arc::clone(&queue_of),
         };
-        let tickets: Vec<Ticket> = (0..3).map(|_| Ledger::open(&ledger)).collect();
-        let [first, second, third] = <[Ticket; 3]>::try_from(tickets).unwrap();
+        let claims: Vec<Claim> = (0..3).map(|_| Claims::open(&queue_of)).collect();
+        let [first, second, third] = <[Claim; 3]>::try_from(claims).unwrap();
         third.resolve(Outcome::Kept);
         drop(second);
         assert_eq!(receipts.ready(), None);

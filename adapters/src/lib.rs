@@ -12,9 +12,19 @@ mod clock;
 
 mod backoff;
 
+mod retry;
+
+mod origins;
+
 mod units;
 
+mod source;
+
 mod secret;
+
+mod tls;
+
+mod topic;
 
 pub mod mqtt;
 
@@ -26,10 +36,13 @@ pub use backoff::Backoff;
 pub use clock::Clock;
 pub use event::{AdapterKind, Event, Origin, Quality, Stamp};
 pub use intake::{
-    Intake, Outcome, Receipts, Refused, SourceStats, Submission, Ticket, Urge, channel,
+    Claim, Intake, Outcome, Receipts, Refused, SourceStats, Submission, Urge, channel,
 };
 pub use secret::{SecretError, SecretRef};
-pub use units::{Size, Span};
+pub use source::{Context, Source, SourceError, SourceSettings};
+pub use tls::{TlsError, TlsSection};
+pub use topic::{Pattern, PatternError};
+pub use units::{Size, Span, age, size};
 
 /// Becomes `true` when the agent stops: adapters then take nothing new, wait for the receipts they
 /// still need, and return.

@@ -19,6 +19,10 @@ mod standing;
 
 mod frame;
 
+mod exchange;
+
+mod wire;
+
 mod late;
 
 mod coding;
@@ -52,10 +56,12 @@ pub use section::{
     TypeName, WordOrder, import,
 };
 
-use crate::{Backoff, Intake, Origin, Receipts, Stop, stopped};
+use crate::retry::Retry;
+use crate::{Intake, Origin, Receipts, Stop, stopped};
 use bus::Bus;
 use coding::Coding;
-use line::{Line, LineError};
+use exchange::LineError;
+use line::Line;
 use plan::Group;
 use port::PortName;
 
@@ -112,19 +118,16 @@ impl Modbus {
         } else {
             RECONNECT_MOST
         };
-        let mut backoff = Backoff::new(REOPEN_FIRST, most);
-        let mut told = false;
+        let mut retry = Retry::new(REOPEN_FIRST, most);
         loop {
-            let ended = self.poll(&intake, &mut receipts, (&mut backoff, &mut told), &mut stop);
+            let ended = self.poll(&intake, &mut receipts, &mut retry, &mut stop);
             let Some(ended) = ended.await else { break };
             intake.stats.down(&ended);
-            if !told {
+            if retry.failed() {
                 warn!(source = %self.section.name, port = %self.section.line.name(), error = %ended, "modbus line lost; opening it again until it works");
-                told = true;
             }
-            tokio::select! {
-                () = backoff.wait() => {}
-                () = stopped(&mut stop) => break,
+            if !retry.pause(&mut stop).await {
+                break;
             }
         }
         while receipts.outstanding() > 0 {
@@ -138,7 +141,7 @@ impl Modbus {
         &mut self,
         intake: &Intake,
         receipts: &mut Receipts,
-        (backoff, told): (&mut Backoff, &mut bool),
+        retry: &mut Retry,
         stop: &mut Stop,
     ) -> Option<LineError> {
         let line = tokio::select! {
@@ -151,8 +154,7 @@ impl Modbus {
         };
         tracing::info!(source = %self.section.name, port = %self.section.line.name(), "modbus line open");
         intake.stats.up();
-        backoff.reset();
-        *told = false;
+        retry.works();
         let mut bus = Bus::new(line, &self.section, &mut self.groups, self.health, intake);
         bus.poll(receipts, stop).await
     }

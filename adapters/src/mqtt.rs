@@ -7,13 +7,11 @@
 
 mod section;
 
-mod pattern;
-
-mod tls;
-
 mod session;
 
 mod source;
+
+mod packet;
 
 mod subscriptions;
 
@@ -33,11 +31,13 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-pub use pattern::{Pattern, PatternError};
-pub use section::{MqttSection, SubscribeSection, TlsSection, Version};
+pub use section::{MqttSection, SubscribeSection, Version};
 
+use crate::retry::Retry;
 use crate::secret::SecretError;
-use crate::{Backoff, Intake, Receipts, Stop, stopped};
+use crate::tls::TlsError;
+use crate::topic::PatternError;
+use crate::{Intake, Receipts, Stop};
 use session::SessionFile;
 use source::Source;
 
@@ -55,8 +55,8 @@ pub enum MqttError {
     Pattern(#[from] PatternError),
     #[error(transparent)]
     Secret(#[from] SecretError),
-    #[error("cannot use {path} for TLS: {reason}")]
-    Tls { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Why a connection ended.
@@ -110,10 +110,9 @@ impl Mqtt {
 
     /// Runs until stopped, reconnecting for ever.
     pub async fn run(mut self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
-        let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_MOST);
+        let mut retry = Retry::new(RECONNECT_FIRST, RECONNECT_MOST);
         let broker = self.settings.address();
         let mut session = SessionFile::open(&self.session);
-        let mut told = false;
         loop {
             // Receipts of a connection that is gone cannot be told to anyone: the broker offers again.
             while receipts.outstanding() > 0 {
@@ -142,18 +141,14 @@ impl Mqtt {
                 info!(source = %self.settings.name, "mqtt source stopped");
                 return;
             }
-            if connected.get() || !told {
+            if retry.failed() || connected.get() {
                 warn!(source = %self.settings.name, %broker, error = %lost, "mqtt source lost; connecting again until it works");
-                told = true;
             }
             if connected.get() {
-                told = false;
-                backoff.reset();
+                retry.works();
             }
-            tokio::select! {
-                () = backoff.wait() => {}
-                () = stopped(&mut stop) => {}
-            }
+            // Stopped, it lets go of what is outstanding above.
+            retry.pause(&mut stop).await;
         }
     }
 }

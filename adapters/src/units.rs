@@ -147,6 +147,32 @@ macro_rules! as_text {
 as_text!(Span, UnitError, "500ms");
 as_text!(Size, UnitError, "64 MiB");
 
+/// `90s` as `1m30s`.
+#[must_use]
+pub fn age(seconds: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "ages are small and not negative"
+    )]
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0..60 => format!("{seconds:.1}s"),
+        60..3600 => format!("{}m{}s", whole / 60, whole % 60),
+        _ => format!("{}h{}m", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// `2048` as `2K`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes}B"),
+        1024..1_048_576 => format!("{}K", bytes / 1024),
+        _ => format!("{}M", bytes / 1_048_576),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ pub(crate) struct Written {
 }
 
 #[derive(Debug)]
-pub(crate) struct Clock {
+pub(crate) struct DiskClock {
     boot: String,
     /// The clock and boot time at `opened`.
     base_ms: u64,
@@ -26,9 +26,9 @@ pub(crate) struct Clock {
     opened: Instant,
 }
 
-impl Clock {
+impl DiskClock {
     /// Goes on from what was written down.
-    pub(crate) fn since(written: &Written) -> Clock {
+    pub(crate) fn since(written: &Written) -> DiskClock {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot = boot.trim().to_owned();
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -40,7 +40,7 @@ impl Clock {
         } else {
             0
         };
-        Clock {
+        DiskClock {
             boot,
             base_ms: written.at_ms + between,
             boot_ms,
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_clock_goes_on_over_restarts_and_stands_still_without_power() {
-        let first = Clock::since(&Written::default());
+        let first = DiskClock::since(&Written::default());
         let hour = Duration::from_hours(1);
         let written = first.written(first.opened + hour);
         assert_eq!(written.at_ms, 3_600_000);
@@ -86,10 +86,10 @@ mod tests {
             boot: "another".into(),
             ..written.clone()
         };
-        let after = Clock::since(&rebooted);
+        let after = DiskClock::since(&rebooted);
         assert_eq!(after.at(after.opened), 3_600_000);
         // The same boot: the hour that we claimed to have run lies ahead, so that none has passed.
-        let again = Clock::since(&written);
+        let again = DiskClock::since(&written);
         assert_eq!(again.at(again.opened), 3_600_000);
     }
 }

@@ -11,206 +11,31 @@ use std::fs::File;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub use room::capacity;
 
-use crate::block::{self, Placed};
-use crate::clock::Clock;
+use crate::block;
+use crate::clock::DiskClock;
 use crate::codec::{self, Encoder, Place};
 use crate::database::DiskError;
 use crate::encode::encode;
 use crate::generation::Generation;
-use crate::keys::KeyId;
-use crate::layout::{self, FORMAT};
+use crate::layout;
 use crate::marks::{self, LaneMark, LaneState, MarksFile, UPLINK};
-use crate::ranges::Ranges;
-use crate::settings::{DropReason, Dropped};
 use crate::tail::Tail;
-use crate::wear::Wear;
-use crate::{LaneId, Record, WhenFull};
-
-/// Bytes of records in one write of a lane, before compression.
-pub(crate) const WRITE_BYTES_MAX: u64 = 1024 * 1024;
+use crate::values::{Cleared, Finding, LaneWrite, Marked, ReadBack, WRITE_BYTES_MAX, Written};
+use crate::{LaneId, Record};
 
 /// Bytes that stay free for what sled writes besides blocks.
 const SLED_RESERVE: u64 = 2 * 1024 * 1024;
-
-/// A lane's place on disk, and what becomes of what is there.
-#[derive(Debug, Clone)]
-pub struct LaneDisk {
-    /// Directory name: letters, digits, `-` and `_`.
-    pub name: String,
-    /// Bytes on disk, sled's own included.
-    pub budget: u64,
-    pub when_full: WhenFull,
-    /// Only the latest record of each key is kept of what had to wait.
-    pub coalesce: bool,
-    /// What is older is dropped, a generation at a time.
-    pub max_age: Option<Duration>,
-    /// What was delivered is kept for a replay on demand.
-    pub keep: Option<Keep>,
-}
-
-/// How long and how much of what was delivered is kept, within the lane's budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keep {
-    pub age: Duration,
-    pub bytes: u64,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("{path} is in use by another process")]
-    InUse { path: PathBuf },
-    #[error(
-        "{path} was written by a newer version (format {found}; this version reads up to {FORMAT}): install that version again, or give the agent another state directory"
-    )]
-    Newer { path: PathBuf, found: String },
-    #[error(
-        "{path} is encrypted with key {key}, which the configuration does not give (it gives {given}): add that key to buffer.keys; nothing was changed"
-    )]
-    NoKey {
-        path: PathBuf,
-        key: KeyId,
-        given: String,
-    },
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-}
-
-/// What opening or reading found that a person should know.
-#[derive(Debug)]
-pub enum Notice {
-    /// Part of a generation is damaged; the rest of it is read all the same.
-    Damaged {
-        generation: PathBuf,
-        records: u64,
-        kept_at: PathBuf,
-    },
-    /// A write was cut short, as a power cut does it. What had a receipt was flushed before.
-    Torn { generation: PathBuf },
-    /// The marks were damaged: some delivered records will be sent again.
-    MarksLost { kept_at: PathBuf },
-    /// A lane on disk that the configuration no longer names.
-    Orphan { lane: String, bytes: u64 },
-}
-
-/// The state of the disk at start.
-#[derive(Debug)]
-pub struct Opened {
-    /// Rises at each start.
-    pub epoch: u32,
-    pub lanes: Vec<LaneOpened>,
-    pub notices: Vec<Notice>,
-}
-
-#[derive(Debug, Default)]
-pub struct LaneOpened {
-    /// The first sequence that is free.
-    pub next: u64,
-    /// Stored and neither delivered nor dropped.
-    pub waiting: Ranges,
-    /// Waiting at the last mark, and no longer on disk, with the reason.
-    pub lost: Vec<(DropReason, Ranges)>,
-    /// Dropped before, and perhaps not yet told.
-    pub unreported: Vec<Dropped>,
-    pub bytes: u64,
-    /// When the oldest of what waits was stored, or a little before; time without power does not count.
-    pub oldest: Option<Instant>,
-}
-
-/// Records to be written to a lane, in order of sequence.
-#[derive(Debug)]
-pub struct LaneWrite<R> {
-    pub lane: LaneId,
-    pub records: Vec<Placed<R>>,
-}
-
-/// What became of a [`LaneWrite`].
-#[derive(Debug)]
-pub struct Written {
-    pub lane: LaneId,
-    /// The first sequence after those that were to be written.
-    pub end: u64,
-    pub outcome: Result<(), DiskError>,
-    pub cleared: Vec<Cleared>,
-    /// Bytes of the lane on disk, and of the blocks just written.
-    pub bytes: u64,
-    pub stored_bytes: u64,
-    /// Records in them.
-    pub stored: u64,
-}
-
-impl Written {
-    /// Of a write that was not even tried.
-    #[must_use]
-    pub fn failed<R>(write: &LaneWrite<R>, error: DiskError) -> Written {
-        Written {
-            lane: write.lane,
-            end: write.records.last().map_or(0, |record| record.sequence + 1),
-            outcome: Err(error),
-            cleared: Vec::new(),
-            bytes: 0,
-            stored_bytes: 0,
-            stored: 0,
-        }
-    }
-}
-
-/// Room that was made on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cleared {
-    /// The sequences whose blocks were deleted ...
-    pub sequences: Range<u64>,
-    /// ... except these, which were written again.
-    pub kept: Ranges,
-    pub reason: DropReason,
-}
-
-/// What [`Disk::tidy`] did to a lane.
-#[derive(Debug)]
-pub struct Tidied {
-    pub lane: LaneId,
-    pub cleared: Vec<Cleared>,
-    pub bytes: u64,
-}
-
-/// A lane on disk, as of a mark.
-#[derive(Debug, Clone, Copy)]
-pub struct LaneOnDisk {
-    pub bytes: u64,
-    /// The first sequence after its oldest generation: when all before it is delivered, the next mark gives that back.
-    pub(crate) frees_at: u64,
-    /// As [`LaneOpened::oldest`].
-    pub(crate) oldest: Option<Instant>,
-}
-
-/// What [`Disk::mark`] found.
-#[derive(Debug)]
-pub struct Marked {
-    pub lanes: Vec<LaneOnDisk>,
-    pub wear: Wear,
-    /// How much of the day of [`Wear::today`] has passed, from 0 to 1.
-    pub day_passed: f64,
-}
-
-/// An answer to a read.
-#[derive(Debug)]
-pub struct ReadBack<R> {
-    pub lane: LaneId,
-    /// The sequences that the answer is about; one that is not in `records` is not on disk.
-    pub covers: Range<u64>,
-    pub records: Vec<Placed<R>>,
-    pub notices: Vec<Notice>,
-}
 
 pub struct Disk<R> {
     root: PathBuf,
     tails: Vec<Tail>,
     marks: MarksFile,
     encoder: Encoder,
-    clock: Clock,
+    clock: DiskClock,
     floor: u64,
     /// FORMAT says what is written here.
     format_written: bool,
@@ -301,11 +126,11 @@ impl<R: Record> Disk<R> {
             lane,
             covers: from..until,
             records: Vec::new(),
-            notices: Vec::new(),
+            findings: Vec::new(),
         };
         let tail = self.tails.get_mut(lane.index());
         let tail = tail.expect("lane ids are made from the list of lanes");
-        let Some(encoded) = tail.block_from(from, &mut answer.notices)? else {
+        let Some(encoded) = tail.block_from(from, &mut answer.findings)? else {
             return Ok(answer);
         };
         match codec::decode::<R>(&encoded, self.encoder.keys()) {
@@ -321,7 +146,7 @@ impl<R: Record> Disk<R> {
                 tracing::error!(lane = tail.settings.name, %error, "a stored block cannot be decoded");
                 let header = block::check(&encoded).map(|(header, ..)| header).ok();
                 answer.covers.end = header.map_or(until, |header| header.end().min(until));
-                answer.notices.push(Notice::Damaged {
+                answer.findings.push(Finding::Damaged {
                     generation: tail.directory.clone(),
                     records: header.map_or(0, |header| u64::from(header.count)),
                     kept_at: tail.directory.clone(),

@@ -8,6 +8,8 @@
 //! In an ordered lane records are handed out strictly from left to right. In a live-first lane the
 //! front goes first and the rest behind it.
 
+mod retry;
+
 mod room;
 
 mod storage;
@@ -17,11 +19,11 @@ use std::time::{Duration, Instant};
 
 use crate::block::{Placed, RECORD_BYTES_MAX};
 use crate::cbor;
-use crate::disk::LaneOpened;
 use crate::ranges::Ranges;
 use crate::settings::{Counts, DropReason, Dropped, LaneSettings, Next, Order, Refusal};
+use crate::values::LaneOpened;
 use crate::window::{Entry, Flight, Window};
-use crate::{Kept, LaneId, Record, Ticket, WhenFull};
+use crate::{Claim, Kept, LaneId, Record, WhenFull};
 
 /// What a record takes in memory besides its encoded length, roughly.
 const ENTRY_BYTES: usize = 96;
@@ -73,7 +75,7 @@ pub(crate) struct Lane<R, T> {
     oldest_on_disk: Option<Instant>,
 }
 
-impl<R: Record, T: Ticket> Lane<R, T> {
+impl<R: Record, T: Claim> Lane<R, T> {
     pub(crate) fn new(settings: LaneSettings, epoch: u32, opened: LaneOpened) -> Self {
         let lost: u64 = opened.lost.iter().map(|(_, ranges)| ranges.len()).sum();
         let mut lane = Lane {
@@ -113,13 +115,13 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         lane
     }
 
-    /// Takes a record, or gives the ticket back when the lane's policy is to refuse it.
-    pub(crate) fn append(&mut self, record: R, ticket: T, now: Instant) -> Result<(), Refusal<T>> {
+    /// Takes a record, or gives the claim back when the lane's policy is to refuse it.
+    pub(crate) fn append(&mut self, record: R, claim: T, now: Instant) -> Result<(), Refusal<T>> {
         let encoded = encoded_length(&record);
         if encoded > RECORD_BYTES_MAX {
             self.counts.refused += 1;
             return Err(Refusal::TooLarge {
-                ticket,
+                claim,
                 bytes: encoded,
             });
         }
@@ -135,10 +137,10 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         match self.settings.when_full {
             WhenFull::Refuse if full() => {
                 self.counts.refused += 1;
-                return Err(Refusal::Full(ticket));
+                return Err(Refusal::Full(claim));
             }
             WhenFull::DropNewest if full() => {
-                self.drop_newest(ticket);
+                self.drop_newest(claim);
                 return Ok(());
             }
             WhenFull::Refuse
@@ -158,7 +160,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         self.memory += bytes;
         self.front.push_back(Entry {
             placed,
-            ticket: Some(ticket),
+            claim: Some(claim),
             bytes,
             arrived: now,
             replay: false,
@@ -254,8 +256,8 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         self.done += 1;
         self.latency = now.saturating_duration_since(entry.arrived);
         self.counts.delivered += 1;
-        if let Some(ticket) = entry.ticket.take() {
-            ticket.resolve(Kept::Delivered);
+        if let Some(claim) = entry.claim.take() {
+            claim.resolve(Kept::Delivered);
         }
     }
 
@@ -264,8 +266,8 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         let entry = self.window.land(token, Flight::Done)?;
         self.done += 1;
         let placed = entry.placed.clone();
-        if let Some(ticket) = entry.ticket.take() {
-            ticket.resolve(Kept::Dropped);
+        if let Some(claim) = entry.claim.take() {
+            claim.resolve(Kept::Dropped);
         }
         let sequence = placed.sequence;
         self.note_drop(
@@ -273,59 +275,6 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             &std::iter::once(sequence..sequence + 1).collect(),
         );
         Some(placed)
-    }
-
-    /// It cannot be delivered for now: it makes way, and is read again after [`Lane::retry_deferred`].
-    pub(crate) fn defer(&mut self, token: u64) {
-        self.window.land(token, Flight::Deferred);
-    }
-
-    /// Nothing more is handed out until that is done: what is newer must not overtake it.
-    pub(crate) fn retry_deferred(&mut self) {
-        self.retrying = self.has_deferred();
-        self.retry_once_landed();
-    }
-
-    /// Once nothing is in flight: what is on disk is read again, and what is not goes back to the front.
-    pub(crate) fn retry_once_landed(&mut self) {
-        if !self.retrying || self.reading || self.window.in_flight() > 0 {
-            return;
-        }
-        self.retrying = false;
-        self.resend();
-        self.ahead_bytes = 0;
-        let mut held = Vec::from(std::mem::take(&mut self.ahead));
-        held.sort_by_key(|entry| entry.placed.sequence);
-        for entry in held.into_iter().rev() {
-            self.cursor = self.cursor.min(entry.placed.sequence);
-            if entry.placed.sequence < self.stored_to {
-                self.memory -= entry.bytes;
-            } else {
-                self.front.push_front(entry);
-            }
-        }
-        self.cursor = self
-            .cursor
-            .min(self.deferred_from.take().unwrap_or(self.cursor));
-    }
-
-    pub(crate) fn has_deferred(&self) -> bool {
-        self.deferred_from.is_some() || self.window.has_deferred()
-    }
-
-    /// Everything in flight is to be sent again, in order.
-    pub(crate) fn resend(&mut self) {
-        self.settle();
-        let sent: Vec<_> = self.window.take_all().collect();
-        for (entry, flight) in sent.into_iter().rev() {
-            match flight {
-                Flight::Done => self.forget(&entry),
-                Flight::Sent | Flight::Deferred => {
-                    self.ahead_bytes += entry.bytes;
-                    self.ahead.push_front(entry);
-                }
-            }
-        }
     }
 
     /// Lets go of what is done at the front of the window.

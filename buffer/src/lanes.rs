@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::block::Placed;
-use crate::disk::{LaneOpened, LaneWrite, Marked, ReadBack, Tidied, Written};
 use crate::lane::Lane;
 use crate::marks::LaneMark;
 use crate::settings::{Counts, Dropped, LaneSettings, Next, Refusal};
-use crate::{LaneId, Record, Ticket};
+use crate::values::{LaneOpened, LaneWrite, Marked, ReadBack, Tidied, Written};
+use crate::{Claim, LaneId, Record};
 
 /// After a write failed the lane goes on from memory and tries again this much later.
 const WRITE_RETRY: Duration = Duration::from_secs(2);
@@ -49,7 +49,7 @@ pub(crate) struct Pace {
     pub(crate) spare: f64,
 }
 
-impl<R: Record, T: Ticket> Lanes<R, T> {
+impl<R: Record, T: Claim> Lanes<R, T> {
     /// `settings` and `opened` are in the order of [`LaneId`]s.
     #[must_use]
     pub fn new(epoch: u32, settings: Vec<LaneSettings>, opened: Vec<LaneOpened>) -> Self {
@@ -102,15 +102,15 @@ impl<R: Record, T: Ticket> Lanes<R, T> {
             .map(LaneId)
     }
 
-    /// Takes a record. On an error the lane does not have it, and the ticket is the caller's again.
+    /// Takes a record. On an error the lane does not have it, and the claim is the caller's again.
     pub fn append(
         &mut self,
         lane: LaneId,
         record: R,
-        ticket: T,
+        claim: T,
         now: Instant,
     ) -> Result<(), Refusal<T>> {
-        self.lane_mut(lane).append(record, ticket, now)
+        self.lane_mut(lane).append(record, claim, now)
     }
 
     /// The record that is to be sent next, if it is in memory.

@@ -7,12 +7,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::database::DiskError;
-use crate::disk::{LaneDisk, Notice, OpenError};
 use crate::files;
 use crate::generation::Generation;
-
-/// The layout that this code writes; it reads this and the ones before it, and refuses a newer one.
-pub const FORMAT: u32 = 2;
+use crate::values::{FORMAT, Finding, LaneDisk, OpenError};
 
 pub(crate) fn lanes(root: &Path) -> PathBuf {
     root.join("lanes")
@@ -110,7 +107,7 @@ pub(crate) fn lane_names(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-pub(crate) fn orphans(root: &Path, known: &[LaneDisk]) -> io::Result<Vec<Notice>> {
+pub(crate) fn orphans(root: &Path, known: &[LaneDisk]) -> io::Result<Vec<Finding>> {
     let mut found = Vec::new();
     for name in lane_names(root)? {
         let directory = lane(root, &name);
@@ -119,7 +116,7 @@ pub(crate) fn orphans(root: &Path, known: &[LaneDisk]) -> io::Result<Vec<Notice>
             && !generations(&directory)?.is_empty()
         {
             let bytes = files::disk_usage(&directory)?;
-            found.push(Notice::Orphan { lane: name, bytes });
+            found.push(Finding::Orphan { lane: name, bytes });
         }
     }
     Ok(found)

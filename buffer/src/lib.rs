@@ -7,7 +7,7 @@
 //! - [`Disk`] is what is on disk: it does what it is told, blocking, on a thread of its own.
 //!
 //! A record is *accepted* by [`Lanes::append`] and then waits until it is delivered, or dropped by
-//! its lane's own budget and counted. Its ticket resolves once: when it is on disk for good, or
+//! its lane's own budget and counted. Its claim resolves once: when it is on disk for good, or
 //! delivered. Order within a lane is kept, sequences are never used again, and what was stored
 //! survives a power cut. The crate knows nothing of what a record means or where it goes.
 
@@ -16,6 +16,8 @@ mod lanes;
 mod lane;
 
 mod settings;
+
+mod values;
 
 mod window;
 
@@ -31,7 +33,7 @@ mod generation;
 
 mod database;
 
-mod inspect;
+mod archive;
 
 mod log;
 
@@ -60,20 +62,28 @@ mod files;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use archive::{GenerationEntry, Inspection, LaneEntry, Verified};
 pub use block::{Placed, RECORD_BYTES_MAX};
 pub use database::DiskError;
-pub use disk::{
-    Cleared, Disk, Keep, LaneDisk, LaneOpened, LaneWrite, Marked, Notice, OpenError, Opened,
-    ReadBack, Tidied, Written, capacity,
-};
-pub use inspect::{GenerationFound, Inspection, LaneFound, Verified};
+pub use disk::{Disk, capacity};
 pub use keys::{KeyError, KeyId, Keys};
 pub use lanes::{Lanes, ReadAsk};
-pub use layout::FORMAT;
 pub use marks::LaneMark;
 pub use ranges::Ranges;
 pub use settings::{Counts, DropReason, Dropped, LaneSettings, Next, Order, Refusal};
+pub use values::{
+    Cleared, FORMAT, Finding, Keep, LaneDisk, LaneOpened, LaneWrite, Marked, OpenError, Opened,
+    ReadBack, Tidied, Written,
+};
 pub use wear::{Wear, written_by_this_process};
+
+/// A record as it stands in a block, before compression: for tests that freeze what is on disk.
+#[doc(hidden)]
+pub fn encoded(record: &impl Serialize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    cbor::append_packed(&mut bytes, record)?;
+    Ok(bytes)
+}
 
 /// What a lane holds. Cloning is done only for what must be written to disk, and should be cheap.
 pub trait Record: Serialize + DeserializeOwned + Clone + Send + 'static {
@@ -82,7 +92,7 @@ pub trait Record: Serialize + DeserializeOwned + Clone + Send + 'static {
 }
 
 /// Resolved once, when the lane has made good its promise for a record.
-pub trait Ticket {
+pub trait Claim {
     fn resolve(self, kept: Kept);
 }
 

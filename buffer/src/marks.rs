@@ -101,8 +101,8 @@ impl MarksFile {
             marks: Marks::default(),
         };
         match found {
-            Found::Nothing => Ok((begun, None)),
-            Found::Marks(number, marks) => Ok((
+            MarksRead::Nothing => Ok((begun, None)),
+            MarksRead::Marks(number, marks) => Ok((
                 MarksFile {
                     number,
                     marks,
@@ -110,7 +110,7 @@ impl MarksFile {
                 },
                 None,
             )),
-            Found::Damage => {
+            MarksRead::Damage => {
                 let kept_at = setaside::keep(directory, set_aside)?;
                 files::make_directory(directory).map_err(DiskError::io(directory))?;
                 Ok((begun, Some(kept_at)))
@@ -170,22 +170,22 @@ pub(crate) fn write_once(directory: &Path, marks: &Marks) -> Result<(), DiskErro
     file.write()
 }
 
-pub(crate) enum Found {
+pub(crate) enum MarksRead {
     Nothing,
     Marks(u64, Marks),
     Damage,
 }
 
 /// The newest marks in `directory`. Writes nothing, except where sled has to open those of format 1.
-fn read(directory: &Path) -> io::Result<Found> {
+fn read(directory: &Path) -> io::Result<MarksRead> {
     match read_only(directory)? {
-        Found::Nothing if directory.join(log::FILE).exists() => Ok(read_format_1(directory)),
-        found @ (Found::Nothing | Found::Marks(..) | Found::Damage) => Ok(found),
+        MarksRead::Nothing if directory.join(log::FILE).exists() => Ok(read_format_1(directory)),
+        found @ (MarksRead::Nothing | MarksRead::Marks(..) | MarksRead::Damage) => Ok(found),
     }
 }
 
 /// The newest marks of the present format in `directory`.
-pub(crate) fn read_only(directory: &Path) -> io::Result<Found> {
+pub(crate) fn read_only(directory: &Path) -> io::Result<MarksRead> {
     let (mut newest, mut written): (Option<(u64, Marks)>, bool) = (None, false);
     for entry in fs::read_dir(directory)? {
         let Ok(bytes) = fs::read(entry?.path().join(log::FILE)) else {
@@ -200,23 +200,23 @@ pub(crate) fn read_only(directory: &Path) -> io::Result<Found> {
             .max_by_key(|(number, _)| *number);
     }
     Ok(match newest {
-        Some((number, marks)) => Found::Marks(number, marks),
-        None if written => Found::Damage,
-        None => Found::Nothing,
+        Some((number, marks)) => MarksRead::Marks(number, marks),
+        None if written => MarksRead::Damage,
+        None => MarksRead::Nothing,
     })
 }
 
-fn read_format_1(directory: &Path) -> Found {
+fn read_format_1(directory: &Path) -> MarksRead {
     let value = database::read_format_1(directory, KEY);
     let marks = value.map(|value| cbor::decode::<Marks>(&value.unwrap_or_default()));
     let Ok(Ok(mut marks)) = marks else {
-        return Found::Damage;
+        return MarksRead::Damage;
     };
     for lane in marks.lanes.values_mut() {
         let waiting = lane.waiting.take().unwrap_or_default();
         lane.cursors.insert(UPLINK.into(), waiting);
     }
-    Found::Marks(0, marks)
+    MarksRead::Marks(0, marks)
 }
 
 fn remove_others(directory: &Path, keep: &Path) -> io::Result<()> {

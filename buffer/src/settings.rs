@@ -17,7 +17,7 @@ pub enum Order {
     LiveFirst,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneSettings {
     pub order: Order,
     pub when_full: WhenFull,
@@ -120,13 +120,13 @@ pub struct Counts {
     pub stored: u64,
 }
 
-/// Why a record was not accepted; the ticket comes back.
+/// Why a record was not accepted; the claim comes back.
 #[derive(Debug)]
 pub enum Refusal<T> {
     Full(T),
     /// `bytes` long when encoded, over [`crate::RECORD_BYTES_MAX`].
     TooLarge {
-        ticket: T,
+        claim: T,
         bytes: usize,
     },
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::codec::Encoded;
 use crate::database::{Database, DiskError};
-use crate::disk::{LaneDisk, Notice};
 use crate::files;
 use crate::generation::Generation;
 use crate::keys::Keys;
@@ -17,6 +16,7 @@ use crate::layout;
 use crate::log::{self, Log};
 use crate::ranges::Ranges;
 use crate::setaside;
+use crate::values::{Finding, LaneDisk};
 
 /// Blocks of this many bytes make a generation, or an eighth of the lane's budget if that is less. sled keeps all of
 /// the open one in memory.
@@ -71,7 +71,7 @@ impl Tail {
         root: &Path,
         settings: LaneDisk,
         keys: &Keys,
-        notices: &mut Vec<Notice>,
+        findings: &mut Vec<Finding>,
     ) -> Result<Tail, DiskError> {
         let directory = layout::lane(root, &settings.name);
         files::make_directory(&directory).map_err(DiskError::io(&directory))?;
@@ -90,7 +90,7 @@ impl Tail {
         for path in layout::generations(&tail.directory).map_err(DiskError::io(&tail.directory))? {
             let mut found = Generation::found(path, tail.tag, keys)?;
             if found.torn && found.missing.is_empty() {
-                notices.push(Notice::Torn {
+                findings.push(Finding::Torn {
                     generation: found.path.clone(),
                 });
             }
@@ -283,11 +283,11 @@ impl Tail {
     pub(crate) fn block_from(
         &mut self,
         sequence: u64,
-        notices: &mut Vec<Notice>,
+        findings: &mut Vec<Finding>,
     ) -> Result<Option<Vec<u8>>, DiskError> {
         let mut index = self.generations.partition_point(|g| g.end() <= sequence);
         while index < self.generations.len() {
-            if let Some(found) = self.look(index, sequence, notices)? {
+            if let Some(found) = self.look(index, sequence, findings)? {
                 return Ok(Some(found));
             }
             index += 1;
@@ -299,7 +299,7 @@ impl Tail {
         &mut self,
         index: usize,
         sequence: u64,
-        notices: &mut Vec<Notice>,
+        findings: &mut Vec<Finding>,
     ) -> Result<Option<Vec<u8>>, DiskError> {
         let is_head = index + 1 == self.generations.len();
         if let Some(head) = self.head.as_mut().filter(|_| is_head) {
@@ -319,12 +319,12 @@ impl Tail {
             .filter(|reader| reader.path == generation.path);
         let reader = match open {
             Some(open) => open,
-            None => open_reader(generation, self.tag, &self.set_aside, notices)?,
+            None => open_reader(generation, self.tag, &self.set_aside, findings)?,
         };
         let found = reader.block_from(sequence);
         let went_bad = reader.log.as_ref().is_some_and(|log| log.covers(sequence));
         if matches!(found, Ok(None)) && went_bad {
-            let again = open_reader(generation, self.tag, &self.set_aside, notices)?;
+            let again = open_reader(generation, self.tag, &self.set_aside, findings)?;
             return self.reader.insert(again).block_from(sequence);
         }
         self.reader = Some(reader);
@@ -336,7 +336,7 @@ fn open_reader(
     generation: &mut Generation,
     tag: u8,
     set_aside: &Path,
-    notices: &mut Vec<Notice>,
+    findings: &mut Vec<Finding>,
 ) -> Result<Reader, DiskError> {
     let path = generation.path.clone();
     let log = Log::open_if_there(&path, tag).map_err(DiskError::io(&path))?;
@@ -347,7 +347,7 @@ fn open_reader(
     if !missing.is_empty() && !std::mem::replace(&mut generation.told, true) {
         let file = path.join(log::FILE);
         let kept_at = setaside::keep(&file, set_aside);
-        notices.push(Notice::Damaged {
+        findings.push(Finding::Damaged {
             generation: path.clone(),
             records: missing.len(),
             kept_at: kept_at.unwrap_or(file),

@@ -10,7 +10,7 @@ use crate::block::Placed;
 pub(crate) struct Entry<R, T> {
     pub(crate) placed: Placed<R>,
     /// Gone once the receipt was given.
-    pub(crate) ticket: Option<T>,
+    pub(crate) claim: Option<T>,
     pub(crate) bytes: usize,
     pub(crate) arrived: Instant,
     /// Read back from disk.

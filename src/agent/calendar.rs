@@ -6,15 +6,15 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::Agent;
-use crate::keeper::Job;
+use crate::state::Job;
 
 impl Agent {
-    pub(super) fn look_at_calendar(&mut self, now: Instant) {
-        for (per, until) in self.drain.look(now) {
+    pub(super) fn follow_calendar(&mut self, now: Instant) {
+        for (per, until) in self.drain.follow_calendar(now) {
             let (per, until) = (per.name(), until.to_string());
             tracing::warn!(budget = per, %until, "a budget of the link is used up; intents that are not urgent wait in the buffer, urgent ones go on; raise [[link.budget]] if this is too early");
-            let report = json!({ "budget": per, "used_up": true, "until": until });
-            self.report("link", &report, now);
+            let notice = json!({ "budget": per, "used_up": true, "until": until });
+            self.notice("link", &notice, now);
         }
         if !self.noting
             && let Some(note) = self.drain.allowance.note(false)

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use buffer::{Marked, Wear};
 
-use super::{Agent, chain};
-use crate::flash;
-use crate::keeper::{Answer, Disked, Job};
+use super::Agent;
+use crate::process::chain;
+use crate::process::flash;
+use crate::state::{Answer, Disked, Job};
 
 /// How often a disk that failed is asked whether it is well again.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -84,8 +85,8 @@ impl Agent {
                 self.lanes.written(&written, now, self.outage());
             }
             Answer::Read(Ok(mut back)) => {
-                for notice in back.notices.drain(..) {
-                    self.notice(&notice, now);
+                for finding in back.findings.drain(..) {
+                    self.finding(&finding, now);
                 }
                 self.lanes.read_back(back, now);
             }

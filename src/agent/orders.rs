@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::prepare::{self, Prepared};
-use super::{AgentError, End, chain};
+use super::End;
+use super::prepare::{self, AgentError, Prepared};
 use crate::config::{self, Loaded};
+use crate::process::chain;
+use crate::process::supervisor::{self, Ask, Signals};
 use crate::status::Port;
-use crate::supervisor::{self, Ask, Signals};
 
 pub(crate) const GOES_ON: &str =
     "the agent cannot begin with the new configuration; it goes on with the one before";

@@ -1,70 +1,59 @@
 //! All that an agent takes besides its state directory and that may not be there: files, groups, a port. Had before the agent
 //! that runs is stopped, so that a configuration which cannot be used stops nobody.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use adapters::inference::Inference;
-use adapters::mqtt::Mqtt;
+use adapters::{Context, Source, SourceError};
 
-use super::AgentError;
-use super::build::{client_id, identity};
-use crate::config::Loaded;
-use crate::intent::Intents;
-use crate::status::{self, Port};
-use crate::store::Store;
-use crate::template::Identity;
-use crate::uplink::Uplink;
+use crate::config::{HEALTH, Loaded};
+use crate::ingest::Router;
+use crate::state::{Store, StoreError};
+use crate::status::{self, Port, StatusError};
+use crate::uplink::{Uplink, UplinkError};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AgentError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot set up the uplink")]
+    Uplink(#[from] UplinkError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Status(#[from] StatusError),
+}
 
 pub(crate) struct Prepared {
     pub(crate) loaded: Rc<Loaded>,
     pub(crate) port: Option<Port>,
-    pub(super) identity: Identity,
-    pub(super) intents: Intents,
     pub(super) store: Store,
     pub(super) uplink: Uplink,
-    /// By name.
-    pub(super) mqtt: Vec<(String, Mqtt)>,
-    pub(super) inference: Vec<(String, Inference)>,
+    pub(super) sources: Vec<Source>,
 }
 
 /// `open` is the port that is open already: it is used again where the configuration asks for the same.
 pub(crate) fn prepare(loaded: &Rc<Loaded>, open: Option<&Port>) -> Result<Prepared, AgentError> {
-    let file = &loaded.file;
-    let port = status::listen(file, open)?;
-    let (identity, intents) = (identity(file), Intents::new(file));
-    let store = Store::new(file, &intents)?;
-    let uplink = Uplink::new(
-        &file.uplink,
-        &client_id(file, &identity.id),
-        &intents,
-        file.uplink.in_flight(file.memory),
-    )?;
-    let state = &file.gateway.state_dir;
-    let mut mqtt = Vec::new();
-    for section in &file.mqtt {
-        let section = file.memory.profile.window(section);
-        let name = section.name.clone();
-        match Mqtt::new(&section, &identity.id, state) {
-            Ok(source) => mqtt.push((name, source)),
-            Err(source) => return Err(AgentError::Mqtt { name, source }),
-        }
-    }
-    let mut inference = Vec::new();
-    for section in &file.inference {
-        let name = section.name.clone();
-        match Inference::new(section, state) {
-            Ok(source) => inference.push((name, source)),
-            Err(source) => return Err(AgentError::Inference { name, source }),
-        }
-    }
+    let settings = &loaded.settings;
+    let port = status::listen(&settings.status, open)?;
+    let store = Store::new(&settings.store)?;
+    let uplink = Uplink::new(settings.cluster(), &settings.intents.sendings())?;
+    let router = RefCell::new(Router::new(settings.routes.clone()));
+    let context = Context {
+        gateway: &settings.gateway.identity.id,
+        state: &settings.store.state,
+        health: HEALTH,
+        is_urgent: &|origin| {
+            let lane = router.borrow_mut().lane(origin);
+            settings.intents.get(lane).pace.urgent
+        },
+    };
+    let sources = settings.sources.iter().map(|one| one.open(&context));
     Ok(Prepared {
+        sources: sources.collect::<Result<_, _>>()?,
         loaded: Rc::clone(loaded),
         port,
-        identity,
-        intents,
         store,
         uplink,
-        mqtt,
-        inference,
     })
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{Agent, End, Ended, Orders, Prepared};
-use crate::health::LastStop;
-use crate::keeper::{Answer, Job};
-use crate::record::Record;
+use crate::ingest::Record;
+use crate::state::LastStop;
+use crate::state::{Answer, Job};
 
 /// What of the grace is kept for closing the buffer.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -34,14 +34,14 @@ impl Agent {
         };
         let begun = Instant::now();
         tracing::info!(reason, "stopping: sources first, then the buffer");
-        self.report("stop", &json!({ "reason": reason }), begun);
-        self.stopping.send_replace(true);
+        self.notice("stop", &json!({ "reason": reason }), begun);
+        self.stopping = true;
+        self.sources.stop();
         let mut grace = begun + self.grace(next.as_deref());
         loop {
             let now = Instant::now();
-            self.reap();
             // A source may wait for receipts that a failing disk does not give: it keeps what has none.
-            let sources = !(self.adapters.is_empty() && self.submissions.is_empty());
+            let sources = !(self.sources.reap() && self.submissions.is_empty());
             let left =
                 sources || !self.lanes.all_stored() || (next.is_none() && !self.nothing_to_send());
             if !left || now >= grace {
@@ -81,17 +81,8 @@ impl Agent {
         if next.is_some() {
             return CLOSING;
         }
-        crate::supervisor::stopping();
+        crate::process::supervisor::stopping();
         self.facts.stop_grace.saturating_sub(CLOSING)
-    }
-
-    /// Lets go of sources that have ended.
-    fn reap(&mut self) {
-        while let Some(ended) = self.adapters.try_join_next() {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a source ended badly; what it had not acknowledged stays with it");
-            }
-        }
     }
 
     /// Everything is delivered, or there is nobody to deliver to.

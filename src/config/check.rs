@@ -6,11 +6,12 @@ mod link;
 
 use std::collections::BTreeSet;
 
-use adapters::SecretError;
-use adapters::mqtt::Pattern;
+use adapters::Pattern;
+use adapters::{SecretError, SourceSettings};
 
-use super::{Dscp, File, Problem};
-use crate::intent::{self, Intents};
+use super::file::File;
+use super::intents::{Intents, is_name};
+use super::problem::Problem;
 
 /// librdkafka settings that a guarantee rests on, and why they are not to be changed.
 const RESERVED: [(&str, &str); 14] = [
@@ -40,7 +41,7 @@ const RESERVED: [(&str, &str); 14] = [
 ];
 
 pub(super) fn problems(file: &File) -> Vec<Problem> {
-    let mut found = Found::default();
+    let mut found = Problems::default();
     gateway(file, &mut found);
     uplink(file, &mut found);
     sources(file, &mut found);
@@ -54,9 +55,9 @@ pub(super) fn problems(file: &File) -> Vec<Problem> {
 }
 
 #[derive(Default)]
-struct Found(Vec<Problem>);
+struct Problems(Vec<Problem>);
 
-impl Found {
+impl Problems {
     fn error(&mut self, key: impl Into<String>, message: impl Into<String>) {
         self.0.push(Problem {
             key: key.into(),
@@ -76,7 +77,7 @@ impl Found {
     }
 }
 
-fn gateway(file: &File, found: &mut Found) {
+fn gateway(file: &File, found: &mut Problems) {
     if file
         .gateway
         .id
@@ -102,7 +103,7 @@ fn gateway(file: &File, found: &mut Found) {
             Err(_) => found.error("status.listen", format!("`{}` is not an address; use one like \"127.0.0.1:9464\"", file.status.listen)),
         }
     }
-    if crate::logging::filter(&file.log.level).is_err() {
+    if crate::process::logging::filter(&file.log.level).is_err() {
         found.error(
             "log.level",
             format!(
@@ -113,7 +114,7 @@ fn gateway(file: &File, found: &mut Found) {
     }
 }
 
-fn uplink(file: &File, found: &mut Found) {
+fn uplink(file: &File, found: &mut Problems) {
     let uplink = &file.uplink;
     if uplink.brokers.is_empty() {
         found.error(
@@ -159,7 +160,7 @@ fn uplink(file: &File, found: &mut Found) {
             "without [uplink.tls] what is sent can be read on the way",
         );
     }
-    marks(uplink.dscp, found);
+    marks(file, found);
     if let Some(size) = uplink.in_flight.filter(|size| size.0 < 128 * 1024) {
         found.error(
             "uplink.in_flight",
@@ -168,7 +169,7 @@ fn uplink(file: &File, found: &mut Found) {
     }
 }
 
-fn replay(file: &File, found: &mut Found) {
+fn replay(file: &File, found: &mut Problems) {
     let share = file.replay.catch_up;
     if !(0.0..=1000.0).contains(&share) {
         found.error(
@@ -178,7 +179,8 @@ fn replay(file: &File, found: &mut Found) {
     }
 }
 
-fn marks(dscp: Dscp, found: &mut Found) {
+fn marks(file: &File, found: &mut Problems) {
+    let dscp = file.uplink.dscp;
     let marks = [("urgent", dscp.urgent), ("other", dscp.other)];
     for (name, mark) in marks.into_iter().filter(|(_, mark)| *mark > 63) {
         let at = format!("uplink.dscp.{name}");
@@ -190,7 +192,7 @@ fn marks(dscp: Dscp, found: &mut Found) {
 }
 
 /// The keys are read here: a missing one must not show only after a restart.
-fn buffer(file: &File, found: &mut Found) {
+fn buffer(file: &File, found: &mut Problems) {
     for (index, key) in file.buffer.keys.iter().enumerate() {
         let at = format!("buffer.keys[{index}]");
         match key.read() {
@@ -216,39 +218,42 @@ fn buffer(file: &File, found: &mut Found) {
     }
 }
 
-fn sources(file: &File, found: &mut Found) {
-    let mqtt = file
-        .mqtt
-        .iter()
-        .enumerate()
-        .map(|(i, s)| (format!("mqtt[{i}]"), &s.name, s.problems()));
-    let modbus = file
-        .modbus
-        .iter()
-        .enumerate()
-        .map(|(i, s)| (format!("modbus[{i}]"), &s.name, s.problems()));
+/// Every source, with the key of its section.
+fn all_sources(file: &File) -> impl Iterator<Item = (String, SourceSettings)> {
+    let mqtt = file.mqtt.iter().cloned().map(SourceSettings::Mqtt);
+    let modbus = file.modbus.iter().cloned().map(SourceSettings::Modbus);
     let inference = file
         .inference
         .iter()
-        .enumerate()
-        .map(|(i, s)| (format!("inference[{i}]"), &s.name, s.problems()));
+        .cloned()
+        .map(SourceSettings::Inference);
+    let keyed = |(index, source): (usize, SourceSettings)| {
+        (format!("{}[{index}]", source.section()), source)
+    };
+    let mqtt = mqtt.enumerate().map(keyed);
+    mqtt.chain(modbus.enumerate().map(keyed))
+        .chain(inference.enumerate().map(keyed))
+}
+
+fn sources(file: &File, found: &mut Problems) {
     let mut names = BTreeSet::new();
     let mut any = false;
-    for (at, name, problems) in mqtt.chain(modbus).chain(inference) {
+    for (at, source) in all_sources(file) {
         any = true;
-        if !names.insert(name.as_str()) {
+        let name = source.name();
+        if !names.insert(name.to_owned()) {
             found.error(
                 format!("{at}.name"),
                 format!("`{name}` is the name of another source; each needs its own"),
             );
         }
-        if !intent::is_name(name) {
+        if !is_name(name) {
             found.error(
                 format!("{at}.name"),
                 format!("`{name}` is not a name; use letters, digits, `-` and `_`"),
             );
         }
-        for (key, message) in problems {
+        for (key, message) in source.problems() {
             found.error(format!("{at}.{key}"), message);
         }
     }
@@ -271,7 +276,7 @@ fn sources(file: &File, found: &mut Found) {
 }
 
 /// Exactly once ends at the receipt: QoS 2 gains nothing here.
-fn qos_two(file: &File, found: &mut Found) {
+fn qos_two(file: &File, found: &mut Problems) {
     for (m, mqtt) in file.mqtt.iter().enumerate() {
         for (s, _) in mqtt
             .subscribe
@@ -287,7 +292,7 @@ fn qos_two(file: &File, found: &mut Found) {
     }
 }
 
-fn routes(file: &File, found: &mut Found) {
+fn routes(file: &File, found: &mut Problems) {
     let intents = Intents::new(file);
     for (index, route) in file.route.iter().enumerate() {
         if intents.id(&route.intent).is_none() {
@@ -304,27 +309,15 @@ fn routes(file: &File, found: &mut Found) {
             found.error(format!("route[{index}].subject"), error.to_string());
         }
     }
-    let subscriptions = file.mqtt.iter().enumerate().flat_map(|(m, mqtt)| {
-        mqtt.subscribe
-            .iter()
-            .enumerate()
-            .map(move |(s, section)| (format!("mqtt[{m}].subscribe[{s}].intent"), &section.intent))
-    });
-    let buses = file.modbus.iter().enumerate().flat_map(|(b, bus)| {
-        bus.intents()
-            .map(move |(key, intent)| (format!("modbus[{b}].{key}"), intent))
-    });
-    let inputs = file
-        .inference
-        .iter()
-        .enumerate()
-        .map(|(i, input)| (format!("inference[{i}].intent"), &input.intent));
-    for (key, intent) in subscriptions.chain(buses).chain(inputs) {
-        if let Some(name) = intent.as_ref().filter(|name| intents.id(name).is_none()) {
-            found.error(
-                key,
-                format!("no intent is named `{name}`; there are {}", intents.names()),
-            );
+    for (at, source) in all_sources(file) {
+        for (key, name) in source.intents() {
+            if intents.id(name).is_none() {
+                let known = intents.names();
+                found.error(
+                    format!("{at}.{key}"),
+                    format!("no intent is named `{name}`; there are {known}"),
+                );
+            }
         }
     }
 }

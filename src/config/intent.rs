@@ -4,6 +4,8 @@ use adapters::{Size, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::uplink::CompressionKind;
+
 /// `[[intent]]`: what events are for and how they leave. For a built-in intent, what is not given
 /// keeps its default (see the table in README).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -95,14 +97,4 @@ pub(crate) enum CoalesceKind {
 pub(crate) struct KeepSection {
     pub age: Span,
     pub size: Size,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum CompressionKind {
-    None,
-    Lz4,
-    Zstd,
-    Gzip,
-    Snappy,
 }

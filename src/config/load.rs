@@ -1,48 +1,25 @@
 //! Putting the layers together, and finding everything that is wrong, not just the first thing.
 
-use std::fmt;
 use std::path::Path;
 
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
-use super::{File, check};
+use super::check;
+use super::file::File;
+use super::problem::Problem;
+use super::settings::Settings;
 
 /// More problems than this are not worth reading at once.
 const PROBLEMS_MAX: usize = 100;
 
-/// Something that is wrong in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
-    /// Path of the key: `intent[0].budget`.
-    pub key: String,
-    /// Line in the file, where the key stands in it.
-    pub line: Option<usize>,
-    /// What is there and what would be right.
-    pub message: String,
-    /// A warning does not keep the agent from starting.
-    pub warning: bool,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        if let Some(line) = self.line {
-            write!(f, "line {line}: ")?;
-        }
-        write!(
-            f,
-            "{}{}: {}",
-            if self.warning { "warning: " } else { "" },
-            self.key,
-            self.message
-        )
-    }
-}
-
 /// A configuration without errors; there may be warnings.
 #[derive(Debug)]
 pub(crate) struct Loaded {
+    /// As written ...
     pub file: File,
+    /// ... and as meant.
+    pub settings: Settings,
     pub warnings: Vec<Problem>,
 }
 
@@ -87,6 +64,7 @@ fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem>> {
     problems.sort_by_key(|problem| (problem.warning, problem.line));
     match file {
         Some(file) if problems.iter().all(|problem| problem.warning) => Ok(Loaded {
+            settings: Settings::new(&file),
             file,
             warnings: problems,
         }),

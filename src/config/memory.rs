@@ -4,10 +4,8 @@ use adapters::mqtt::{MqttSection, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::file::UplinkSection;
-
 /// `uplink.in_flight`, if nothing else is said.
-const IN_FLIGHT: u64 = 1 << 20;
+pub(super) const IN_FLIGHT: u64 = 1 << 20;
 
 /// `[memory]`
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
@@ -51,13 +49,5 @@ impl Profile {
             window: section.window.or(Some(most)),
             ..section.clone()
         }
-    }
-}
-
-impl UplinkSection {
-    /// Bytes.
-    pub(crate) fn in_flight(&self, memory: MemorySection) -> u64 {
-        self.in_flight
-            .map_or(memory.profile.of(IN_FLIGHT), |size| size.0)
     }
 }

@@ -6,8 +6,8 @@ use buffer::{LaneId, Next};
 use jiff::Timestamp;
 
 use super::Drain;
-use crate::address::Address;
-use crate::record::Record;
+use crate::drain::address::Address;
+use crate::ingest::Record;
 use crate::uplink::{Message, Unsent};
 
 impl Drain {
@@ -62,7 +62,8 @@ impl Drain {
         let message = Message {
             lane,
             token: next.token,
-            address,
+            topic: &address.topic,
+            key: &address.key,
             payload: &record.payload,
             timestamp: stamp.unix_us / 1000,
             headers: &headers,

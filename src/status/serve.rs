@@ -16,9 +16,9 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::ask::Ask;
+use super::section::StatusSettings;
 use super::{Snapshot, metrics};
-use crate::agent::{AgentError, StatusRequest};
-use crate::config::File;
 
 /// Connections at once; a scraper needs one.
 const CONNECTIONS_MAX: usize = 16;
@@ -34,6 +34,8 @@ pub(crate) enum StatusError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("cannot serve the status on {at}")]
+    Port { at: String, source: std::io::Error },
     #[error("the agent on {path} did not answer as expected: {reason}")]
     Answer { path: PathBuf, reason: String },
 }
@@ -52,11 +54,13 @@ pub(crate) struct Port {
 
 /// The port, if `status.http` asks for one: the one that is `open`, if it is the same. To be had before there is an agent,
 /// which could not begin without.
-pub(crate) fn listen(file: &File, open: Option<&Port>) -> Result<Option<Port>, AgentError> {
-    if !file.status.http {
+pub(crate) fn listen(
+    settings: &StatusSettings,
+    open: Option<&Port>,
+) -> Result<Option<Port>, StatusError> {
+    let Some(at) = &settings.listen else {
         return Ok(None);
-    }
-    let at = &file.status.listen;
+    };
     if let Some(open) = open.filter(|open| open.at == *at) {
         return Ok(Some(open.clone()));
     }
@@ -64,7 +68,7 @@ pub(crate) fn listen(file: &File, open: Option<&Port>) -> Result<Option<Port>, A
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener)
     });
-    let bound = bound.map_err(|source| AgentError::Status {
+    let bound = bound.map_err(|source| StatusError::Port {
         at: at.clone(),
         source,
     })?;
@@ -77,12 +81,12 @@ pub(crate) fn listen(file: &File, open: Option<&Port>) -> Result<Option<Port>, A
 /// Serves on the socket and on `port`, until what it returns is dropped.
 #[must_use]
 pub(crate) fn serve(
-    file: &File,
+    settings: &StatusSettings,
     port: Option<Port>,
-    asks: mpsc::Sender<StatusRequest>,
+    asks: mpsc::Sender<Ask>,
 ) -> JoinSet<()> {
     let mut serving = JoinSet::new();
-    let path = socket_path(&file.gateway.state_dir);
+    let path = socket_path(&settings.state);
     // The buffer's lock is held: whoever made it is gone.
     drop(std::fs::remove_file(&path));
     match UnixListener::bind(&path) {
@@ -109,10 +113,7 @@ pub(crate) fn serve(
     serving
 }
 
-async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    asks: mpsc::Sender<StatusRequest>,
-) {
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, asks: mpsc::Sender<Ask>) {
     let Ok(_permit) = CONNECTIONS.try_acquire() else {
         return;
     };
@@ -128,10 +129,10 @@ async fn connection(
 
 async fn answer(
     request: Request<Incoming>,
-    asks: mpsc::Sender<StatusRequest>,
+    asks: mpsc::Sender<Ask>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (tell, told) = oneshot::channel();
-    let asked = asks.send(tell).await.is_ok();
+    let asked = asks.send(Ask::Snapshot(tell)).await.is_ok();
     let snapshot = if asked { told.await.ok() } else { None };
     let Some(snapshot) = snapshot else {
         return Ok(response(

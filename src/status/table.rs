@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use adapters::{age, size};
+
 use super::{FlashStatus, LaneStatus, LinkStatus, Snapshot};
 
 /// Lines that fit a terminal of 100 columns.
@@ -134,28 +136,5 @@ fn waits(lane: &LaneStatus, text: &mut String) -> std::fmt::Result {
     match lane.drained_in_s {
         Some(seconds) => writeln!(text, "; drained in {}", age(seconds)),
         None => writeln!(text),
-    }
-}
-
-/// `90s` as `1m30s`.
-pub(crate) fn age(seconds: f64) -> String {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "ages are small and not negative"
-    )]
-    let whole = seconds.max(0.0) as u64;
-    match whole {
-        0..60 => format!("{seconds:.1}s"),
-        60..3600 => format!("{}m{}s", whole / 60, whole % 60),
-        _ => format!("{}h{}m", whole / 3600, whole % 3600 / 60),
-    }
-}
-
-pub(crate) fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes}B"),
-        1024..1_048_576 => format!("{}K", bytes / 1024),
-        _ => format!("{}M", bytes / 1_048_576),
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::number;
+use crate::pace::number;
 
 /// A request made to fit keeps the link for so long. It is left alone between `SHORT` and `LONG`: what is measured of a link
 /// varies, and another size costs a connection.
@@ -39,7 +39,7 @@ impl Batch {
 
     /// `goodput` is what a link carries that is kept busy, in bytes a second, and none of one that is not. Returns the
     /// size that fits it, if that is another one.
-    pub(super) fn look(&mut self, goodput: Option<f64>, now: Instant) -> Option<u64> {
+    pub(super) fn fit(&mut self, goodput: Option<f64>, now: Instant) -> Option<u64> {
         let goodput = goodput?;
         let lasting = |time: Duration| {
             number::whole(goodput * time.as_secs_f64()).clamp(LEAST.min(self.most), self.most)
@@ -70,7 +70,7 @@ mod tests {
         let mut changes = |goodput: Option<f64>, batch: &mut Batch| -> Vec<u64> {
             let half_a_minute = seconds.by_ref().take(30).map(Duration::from_secs);
             half_a_minute
-                .filter_map(|second| batch.look(goodput, begun + second))
+                .filter_map(|second| batch.fit(goodput, begun + second))
                 .collect()
         };
         for (goodput, changed) in [
@@ -98,7 +98,7 @@ mod tests {
         let mut batch = Batch::new(256 * 1024);
         for second in 0..60 {
             let goodput = if second % 3 < 2 { 100e3 } else { 300e3 };
-            let changed = batch.look(Some(goodput), begun + Duration::from_secs(second));
+            let changed = batch.fit(Some(goodput), begun + Duration::from_secs(second));
             assert_eq!(changed, None, "at {second} s");
         }
     }

@@ -10,8 +10,8 @@ use super::UplinkError;
 use super::batch::Batch;
 use super::callbacks::{Context, Inbox, Measured};
 use super::failure::Failure;
-use crate::flow::Flow;
-use crate::number;
+use crate::pace::number;
+use crate::pace::{Flow, Limit, Room, Wait};
 
 const BATCH: &str = "batch.size";
 /// Batches of reports taken from a connection at once.
@@ -24,15 +24,12 @@ pub(super) struct Connection {
     number: usize,
     config: ClientConfig,
     pub(super) inbox: Arc<Inbox>,
-    pub(super) in_flight: usize,
     /// Bytes delivered since the last statistics, and what these said of the wire and of answers.
     pub(super) landed: usize,
     wire: u64,
     answers: u64,
-    most: usize,
     pub(super) urgent: bool,
-    /// None where nothing is urgent, or all: nobody waits for others then.
-    pub(super) flow: Option<Flow>,
+    pub(super) limit: Limit,
     batch: Batch,
     /// It is to be made anew, with batches of another size, once nothing is in flight.
     renew: bool,
@@ -50,13 +47,12 @@ impl Connection {
     pub(super) fn new(
         mut config: ClientConfig,
         number: usize,
-        most: usize,
         urgent: bool,
-        flow: Option<Flow>,
+        limit: Limit,
     ) -> Result<Connection, UplinkError> {
         let largest = config.get(BATCH).and_then(|bytes| bytes.parse().ok());
         let batch = Batch::new(largest.unwrap_or(u64::MAX));
-        if flow.is_some() {
+        if limit.flow().is_some() {
             config.set(BATCH, batch.bytes().to_string());
         }
         let (producer, inbox) = producer(&config, number)?;
@@ -67,13 +63,11 @@ impl Connection {
             batch,
             renew: false,
             inbox,
-            in_flight: 0,
             landed: 0,
             wire: 0,
             answers: 0,
-            most,
             urgent,
-            flow,
+            limit,
             topic: String::new(),
             throttle: Duration::ZERO,
             connected: None,
@@ -144,18 +138,15 @@ impl Connection {
             failure.rebuilt(made, now);
         }
         if made {
-            if let Some(flow) = &mut self.flow {
-                flow.landed(self.in_flight, false, now);
-            }
-            self.in_flight = 0;
+            self.limit.landed(self.limit.in_flight(), false, now);
         }
         made
     }
 
     /// To be called every second or so: has it made anew if its requests do not fit the link.
-    pub(super) fn look(&mut self, now: Instant) {
-        let carries = self.flow.as_ref().and_then(Flow::link_carries);
-        if let Some(bytes) = self.batch.look(carries, now) {
+    pub(super) fn fit_batch(&mut self, now: Instant) {
+        let carries = self.limit.flow().and_then(Flow::link_carries);
+        if let Some(bytes) = self.batch.fit(carries, now) {
             let carries = carries.map(number::whole);
             tracing::info!(
                 batch = bytes,
@@ -169,7 +160,7 @@ impl Connection {
 
     /// Makes it anew if that is due and nothing is in flight.
     pub(super) fn renew(&mut self) -> Result<(), UplinkError> {
-        if !self.renew || self.in_flight > 0 {
+        if !self.renew || self.limit.in_flight() > 0 {
             return Ok(());
         }
         self.renew = false;
@@ -186,36 +177,26 @@ impl Connection {
         Ok(std::mem::replace(&mut self.producer, new))
     }
 
-    pub(super) fn ask(&mut self, next: usize, now: Instant) -> Result<usize, Option<Instant>> {
-        if let Some(at) = self.rebuild_at() {
-            return Err(Some(at));
+    pub(super) fn ask(&mut self, next: usize, now: Instant) -> Room {
+        if let Some((until, failure)) = self.rebuild_at().zip(self.failure()) {
+            let why = Wait::ProducerFailed(failure.to_owned());
+            return Room::Closed { until, why };
         }
         if self.renew {
-            return Err(None);
+            return Room::WhenDelivered;
         }
-        match &mut self.flow {
-            Some(flow) => flow.ask(next, now),
-            None => Some(self.most.saturating_sub(self.in_flight))
-                .filter(|room| *room >= next)
-                .ok_or(None),
-        }
+        self.limit.ask(next, now)
     }
 
     pub(super) fn sent(&mut self, bytes: usize, topic: &str, now: Instant) {
-        self.in_flight += bytes;
-        if let Some(flow) = &mut self.flow {
-            flow.sent(bytes, now);
-        }
+        self.limit.sent(bytes, now);
         if self.topic != topic {
             topic.clone_into(&mut self.topic);
         }
     }
 
     pub(super) fn landed(&mut self, bytes: usize, delivered: bool, now: Instant) {
-        self.in_flight = self.in_flight.saturating_sub(bytes);
-        if let Some(flow) = &mut self.flow {
-            flow.landed(bytes, delivered, now);
-        }
+        self.limit.landed(bytes, delivered, now);
         if delivered {
             self.landed += bytes;
             self.connected = Some(true);

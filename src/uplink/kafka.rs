@@ -14,12 +14,12 @@ use rdkafka::producer::BaseRecord;
 
 use super::callbacks::{Measured, Said, cost, lock, sort};
 use super::connection::Connection;
+use super::section::Dscp;
+use super::settings::{Cluster, Sending, settings};
 use super::sockets::{self, Wish};
-use super::{Carried, Delivery, Message, Report, Signal, Unsent, UplinkError, settings::settings};
-use crate::config::{Dscp, UplinkSection};
-use crate::flow::Flow;
-use crate::intent::{Intents, Sending};
-use crate::number;
+use super::{Carried, Delivery, DeliveryReport, Message, Signal, Unsent, UplinkError};
+use crate::pace::number;
+use crate::pace::{Flow, Limit, Room};
 
 /// How soon reports are looked for while records are on their way; then after an eighth of the time that
 /// nothing has happened, so that a slow link is not looked at a thousand times.
@@ -51,46 +51,38 @@ pub(crate) struct Uplink {
 }
 
 impl Uplink {
-    pub(crate) fn new(
-        section: &UplinkSection,
-        client_id: &str,
-        intents: &Intents,
-        in_flight: u64,
-    ) -> Result<Uplink, UplinkError> {
-        let mut kinds: Vec<(bool, Sending)> = Vec::new();
-        let mut lanes = Vec::new();
-        for (_, intent) in intents.iter() {
-            let kind = (intent.urgent, intent.sending.clone());
-            let number = kinds
-                .iter()
-                .position(|known| *known == kind)
-                .unwrap_or(kinds.len());
+    /// `lanes` says of each lane how its records are batched.
+    pub(crate) fn new(cluster: &Cluster, lanes: &[Sending]) -> Result<Uplink, UplinkError> {
+        let mut kinds: Vec<&Sending> = Vec::new();
+        let mut numbers = Vec::new();
+        for sending in lanes {
+            let known = kinds.iter().position(|known| *known == sending);
+            let number = known.unwrap_or(kinds.len());
             if number == kinds.len() {
-                kinds.push(kind);
+                kinds.push(sending);
             }
-            lanes.push((number, 0));
+            numbers.push((number, 0));
         }
         let mut connections = Vec::new();
-        let most = number::in_memory(in_flight);
-        for (number, (urgent, sending)) in kinds.iter().enumerate() {
+        let most = number::in_memory(cluster.in_flight);
+        for (number, sending) in kinds.into_iter().enumerate() {
             let mut config = ClientConfig::new();
-            config.extend(settings(
-                section,
-                client_id,
-                sending,
-                (number, *urgent),
-                in_flight,
-            )?);
+            config.extend(settings(cluster, sending, number)?);
             config.set_log_level(RDKafkaLogLevel::Warning);
-            let flow = (!urgent).then(|| Flow::new(most, Instant::now()));
-            connections.push(Connection::new(config, number, most, *urgent, flow)?);
+            let urgent = sending.urgent;
+            let limit = if urgent {
+                Limit::Fixed { most, in_flight: 0 }
+            } else {
+                Limit::Flow(Box::new(Flow::new(most, Instant::now())))
+            };
+            connections.push(Connection::new(config, number, urgent, limit)?);
         }
         Ok(Uplink {
             connections,
-            lanes,
+            lanes: numbers,
             taken: Vec::new(),
             next_set: Some(Instant::now()),
-            dscp: section.dscp,
+            dscp: cluster.dscp(),
             silent_until: Instant::now(),
             carried: Vec::new(),
             active: Instant::now(),
@@ -98,17 +90,11 @@ impl Uplink {
         })
     }
 
-    /// Bytes that the connection of `lane` takes now, the next record being of `next`; or none, until a moment or until
-    /// something was delivered.
-    pub(crate) fn ask(
-        &mut self,
-        lane: LaneId,
-        next: usize,
-        now: Instant,
-    ) -> Result<usize, Option<Instant>> {
+    /// What the connection of `lane` takes now, the next record being of `next` bytes.
+    pub(crate) fn ask(&mut self, lane: LaneId, next: usize, now: Instant) -> Room {
         let number = self.lanes.get(lane.index()).map(|(number, _)| *number);
         let connection = number.and_then(|number| self.connections.get_mut(number));
-        connection.ok_or(None)?.ask(next, now)
+        connection.map_or(Room::WhenDelivered, |one| one.ask(next, now))
     }
 
     /// A broker that throttles says nothing until then.
@@ -126,14 +112,14 @@ impl Uplink {
 
     /// What is known of each connection that is not urgent.
     pub(crate) fn flows(&self) -> impl Iterator<Item = &Flow> {
-        self.connections.iter().filter_map(|one| one.flow.as_ref())
+        self.connections.iter().filter_map(|one| one.limit.flow())
     }
 
     /// The same of a lane's own.
     #[must_use]
     pub(crate) fn flow(&self, lane: LaneId) -> Option<&Flow> {
         let (number, _) = self.lanes.get(lane.index())?;
-        self.connections.get(*number)?.flow.as_ref()
+        self.connections.get(*number)?.limit.flow()
     }
 
     /// Hands a record over; its [`Report`] comes later. Call [`Self::sent`] after the last.
@@ -154,15 +140,15 @@ impl Uplink {
             },
         );
         let token = usize::from(message.lane.0) << TOKEN_BITS | low_bits(message.token);
-        let record = BaseRecord::with_opaque_to(&message.address.topic, token)
-            .key(&message.address.key)
+        let record = BaseRecord::with_opaque_to(message.topic, token)
+            .key(message.key)
             .payload(message.payload)
             .timestamp(message.timestamp)
             .headers(headers);
         match connection.producer.send(record) {
             Ok(()) => {
                 *last = message.token + 1;
-                connection.sent(cost(message.payload.len()), &message.address.topic, now);
+                connection.sent(cost(message.payload.len()), message.topic, now);
                 Ok(())
             }
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
@@ -170,7 +156,7 @@ impl Uplink {
             }
             Err((error, _)) => {
                 connection.suspect(now);
-                Err(Unsent::Failed(sort(&error, &message.address.topic)))
+                Err(Unsent::Failed(sort(&error, message.topic)))
             }
         }
     }
@@ -190,7 +176,7 @@ impl Uplink {
     /// All reports and signals since the last call, if it is time to look for them.
     pub(crate) fn take(
         &mut self,
-        reports: &mut Vec<Report>,
+        reports: &mut Vec<DeliveryReport>,
         signals: &mut Vec<Signal>,
         now: Instant,
     ) {
@@ -214,7 +200,7 @@ impl Uplink {
                 signals.push(Signal::Connected(false));
             }
         }
-        let most = if self.connections.iter().any(|one| one.in_flight > 0) {
+        let most = if self.connections.iter().any(|one| one.limit.in_flight() > 0) {
             POLL_MAX
         } else {
             POLL_IDLE
@@ -223,7 +209,7 @@ impl Uplink {
         self.next_poll = now + pause.clamp(POLL_MIN, most);
     }
 
-    fn take_reports(&mut self, number: usize, reports: &mut Vec<Report>, now: Instant) {
+    fn take_reports(&mut self, number: usize, reports: &mut Vec<DeliveryReport>, now: Instant) {
         let Some(connection) = self.connections.get_mut(number) else {
             return;
         };
@@ -237,7 +223,7 @@ impl Uplink {
             if let Some((_, last)) = self.lanes.get(lane) {
                 let behind = low_bits(last.wrapping_sub((token & low_bits(u64::MAX)) as u64));
                 let token = last.saturating_sub(behind as u64);
-                reports.push(Report {
+                reports.push(DeliveryReport {
                     lane: LaneId(u8::try_from(lane).unwrap_or(0)),
                     token,
                     outcome,
@@ -324,7 +310,7 @@ impl Uplink {
                 connection.throttle = throttle;
                 let (wire, landed, heard) = connection.carried(one);
                 answered = heard;
-                let (in_flight, urgent) = (connection.in_flight, connection.urgent);
+                let (in_flight, urgent) = (connection.limit.in_flight(), connection.urgent);
                 tracing::trace!(
                     urgent,
                     landed,
@@ -343,7 +329,7 @@ impl Uplink {
                     self.silent_until = self.silent_until.max(now + throttle);
                 }
             }
-            let Some(flow) = &mut connection.flow else {
+            let Some(flow) = connection.limit.flow_mut() else {
                 continue;
             };
             if let Some(round_trip) = round_trip {
@@ -353,7 +339,7 @@ impl Uplink {
                 flow.throttled(throttle, now);
             }
             if other == number {
-                connection.look(now);
+                connection.fit_batch(now);
             }
         }
         answered
@@ -382,7 +368,7 @@ impl Uplink {
     #[must_use]
     pub(crate) fn uncounted(&self) -> usize {
         let bulk = self.connections.iter().filter(|one| !one.urgent);
-        bulk.map(|one| one.in_flight + one.landed).sum()
+        bulk.map(|one| one.limit.in_flight() + one.landed).sum()
     }
 
     /// Has the next [`Self::take`] look for reports at once.

@@ -1,12 +1,51 @@
 //! From `[uplink]` to librdkafka's settings.
 
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use adapters::SecretError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::config::{CompressionKind, SaslMechanism, UplinkSection};
-use crate::intent::Sending;
+use super::section::{Dscp, SaslMechanism, UplinkSection};
+
 use crate::uplink::sockets;
+
+/// `[uplink]`, as meant: one cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Cluster {
+    pub section: UplinkSection,
+    /// Kafka's `client.id`.
+    pub client_id: String,
+    /// Bytes handed to each connection and not yet delivered.
+    pub in_flight: u64,
+}
+
+impl Cluster {
+    pub(crate) fn dscp(&self) -> Dscp {
+        self.section.dscp
+    }
+}
+
+/// How the records of a lane are batched; lanes that agree in it share a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sending {
+    pub urgent: bool,
+    pub compression: CompressionKind,
+    pub linger: Duration,
+    /// Bytes.
+    pub batch: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CompressionKind {
+    None,
+    Lz4,
+    Zstd,
+    Gzip,
+    Snappy,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UplinkError {
@@ -21,12 +60,15 @@ const QUEUE_MESSAGES: &str = "100000";
 
 /// Name and value of every setting of a connection; later ones win.
 pub(super) fn settings(
-    section: &UplinkSection,
-    client_id: &str,
+    cluster: &Cluster,
     sending: &Sending,
-    (number, urgent): (usize, bool),
-    in_flight: u64,
+    number: usize,
 ) -> Result<Vec<(String, String)>, UplinkError> {
+    let Cluster {
+        section,
+        client_id,
+        in_flight,
+    } = cluster;
     let compression = match sending.compression {
         CompressionKind::None => "none",
         CompressionKind::Lz4 => "lz4",
@@ -35,10 +77,10 @@ pub(super) fn settings(
         CompressionKind::Snappy => "snappy",
     };
     // A quota of a client id is to hold up no alarm.
-    let client_id = if urgent {
+    let client_id = if sending.urgent {
         format!("{client_id}-urgent")
     } else {
-        client_id.to_owned()
+        client_id.clone()
     };
     let receive = sockets::receive_buffer(number).to_string();
     let linger = format!("{:.3}", sending.linger.as_secs_f64() * 1000.0);

@@ -8,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 
 use load::consume::account;
 
-use crate::keeping::{AWAY, VISION, answer, keep, offer};
+use crate::keeping::{AWAY, VISION, answer, cat_lane, keep, offer};
 use crate::limits::fill;
 use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
-use crate::rig::{Gateway, Rig, received, send_signal, wait_for};
+use crate::rig::{Gateway, Rig, project, received, send_signal, wait_for};
 
 /// A small file system on the gateway's state directory, gone with this value.
 struct SmallDisk(PathBuf);
@@ -195,4 +195,37 @@ fn while_nothing_is_mounted_the_root_file_system_is_spared() {
     gateway.kill_9();
     gateway.launch();
     assert_eq!(gateway.lane("state")["recovered"], 40);
+}
+
+#[test]
+fn a_buffer_that_an_earlier_version_filled_is_read_to_its_last_event() {
+    let mut gateway = Gateway::new(&format!("{AWAY}{VISION}"));
+    let state = gateway.path("state");
+    fs::create_dir_all(&state).unwrap();
+    let archive = project().join("tests/data/buffer-format-2.tar.gz");
+    let unpacked = Command::new("tar")
+        .args(["xzf", &archive.display().to_string(), "-C"])
+        .arg(&state)
+        .status();
+    assert!(unpacked.unwrap().success());
+    gateway.launch();
+    for (lane, first) in [
+        ("critical", 0),
+        ("state", 10),
+        ("feature", 20),
+        ("diagnostic", 30),
+    ] {
+        assert_eq!(gateway.lane(lane)["recovered"], 10, "{lane}");
+        let records = cat_lane(&gateway, lane, &["--waiting"]);
+        assert!(records.keys().copied().eq(first..first + 10), "{lane}");
+        let origin = &records[&first]["origin"];
+        assert_eq!(
+            (&origin["source"], &origin["kind"]),
+            (&"vision".into(), &"temp".into())
+        );
+        assert_eq!(origin["tags"]["shift"], "früh");
+    }
+    keep(&gateway, 100..120);
+    assert_eq!(gateway.lane("state")["buffered"], 30, "and it goes on");
+    gateway.assert_account_closes();
 }

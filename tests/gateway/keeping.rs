@@ -63,7 +63,11 @@ fn errors(output: &Output) -> String {
 
 /// The records that `tidegate buffer cat` prints, by the number in their payload.
 pub(crate) fn cat(gateway: &Gateway, arguments: &[&str]) -> BTreeMap<u64, Value> {
-    let output = buffer(gateway, &[&["cat", "--lane", "state"], arguments].concat());
+    cat_lane(gateway, "state", arguments)
+}
+
+pub(crate) fn cat_lane(gateway: &Gateway, lane: &str, arguments: &[&str]) -> BTreeMap<u64, Value> {
+    let output = buffer(gateway, &[&["cat", "--lane", lane], arguments].concat());
     assert!(output.status.success(), "{}", errors(&output));
     let lines = out(&output);
     let records = lines.lines().map(|line| {

@@ -35,6 +35,8 @@ mod security;
 
 mod configuration;
 
+mod mistakes;
+
 mod maps;
 
 mod operator;

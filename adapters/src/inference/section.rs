@@ -12,7 +12,7 @@ use crate::Size;
 const EVENT_BYTES_MAX: u64 = 96 * 1024;
 
 /// An input for local programs.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InferenceSection {
     /// Name of the source, in logs, metrics and events.

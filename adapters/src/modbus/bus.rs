@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::blocks::Refusal;
-use super::frame::{ExchangeError, Request};
-use super::line::{Line, LineError};
+use super::exchange::{ExchangeError, LineError};
+use super::frame::Request;
+use super::line::Line;
 use super::plan::Group;
 use super::report::{self, Answer, SlaveChange};
 use super::schedule::{self, Next};
@@ -67,7 +68,7 @@ impl<'a> Bus<'a> {
                     () = stopped(stop) => {}
                 },
                 Some(Next::Read(index)) => {
-                    if let Err(error) = self.turn(index, now).await {
+                    if let Err(error) = self.visit(index, now).await {
                         return Some(error);
                     }
                     count_refused(receipts, self.intake);
@@ -78,7 +79,7 @@ impl<'a> Bus<'a> {
     }
 
     /// Reads a group, and makes of it what it makes.
-    async fn turn(&mut self, index: usize, now: Instant) -> Result<(), LineError> {
+    async fn visit(&mut self, index: usize, now: Instant) -> Result<(), LineError> {
         let Some(group) = self.groups.get_mut(index) else {
             return Ok(());
         };

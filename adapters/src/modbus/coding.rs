@@ -1,6 +1,6 @@
 //! How a request and its answer go over a line of bytes: RTU, or ASCII. Pure.
 
-use super::frame::{ExchangeError, Request, crc};
+use super::frame::{FrameError, Request, crc};
 
 /// Slave, function, count, 250 bytes, CRC.
 pub(super) const RTU_FRAME_MAX: usize = 256;
@@ -39,7 +39,7 @@ impl Coding {
         slave: u8,
         request: Request,
         heard: &[u8],
-    ) -> Option<Result<Vec<u8>, ExchangeError>> {
+    ) -> Option<Result<Vec<u8>, FrameError>> {
         match self {
             Coding::Rtu => {
                 let whole = rtu_length(request, heard)?;
@@ -80,17 +80,17 @@ fn rtu_length(request: Request, begun: &[u8]) -> Option<usize> {
     })
 }
 
-fn rtu_data(slave: u8, request: Request, frame: &[u8]) -> Result<Vec<u8>, ExchangeError> {
+fn rtu_data(slave: u8, request: Request, frame: &[u8]) -> Result<Vec<u8>, FrameError> {
     let (body, sum) = frame
         .split_last_chunk::<2>()
-        .ok_or(ExchangeError::Broken("too short"))?;
+        .ok_or(FrameError::Broken("too short"))?;
     if crc(body) != u16::from_le_bytes(*sum) {
-        return Err(ExchangeError::Broken("checksum"));
+        return Err(FrameError::Broken("checksum"));
     }
     of_slave(slave, request, body)
 }
 
-fn ascii_data(slave: u8, request: Request, digits: &[u8]) -> Result<Vec<u8>, ExchangeError> {
+fn ascii_data(slave: u8, request: Request, digits: &[u8]) -> Result<Vec<u8>, FrameError> {
     let (pairs, rest) = digits.as_chunks::<2>();
     let bytes: Option<Vec<u8>> = pairs
         .iter()
@@ -98,12 +98,10 @@ fn ascii_data(slave: u8, request: Request, digits: &[u8]) -> Result<Vec<u8>, Exc
         .collect();
     let bytes = bytes
         .filter(|_| rest.is_empty())
-        .ok_or(ExchangeError::Broken("not hexadecimal"))?;
-    let (sum, body) = bytes
-        .split_last()
-        .ok_or(ExchangeError::Broken("too short"))?;
+        .ok_or(FrameError::Broken("not hexadecimal"))?;
+    let (sum, body) = bytes.split_last().ok_or(FrameError::Broken("too short"))?;
     if lrc(body) != *sum {
-        return Err(ExchangeError::Broken("checksum"));
+        return Err(FrameError::Broken("checksum"));
     }
     of_slave(slave, request, body)
 }
@@ -114,12 +112,10 @@ fn digit(character: u8) -> Option<u8> {
     u8::try_from(value).ok()
 }
 
-fn of_slave(slave: u8, request: Request, body: &[u8]) -> Result<Vec<u8>, ExchangeError> {
-    let (from, pdu) = body
-        .split_first()
-        .ok_or(ExchangeError::Broken("too short"))?;
+fn of_slave(slave: u8, request: Request, body: &[u8]) -> Result<Vec<u8>, FrameError> {
+    let (from, pdu) = body.split_first().ok_or(FrameError::Broken("too short"))?;
     if *from != slave {
-        return Err(ExchangeError::Broken("it is from another slave"));
+        return Err(FrameError::Broken("it is from another slave"));
     }
     request.pdu_data(pdu)
 }
@@ -137,6 +133,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::modbus::exchange::ExchangeError;
 
     fn request(function: u8, address: u16, count: u16) -> Request {
         Request {
@@ -201,13 +198,10 @@ mod tests {
                 answer(coding, 17, &[3, 4, 0, 1, 0, 2, 0]),
             ] {
                 let outcome = coding.answer(17, request, &wrong).unwrap();
-                assert!(
-                    matches!(outcome, Err(ExchangeError::Broken(_))),
-                    "{wrong:?}"
-                );
+                assert!(matches!(outcome, Err(FrameError::Broken(_))), "{wrong:?}");
             }
             let busy = coding.answer(17, request, &answer(coding, 17, &[0x83, 6]));
-            let busy = busy.unwrap().unwrap_err();
+            let busy = ExchangeError::from(busy.unwrap().unwrap_err());
             assert!(busy.is_busy());
             assert_eq!(busy.to_string(), "exception 6 (server device busy)");
         }

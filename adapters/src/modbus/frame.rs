@@ -1,7 +1,5 @@
 //! Requests and answers: MODBUS Application Protocol V1.1b3, and their frame on Modbus TCP. Pure.
 
-use super::line::LineError;
-
 /// Registers in one read (Application Protocol section 6.3), and bits (section 6.1).
 pub(super) const REGISTERS_MAX: u16 = 125;
 pub(super) const BITS_MAX: u16 = 2000;
@@ -14,55 +12,13 @@ pub(super) struct Request {
     pub(super) count: u16,
 }
 
-/// Why a request has no values.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ExchangeError {
-    #[error("no answer in time")]
-    Silent,
-    #[error("broken answer: {0}")]
+/// Why an answer has no values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FrameError {
+    /// It is no answer to the request, for this reason.
     Broken(&'static str),
-    #[error("exception {0} ({name})", name = exception_name(*.0))]
+    /// The slave, or a gateway before it, gives this exception.
     Exception(u8),
-    #[error(transparent)]
-    Line(LineError),
-}
-
-impl ExchangeError {
-    /// Exceptions 5 and 6: the slave says to ask again.
-    pub(super) fn is_busy(&self) -> bool {
-        matches!(self, ExchangeError::Exception(5 | 6))
-    }
-
-    /// The slave itself said so, and is well. Exceptions 10 and 11 come from a gateway before it.
-    pub(super) fn is_from_slave(&self) -> bool {
-        matches!(self, ExchangeError::Exception(code) if !(10..=11).contains(code))
-    }
-
-    /// A word for it in events.
-    pub(super) fn reason(&self) -> &'static str {
-        match self {
-            ExchangeError::Silent => "timeout",
-            ExchangeError::Broken(_) => "broken_answer",
-            ExchangeError::Exception(_) => "exception",
-            ExchangeError::Line(_) => "line",
-        }
-    }
-}
-
-/// Application Protocol section 7.
-fn exception_name(code: u8) -> &'static str {
-    match code {
-        1 => "illegal function",
-        2 => "illegal data address",
-        3 => "illegal data value",
-        4 => "server device failure",
-        5 => "acknowledge",
-        6 => "server device busy",
-        8 => "memory parity error",
-        10 => "gateway path unavailable",
-        11 => "gateway target did not respond",
-        _ => "unknown",
-    }
 }
 
 impl Request {
@@ -88,18 +44,18 @@ impl Request {
     }
 
     /// The values of an answer without its transport's frame.
-    pub(super) fn pdu_data(self, pdu: &[u8]) -> Result<Vec<u8>, ExchangeError> {
+    pub(super) fn pdu_data(self, pdu: &[u8]) -> Result<Vec<u8>, FrameError> {
         match pdu {
             [function, code] if *function == self.function | 0x80 => {
-                Err(ExchangeError::Exception(*code))
+                Err(FrameError::Exception(*code))
             }
             [function, count, data @ ..] if *function == self.function => {
                 if usize::from(*count) != data.len() || data.len() != self.data_length() {
-                    return Err(ExchangeError::Broken("byte count"));
+                    return Err(FrameError::Broken("byte count"));
                 }
                 Ok(data.to_vec())
             }
-            _ => Err(ExchangeError::Broken("it answers another function")),
+            _ => Err(FrameError::Broken("it answers another function")),
         }
     }
 }

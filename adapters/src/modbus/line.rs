@@ -7,35 +7,19 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::coding::RTU_FRAME_MAX;
-use super::frame::{ExchangeError, Request};
-use super::master::{Manners, Master, Timing, Wire};
-use super::port::{Port, PortError, PortName};
+use super::exchange::{ExchangeError, LineError, gone};
+use super::frame::Request;
+use super::master::{Manners, Master, Timing};
+use super::port::{Port, PortName};
 use super::section::{Framing, LineSection};
 
 const CONNECT: Duration = Duration::from_secs(5);
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LineError {
-    #[error(transparent)]
-    Port(#[from] PortError),
-    #[error("cannot connect to {address}: {source}")]
-    Connect {
-        address: String,
-        source: std::io::Error,
-    },
-    #[error("the line is gone: {0}")]
-    Gone(std::io::Error),
-    #[error("no group is to be read")]
-    NothingToRead,
-}
 
 pub(super) enum Line {
     Serial(Master<Port>),
     OverTcp(Master<TcpStream>),
     Tcp { stream: TcpStream, transaction: u16 },
 }
-
-impl Wire for TcpStream {}
 
 impl Line {
     pub(super) async fn open(line: &LineSection, name: &mut PortName) -> Result<Line, LineError> {
@@ -104,10 +88,6 @@ impl Line {
     }
 }
 
-pub(super) fn gone(error: std::io::Error) -> ExchangeError {
-    ExchangeError::Line(LineError::Gone(error))
-}
-
 async fn connect(address: &str) -> Result<TcpStream, LineError> {
     let connected = timeout(CONNECT, TcpStream::connect(address)).await;
     let stream = connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
@@ -155,7 +135,7 @@ async fn tcp(
             if from != slave {
                 return Err(ExchangeError::Broken("it is from another slave"));
             }
-            return request.pdu_data(&pdu);
+            return Ok(request.pdu_data(&pdu)?);
         }
     }
 }

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::coding::{ASCII_FRAME_MAX, Coding};
-use super::frame::{ExchangeError, Request};
+use super::exchange::{ExchangeError, gone};
+use super::frame::Request;
 use super::late::Late;
-use super::line::gone;
 use super::section::LineSection;
+use super::wire::Wire;
 
 /// Above 19200 baud the specification fixes t3.5 (Modbus over serial line V1.02 section 2.5.1.1).
 const SILENCE_FIXED: Duration = Duration::from_micros(1_750);
@@ -67,19 +68,6 @@ impl Timing {
 
     fn characters(self, count: usize) -> Duration {
         self.character * u32::try_from(count).unwrap_or(u32::MAX)
-    }
-}
-
-/// A stream of bytes on which only one can talk at a time.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {
-    /// Begins or ends to talk, where the other end does not see that by itself.
-    fn talk(&mut self, _: bool) -> std::io::Result<()> {
-        Ok(())
-    }
-
-    /// Whether it has to be told.
-    fn is_told(&self) -> bool {
-        false
     }
 }
 
@@ -205,7 +193,7 @@ impl<W: Wire> Master<W> {
                 if !frame.starts_with(echo) {
                     return Err(ExchangeError::Broken("the echo is not what was sent"));
                 }
-                return outcome;
+                return Ok(outcome?);
             }
             if heard.len() > skipped + ASCII_FRAME_MAX {
                 return Err(ExchangeError::Broken("it does not end"));

@@ -14,8 +14,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio_serial::{ClearBuffer, DataBits, SerialPort, StopBits};
 
-use super::master::Wire;
 use super::section::{Level, LineSection, Parity, Rs485By, Rs485Section};
+use super::wire::Wire;
 
 const IN_USE: &str = "; another program has it open: a bus has one master";
 const BY_ID: &str = "/dev/serial/by-id";

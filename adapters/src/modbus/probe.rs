@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::exchange::LineError;
 use super::frame::{BITS_MAX, REGISTERS_MAX, Request};
-use super::line::{Line, LineError};
+use super::line::Line;
 use super::master::{Manners, Timing};
 use super::port::PortName;
 use super::section::{FieldSection, LineSection};
@@ -110,7 +111,7 @@ impl Probe {
         let took = begun.elapsed();
         match outcome {
             Ok(data) => Ok(Answer { data, took }),
-            Err(super::frame::ExchangeError::Line(error)) => Err(error.into()),
+            Err(super::exchange::ExchangeError::Line(error)) => Err(error.into()),
             Err(error) => Err(ProbeError::Answer {
                 slave: place.slave,
                 is_exception: error.is_from_slave(),

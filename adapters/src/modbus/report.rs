@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::frame::ExchangeError;
+use super::exchange::ExchangeError;
 use super::plan::Group;
 use super::value::{self, Reading};
 use crate::{AdapterKind, Event, Origin, Quality, Stamp};

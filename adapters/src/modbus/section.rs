@@ -25,7 +25,7 @@ use super::frame::{BITS_MAX, REGISTERS_MAX};
 use crate::Span;
 
 /// A Modbus bus.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModbusSection {
     /// Name of the source, in logs, metrics and events.

@@ -5,10 +5,11 @@
 use futures_util::FutureExt;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
+use super::packet::{Message, Received, Sent};
 use super::section::Version;
 use super::subscriptions::{Subscriptions, until};
 use super::unacked::Unacked;
-use super::wire::{Message, Received, Sent, Wire};
+use super::wire::Wire;
 use super::{Ended, LAST_RECEIPTS, Lost, PATIENCE, Parts};
 use crate::{Stamp, Stop, stopped};
 

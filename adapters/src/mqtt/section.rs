@@ -1,18 +1,19 @@
 //! `[[mqtt]]` as written, and as meant.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MqttError, Pattern, tls};
+use super::MqttError;
+use crate::tls::{self, TlsSection};
+use crate::topic::Pattern;
 use crate::{SecretRef, Span};
 
 /// An MQTT broker to collect from.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MqttSection {
     /// Name of the source, in logs, metrics and events.
@@ -47,7 +48,7 @@ pub struct MqttSection {
 }
 
 /// One subscription.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscribeSection {
     /// Topic filter. A level written `{name}` matches any and is taken as that field: `{device}` and
@@ -67,17 +68,6 @@ pub struct SubscribeSection {
     pub tags: BTreeMap<String, String>,
     /// Media type of the payloads, e.g. `"application/json"`.
     pub content_type: Option<String>,
-}
-
-/// TLS by rustls.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TlsSection {
-    /// PEM file of the authorities to trust. Default: those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// PEM files of the gateway's own certificate and key, for mutual TLS.
-    pub cert_file: Option<PathBuf>,
-    pub key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,11 +1,13 @@
 //! From a publish to an event.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{MqttError, MqttSection, Pattern, SubscribeSection};
+use super::MqttError;
+use super::section::{MqttSection, SubscribeSection};
+use crate::origins::Origins;
+use crate::topic::Pattern;
 use crate::{AdapterKind, Event, Origin, Quality, Stamp};
 
 /// Topics whose origin is remembered; beyond it all are forgotten and learnt anew.
@@ -15,7 +17,8 @@ const TOPICS_MAX: usize = 4096;
 pub(super) struct Source {
     name: String,
     subscriptions: Vec<(Pattern, SubscribeSection)>,
-    origins: HashMap<Box<[u8]>, Arc<Origin>>,
+    /// By topic.
+    origins: Origins<Box<[u8]>>,
     /// Marks messages that come without a packet identifier.
     unnumbered: u64,
 }
@@ -32,7 +35,7 @@ impl Source {
         Ok(Source {
             name: section.name.clone(),
             subscriptions,
-            origins: HashMap::new(),
+            origins: Origins::new(TOPICS_MAX),
             unnumbered: 0,
         })
     }
@@ -50,16 +53,11 @@ impl Source {
             // Its second stands for the run of the agent in which the count began.
             self.unnumbered ^ (stamp.unix_us.unsigned_abs() << 20)
         });
-        let origin = if let Some(origin) = self.origins.get(topic) {
-            Arc::clone(origin)
-        } else {
-            let origin = Arc::new(self.origin(&String::from_utf8_lossy(topic)));
-            if self.origins.len() >= TOPICS_MAX {
-                self.origins.clear();
-            }
-            self.origins.insert(topic.into(), Arc::clone(&origin));
-            origin
-        };
+        let (name, subscriptions) = (&self.name, &self.subscriptions);
+        let origin = self.origins.of(topic, || {
+            let origin = origin(name, subscriptions, &String::from_utf8_lossy(topic));
+            (topic.into(), origin)
+        });
         // The network's read buffer is shared: a payload that waits must not hold all of it.
         Event {
             origin,
@@ -68,37 +66,36 @@ impl Source {
             payload: Bytes::copy_from_slice(payload),
         }
     }
+}
 
-    fn origin(&self, topic: &str) -> Origin {
-        let matched = self
-            .subscriptions
-            .iter()
-            .find_map(|(pattern, s)| Some((pattern.capture(topic)?, s)));
-        let (captured, subscription) = matched.map_or((Vec::new(), None), |(c, s)| (c, Some(s)));
-        let mut origin = Origin {
-            adapter: AdapterKind::Mqtt,
-            source: self.name.clone(),
-            subject: topic.to_owned(),
-            device: subscription
-                .and_then(|s| s.device.clone())
-                .unwrap_or_default(),
-            kind: subscription
-                .and_then(|s| s.kind.clone())
-                .unwrap_or_default(),
-            tags: subscription.map_or_else(BTreeMap::new, |s| s.tags.clone()),
-            intent: subscription.and_then(|s| s.intent.clone()),
-            content_type: subscription.and_then(|s| s.content_type.clone()),
-            quality: Quality::Good,
-        };
-        for (name, text) in captured {
-            match name {
-                "device" => text.clone_into(&mut origin.device),
-                "kind" => text.clone_into(&mut origin.kind),
-                tag => {
-                    origin.tags.insert(tag.to_owned(), text.to_owned());
-                }
+fn origin(name: &str, subscriptions: &[(Pattern, SubscribeSection)], topic: &str) -> Origin {
+    let matched = subscriptions
+        .iter()
+        .find_map(|(pattern, s)| Some((pattern.capture(topic)?, s)));
+    let (captured, subscription) = matched.map_or((Vec::new(), None), |(c, s)| (c, Some(s)));
+    let mut origin = Origin {
+        adapter: AdapterKind::Mqtt,
+        source: name.to_owned(),
+        subject: topic.to_owned(),
+        device: subscription
+            .and_then(|s| s.device.clone())
+            .unwrap_or_default(),
+        kind: subscription
+            .and_then(|s| s.kind.clone())
+            .unwrap_or_default(),
+        tags: subscription.map_or_else(BTreeMap::new, |s| s.tags.clone()),
+        intent: subscription.and_then(|s| s.intent.clone()),
+        content_type: subscription.and_then(|s| s.content_type.clone()),
+        quality: Quality::Good,
+    };
+    for (name, text) in captured {
+        match name {
+            "device" => text.clone_into(&mut origin.device),
+            "kind" => text.clone_into(&mut origin.kind),
+            tag => {
+                origin.tags.insert(tag.to_owned(), text.to_owned());
             }
         }
-        origin
     }
+    origin
 }

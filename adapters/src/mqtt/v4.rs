@@ -8,7 +8,7 @@ use rumqttc::mqttbytes::v4::{
 use rumqttc::mqttbytes::{Error, qos};
 
 use super::Lost;
-use super::wire::{Message, PACKET_BYTES_MAX, Received, Sent};
+use super::packet::{Message, PACKET_BYTES_MAX, Received, Sent};
 
 /// The next packet, once all of it is here.
 pub(super) fn read(input: &mut BytesMut) -> Result<Option<Received>, Lost> {

@@ -8,8 +8,8 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::mqttbytes::{Error, QoS, qos};
 
 use super::Lost;
+use super::packet::{Message, PACKET_BYTES_MAX, Received, Sent};
 use super::section::Settings;
-use super::wire::{Message, PACKET_BYTES_MAX, Received, Sent};
 
 /// The next packet, once all of it is here.
 pub(super) fn read(input: &mut BytesMut) -> Result<Option<Received>, Lost> {

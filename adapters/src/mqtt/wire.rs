@@ -4,58 +4,18 @@
 //! times the CPU, and read ten packets for each that they write, so that a broker which sends more than it may fills our
 //! memory. So reading and writing are ours.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use rumqttc::tokio_rustls::TlsConnector;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::packet::{Received, Sent};
 use super::section::{Settings, Version};
-use super::subscriptions::Filter;
 use super::{Lost, PATIENCE, v4, v5};
 
-/// Larger packets end the connection with a broker of 3.1.1; one of 5 drops them (MQTT 5 section 3.1.2.11.4). The record limit is
-/// far below; a message between the two is acknowledged, dropped and counted.
-pub(super) const PACKET_BYTES_MAX: u32 = 4 * 1024 * 1024;
 const READ_BYTES: usize = 16 * 1024;
-
-/// What comes from a broker.
-#[derive(Debug)]
-pub(super) enum Received {
-    /// `keep_alive` is in seconds, where the broker wants another than ours (MQTT 5 section 3.2.2.3.14).
-    ConnAck {
-        session_present: bool,
-        keep_alive: Option<u16>,
-    },
-    Publish(Message),
-    /// Of the QoS 2 message with this packet identifier.
-    PubRel(u16),
-    /// Whether each filter of the last SUBSCRIBE was granted.
-    SubAck(Vec<bool>),
-    PingResp,
-}
-
-#[derive(Debug)]
-pub(super) struct Message {
-    pub(super) topic: Bytes,
-    pub(super) payload: Bytes,
-    /// 0 with QoS 0.
-    pub(super) packet_id: u16,
-    pub(super) qos: u8,
-}
-
-/// What goes to a broker.
-#[derive(Debug)]
-pub(super) enum Sent<'a> {
-    Connect(&'a Settings),
-    Subscribe(u16, &'a [Filter]),
-    PubAck(u16),
-    PubRec(u16),
-    PubComp(u16),
-    PingReq,
-    Disconnect,
-}
 
 trait Socket: AsyncRead + AsyncWrite + Unpin {}
 

@@ -4,19 +4,21 @@ use std::marker::PhantomData;
 use std::path::Path;
 use std::time::Instant;
 
-use super::{Disk, LaneDisk, LaneOpened, Notice, OpenError, Opened};
+use super::Disk;
 use crate::Record;
-use crate::clock::Clock;
+use crate::clock::DiskClock;
 use crate::codec::Encoder;
 use crate::database::DiskError;
 use crate::files;
 use crate::generation::Generation;
 use crate::keys::{KeyId, Keys};
-use crate::layout::{self, FORMAT};
+use crate::layout;
 use crate::marks::{self, LaneState, MarksFile, UPLINK};
 use crate::ranges::Ranges;
 use crate::settings::{DropReason, Dropped};
 use crate::tail::Tail;
+use crate::values::FORMAT;
+use crate::values::{Finding, LaneDisk, LaneOpened, OpenError, Opened};
 
 impl<R: Record> Disk<R> {
     /// Opens the state directory `root`, recovering what was not closed cleanly, and begins an epoch.
@@ -33,13 +35,13 @@ impl<R: Record> Disk<R> {
         let lock = layout::lock(root)?;
         let format = layout::read_format(root)?;
         let (marks, kept_at) = MarksFile::open(&layout::marks(root), &layout::set_aside(root))?;
-        let mut notices: Vec<Notice> = kept_at
-            .map(|kept_at| Notice::MarksLost { kept_at })
+        let mut findings: Vec<Finding> = kept_at
+            .map(|kept_at| Finding::MarksLost { kept_at })
             .into_iter()
             .collect();
         let tails: Result<Vec<Tail>, DiskError> = lanes
             .iter()
-            .map(|lane| Tail::open(root, lane.clone(), keys, &mut notices))
+            .map(|lane| Tail::open(root, lane.clone(), keys, &mut findings))
             .collect();
         let tails = tails?;
         // A start that was cut off may have made them and not come as far as this.
@@ -49,7 +51,7 @@ impl<R: Record> Disk<R> {
         let mut disk = Disk {
             root: root.to_owned(),
             tails,
-            clock: Clock::since(&marks.marks.clock),
+            clock: DiskClock::since(&marks.marks.clock),
             marks,
             encoder: Encoder::new(keys.clone()).map_err(DiskError::io(root))?,
             floor,
@@ -62,14 +64,14 @@ impl<R: Record> Disk<R> {
         let opened = disk.ids().map(|lane| {
             let state = disk.marks.marks.lanes.get(&disk.tail(lane).settings.name);
             let (tail, unknown) = (disk.tail(lane), LaneState::default());
-            let mut opened = opened(tail, state.unwrap_or(&unknown), &mut notices);
+            let mut opened = opened(tail, state.unwrap_or(&unknown), &mut findings);
             let waits = |g: &&Generation| opened.waiting.within(g.span()).next().is_some();
             let oldest = tail.generations.iter().find(waits);
             opened.oldest = oldest.and_then(|g| disk.clock.when(g.oldest, Instant::now()));
             opened
         });
         let lanes_opened: Vec<LaneOpened> = opened.collect();
-        notices.extend(layout::orphans(root, lanes).map_err(DiskError::io(root))?);
+        findings.extend(layout::orphans(root, lanes).map_err(DiskError::io(root))?);
         disk.remember(&lanes_opened);
         let epoch = disk.begin_epoch();
         Ok((
@@ -77,7 +79,7 @@ impl<R: Record> Disk<R> {
             Opened {
                 epoch,
                 lanes: lanes_opened,
-                notices,
+                findings,
             },
         ))
     }
@@ -132,7 +134,7 @@ impl<R: Record> Disk<R> {
     }
 }
 
-fn opened(tail: &Tail, state: &LaneState, notices: &mut Vec<Notice>) -> LaneOpened {
+fn opened(tail: &Tail, state: &LaneState, findings: &mut Vec<Finding>) -> LaneOpened {
     let (present, marked) = (tail.present(), state.waiting());
     let end = present.iter().last().map_or(0, |run| run.end);
     let unmarked = present.within(state.stored_to..u64::MAX);
@@ -165,7 +167,7 @@ fn opened(tail: &Tail, state: &LaneState, notices: &mut Vec<Notice>) -> LaneOpen
     reasons.push((DropReason::Damage, lost));
     reasons.retain(|(_, part): &(DropReason, Ranges)| !part.is_empty());
     for generation in tail.generations.iter().filter(|g| !g.missing.is_empty()) {
-        notices.push(Notice::Damaged {
+        findings.push(Finding::Damaged {
             generation: generation.path.clone(),
             records: generation.missing.len(),
             kept_at: generation.path.clone(),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Cleared, Disk, LaneOnDisk, SLED_RESERVE, Tidied, is_needed};
+use super::{Disk, SLED_RESERVE, is_needed};
 use crate::database::DiskError;
 use crate::encode::latest_of_each_key;
 use crate::generation::Generation;
@@ -10,6 +10,7 @@ use crate::layout;
 use crate::ranges::Ranges;
 use crate::settings::DropReason;
 use crate::tail::{GENERATION_OVERHEAD, Tail, generation_bytes, millis};
+use crate::values::{Cleared, LaneOnDisk, Tidied};
 use crate::{LaneId, Record, WhenFull};
 
 /// A head is closed after an eighth of the lane's age limit, so that it can be dropped in time, but not more often.

@@ -8,18 +8,18 @@ use crate::disk::room::with_overhead;
 use crate::ranges::Ranges;
 use crate::settings::DropReason;
 use crate::tail::GENERATION_OVERHEAD;
-use crate::{Kept, Record, Ticket, WhenFull};
+use crate::{Claim, Kept, Record, WhenFull};
 
-impl<R: Record, T: Ticket> Lane<R, T> {
+impl<R: Record, T: Claim> Lane<R, T> {
     /// The record is counted and named like any other that is dropped, but never kept.
-    pub(super) fn drop_newest(&mut self, ticket: T) {
+    pub(super) fn drop_newest(&mut self, claim: T) {
         let sequence = self.next;
         self.next += 1;
         self.counts.accepted += 1;
         if self.stored_to == sequence {
             self.stored_to = self.next; // there is nothing to store
         }
-        ticket.resolve(Kept::Dropped);
+        claim.resolve(Kept::Dropped);
         self.note_drop(
             DropReason::Newest,
             &std::iter::once(sequence..self.next).collect(),
@@ -59,8 +59,8 @@ impl<R: Record, T: Ticket> Lane<R, T> {
         {
             self.memory -= entry.bytes;
             dropped.insert(entry.placed.sequence..entry.placed.sequence + 1);
-            if let Some(ticket) = entry.ticket {
-                ticket.resolve(Kept::Dropped);
+            if let Some(claim) = entry.claim {
+                claim.resolve(Kept::Dropped);
             }
         }
         self.drop_waiting(DropReason::Memory, &dropped);
@@ -87,8 +87,8 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             let stays = !dropped.contains(entry.placed.sequence);
             if !stays {
                 self.memory -= entry.bytes;
-                if let Some(ticket) = entry.ticket.take() {
-                    ticket.resolve(Kept::Dropped);
+                if let Some(claim) = entry.claim.take() {
+                    claim.resolve(Kept::Dropped);
                 }
             }
             stays

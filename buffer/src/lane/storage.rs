@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::Lane;
 use crate::block::Placed;
-use crate::disk::{Cleared, LaneOnDisk, ReadBack, WRITE_BYTES_MAX, Written};
 use crate::lanes::Pace;
 use crate::marks::LaneMark;
 use crate::ranges::Ranges;
 use crate::settings::{DropReason, Dropped, Order};
 use crate::tail::generation_bytes;
+use crate::values::{Cleared, LaneOnDisk, ReadBack, WRITE_BYTES_MAX, Written};
 use crate::window::Entry;
-use crate::{Kept, Record, Ticket};
+use crate::{Claim, Kept, Record};
 
 /// Records in one write of a lane, so that a commit takes a bounded time and memory.
 const WRITE_RECORDS_MAX: usize = 4096;
@@ -26,7 +26,7 @@ const SPARED: Duration = Duration::from_millis(500);
 /// Bytes read ahead of the window: two blocks, so that the disk reads while the wire is busy.
 const AHEAD_BYTES: usize = 128 * 1024;
 
-impl<R: Record, T: Ticket> Lane<R, T> {
+impl<R: Record, T: Claim> Lane<R, T> {
     /// When the lane must be written; `None` when all of it is stored or delivered.
     pub(crate) fn due(&self, pace: &Pace) -> Option<Instant> {
         let oldest = self.oldest_unstored()?;
@@ -107,7 +107,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
 
     /// What is in memory only and not delivered, in order.
     pub(crate) fn into_unstored(mut self) -> Vec<R> {
-        self.resend();
+        self.take_back();
         let held = self.ahead.into_iter().chain(self.front);
         let mut records: Vec<Placed<R>> = held
             .map(|entry| entry.placed)
@@ -140,8 +140,8 @@ impl<R: Record, T: Ticket> Lane<R, T> {
                 .chain(&mut self.ahead)
                 .chain(self.front.range_mut(from..));
             for entry in held.filter(|entry| entry.placed.sequence < stored_to) {
-                if let Some(ticket) = entry.ticket.take() {
-                    ticket.resolve(Kept::Stored);
+                if let Some(claim) = entry.claim.take() {
+                    claim.resolve(Kept::Stored);
                 }
             }
             self.moved = true;
@@ -267,7 +267,7 @@ impl<R: Record, T: Ticket> Lane<R, T> {
             self.ahead_bytes += bytes;
             self.ahead.push_back(Entry {
                 placed,
-                ticket: None,
+                claim: None,
                 bytes,
                 arrived: now,
                 replay: true,

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidegate_buffer::{
-    Counts, Disk, DiskError, DropReason, Kept, Keys, LaneDisk, LaneId, LaneSettings, Lanes, Notice,
-    Order, Record, Refusal, Ticket, WhenFull, Written,
+    Claim, Counts, Disk, DiskError, DropReason, Finding, Kept, Keys, LaneDisk, LaneId,
+    LaneSettings, Lanes, Order, Record, Refusal, WhenFull, Written,
 };
 
 pub(crate) const LANE: LaneId = LaneId(0);
@@ -70,9 +70,9 @@ impl Record for Note {
 pub(crate) type Receipts = Rc<RefCell<BTreeMap<u64, Kept>>>;
 
 #[derive(Debug)]
-pub(crate) struct Slip(u64, Receipts);
+pub(crate) struct Numbered(u64, Receipts);
 
-impl Ticket for Slip {
+impl Claim for Numbered {
     fn resolve(self, kept: Kept) {
         assert!(
             self.1.borrow_mut().insert(self.0, kept).is_none(),
@@ -83,9 +83,9 @@ impl Ticket for Slip {
 
 /// A buffer whose disk half answers at once.
 pub(crate) struct Bench {
-    pub(crate) lanes: Lanes<Note, Slip>,
+    pub(crate) lanes: Lanes<Note, Numbered>,
     pub(crate) disk: Disk<Note>,
-    pub(crate) notices: Vec<Notice>,
+    pub(crate) findings: Vec<Finding>,
     pub(crate) receipts: Receipts,
     pub(crate) now: Instant,
     pub(crate) outage: bool,
@@ -145,7 +145,7 @@ impl Bench {
         Bench {
             lanes: Lanes::new(opened.epoch, vec![settings.clone()], opened.lanes),
             disk,
-            notices: opened.notices,
+            findings: opened.findings,
             receipts: Rc::default(),
             now: Instant::now(),
             outage: true,
@@ -156,15 +156,15 @@ impl Bench {
     }
 
     /// Offers a record of `size` bytes that do not compress.
-    pub(crate) fn append(&mut self, size: usize) -> Result<u64, Refusal<Slip>> {
+    pub(crate) fn append(&mut self, size: usize) -> Result<u64, Refusal<Numbered>> {
         let number = self.number;
         let note = Note {
             key: Note::key_of(number),
             number,
             body: noise(number, size),
         };
-        let slip = Slip(number, Rc::clone(&self.receipts));
-        self.lanes.append(LANE, note, slip, self.now)?;
+        let claim = Numbered(number, Rc::clone(&self.receipts));
+        self.lanes.append(LANE, note, claim, self.now)?;
         self.number += 1;
         Ok(number)
     }

@@ -29,6 +29,8 @@ enum Step {
     Send(usize),
     Deliver(usize),
     Resend,
+    /// So many of what is in flight fail, and the producer with them: all is to be sent again.
+    Fail(usize),
     Mark,
     /// Killed: what was only in memory is gone.
     Kill,
@@ -42,6 +44,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (1usize..60).prop_map(Step::Send),
         3 => (1usize..60).prop_map(Step::Deliver),
         1 => Just(Step::Resend),
+        1 => (1usize..60).prop_map(Step::Fail),
         1 => Just(Step::Mark),
         1 => Just(Step::Kill),
         1 => any::<bool>().prop_map(Step::Link),
@@ -73,6 +76,13 @@ proptest! {
                     bench.deliver(&sent);
                 }
                 Step::Resend => { bench.lanes.resend(LANE); in_flight.clear(); }
+                Step::Fail(count) => {
+                    for (token, _) in in_flight.drain(..).take(count) {
+                        bench.lanes.defer(LANE, token);
+                    }
+                    bench.lanes.settle();
+                    bench.lanes.resend(LANE);
+                }
                 Step::Mark => bench.mark(),
                 Step::Link(up) => bench.outage = !up,
                 Step::Kill => {
@@ -81,7 +91,7 @@ proptest! {
                     receipts.extend(given.take());
                     in_flight.clear();
                     bench = Bench { number, delivered, ..Bench::open(root.path(), &settings) };
-                    prop_assert!(bench.notices.is_empty(), "{:?}", bench.notices);
+                    prop_assert!(bench.findings.is_empty(), "{:?}", bench.findings);
                 }
             }
             prop_assert!(bench.account_closes(), "{:?} waiting {}", bench.counts(), bench.lanes.waiting(LANE));
@@ -313,7 +323,7 @@ fn a_buffer_of_format_1_is_read() {
     bench.commit();
     assert_eq!(bench.drain(), (100..310).collect::<Vec<_>>());
     let format = std::fs::read_to_string(root.path().join("FORMAT")).unwrap();
-    assert_eq!((format.trim(), bench.notices.len()), ("2", 0));
+    assert_eq!((format.trim(), bench.findings.len()), ("2", 0));
 }
 
 /// 10 hours of an outage in which 20 devices say how they are every 6 seconds.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidegate_buffer::{Disk, Kept, Keys, Lanes, Order, Record, Ticket, WhenFull};
+use tidegate_buffer::{Claim, Disk, Kept, Keys, Lanes, Order, Record, WhenFull};
 
 use crate::bench::{Bench, LANE, settings};
 
@@ -107,7 +107,7 @@ impl Record for Reading {
 #[derive(Debug)]
 struct Counted(Rc<Cell<u64>>);
 
-impl Ticket for Counted {
+impl Claim for Counted {
     fn resolve(self, kept: Kept) {
         assert_eq!(kept, Kept::Stored);
         self.0.set(self.0.get() + 1);

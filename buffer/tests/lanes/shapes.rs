@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use tidegate_buffer::{
-    Disk, Kept, Keys, Lanes, Order, RECORD_BYTES_MAX, Record, Refusal, Ticket, WhenFull,
+    Claim, Disk, Kept, Keys, Lanes, Order, RECORD_BYTES_MAX, Record, Refusal, WhenFull,
 };
 
 use crate::bench::{LANE, lane, noise, settings};
@@ -31,7 +31,7 @@ impl Record for Shaped {
 #[derive(Debug)]
 struct Noted(u64, Rc<RefCell<BTreeMap<u64, Kept>>>);
 
-impl Ticket for Noted {
+impl Claim for Noted {
     fn resolve(self, kept: Kept) {
         self.1.borrow_mut().insert(self.0, kept);
     }
@@ -90,8 +90,8 @@ proptest! {
         let mut kept = Vec::new();
         for (number, shape) in (0..).zip(&shapes) {
             let record = record(number, shape);
-            let ticket = Noted(number, Rc::clone(&receipts));
-            match lanes.append(LANE, record.clone(), ticket, now) {
+            let claim = Noted(number, Rc::clone(&receipts));
+            match lanes.append(LANE, record.clone(), claim, now) {
                 Ok(()) => kept.push(record),
                 Err(Refusal::TooLarge { bytes, .. }) => {
                     prop_assert!(bytes > RECORD_BYTES_MAX);
@@ -114,11 +114,11 @@ proptest! {
         drop((lanes, disk)); // killed
 
         let (mut disk, opened) = Disk::<Shaped>::open(root.path(), &[lane(&settings)], 0, &keys).unwrap();
-        prop_assert!(opened.notices.is_empty(), "{:?}", opened.notices);
+        prop_assert!(opened.findings.is_empty(), "{:?}", opened.findings);
         let (mut from, mut read) = (0, Vec::new());
         while from < opened.lanes[0].next {
             let back = disk.read(LANE, from, opened.lanes[0].next).unwrap();
-            prop_assert!(back.notices.is_empty(), "{:?}", back.notices);
+            prop_assert!(back.findings.is_empty(), "{:?}", back.findings);
             from = back.covers.end;
             read.extend(back.records.into_iter().map(|placed| placed.record));
         }

@@ -3,20 +3,22 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use adapters::Pattern;
 use adapters::Size;
-use adapters::mqtt::{MqttSection, Pattern};
+use adapters::mqtt::MqttSection;
 
-use super::super::{CoalesceKind, File, FullPolicy, IntentSection};
-use super::Found;
-use crate::intent::{self, Intents};
-use crate::plan;
-use crate::template::Template;
+use super::super::capacity;
+use super::super::file::File;
+use super::super::intent::{CoalesceKind, FullPolicy, IntentSection};
+use super::super::intents::{INTENTS_MAX, Intents, is_name};
+use super::Problems;
+use crate::drain::Template;
 
-pub(super) fn check(file: &File, found: &mut Found) {
+pub(super) fn check(file: &File, found: &mut Problems) {
     let mut names = BTreeSet::new();
     for (index, section) in file.intent.iter().enumerate() {
         let at = |key: &str| format!("intent[{index}].{key}");
-        if !intent::is_name(&section.name) {
+        if !is_name(&section.name) {
             found.error(
                 at("name"),
                 format!(
@@ -62,13 +64,13 @@ pub(super) fn check(file: &File, found: &mut Found) {
             }
         }
     }
-    if file.intent.len() > intent::INTENTS_MAX {
+    if file.intent.len() > INTENTS_MAX {
         found.error(
             "intent",
             format!(
                 "{} intents are too many; use at most {}",
                 file.intent.len(),
-                intent::INTENTS_MAX
+                INTENTS_MAX
             ),
         );
     }
@@ -76,7 +78,7 @@ pub(super) fn check(file: &File, found: &mut Found) {
 }
 
 /// What is expected in the outage that it is to survive must fit into the budget.
-fn survives(file: &File, section: &IntentSection, index: usize, found: &mut Found) {
+fn survives(file: &File, section: &IntentSection, index: usize, found: &mut Problems) {
     let at = |key: &str| format!("intent[{index}].{key}");
     let expected = section.expected;
     let rate = expected.map_or(0.0, |expected| expected.events_per_s);
@@ -95,11 +97,11 @@ fn survives(file: &File, section: &IntentSection, index: usize, found: &mut Foun
     let Some(intent) = intents.id(&section.name).map(|lane| intents.get(lane)) else {
         return;
     };
-    let rate = plan::expected_rate(&expected);
-    let full = plan::full_after(intent, &rate).unwrap_or(Duration::MAX);
+    let rate = capacity::expected_rate(&expected);
+    let full = capacity::full_after(intent, &rate).unwrap_or(Duration::MAX);
     if full < outage.0 {
-        let needed = Size(plan::budget_for(outage.0, &rate));
-        let full = crate::status::age(full.as_secs_f64());
+        let needed = Size(capacity::budget_for(outage.0, &rate));
+        let full = adapters::age(full.as_secs_f64());
         let what = format!(
             "`{outage}` does not fit into a budget of {}, which is full after {full}; use a budget of \"{needed}\", or expect less",
             Size(intent.disk.budget)
@@ -108,7 +110,7 @@ fn survives(file: &File, section: &IntentSection, index: usize, found: &mut Foun
     }
 }
 
-fn template_problems(file: &File, at: &str, text: &str, found: &mut Found) {
+fn template_problems(file: &File, at: &str, text: &str, found: &mut Problems) {
     let template = match Template::parse(text) {
         Ok(template) => template,
         Err(error) => return found.error(at, error.to_string()),
@@ -149,7 +151,7 @@ fn tag_is_given(file: &File, tag: &str) -> bool {
         || file.modbus.iter().any(|bus| bus.gives_tag(tag))
 }
 
-fn refusing_intents_share_no_source(file: &File, found: &mut Found) {
+fn refusing_intents_share_no_source(file: &File, found: &mut Problems) {
     let refuses = |name: &str| {
         let set = file
             .intent
@@ -180,7 +182,7 @@ fn refusing_intents_share_no_source(file: &File, found: &mut Found) {
 }
 
 /// What an intent keeps on disk, and for how long.
-fn disk_problems(file: &File, section: &IntentSection, index: usize, found: &mut Found) {
+fn disk_problems(file: &File, section: &IntentSection, index: usize, found: &mut Problems) {
     let at = |key: &str| format!("intent[{index}].{key}");
     if let Some(history) = &section.history {
         if *history == section.name || Intents::new(file).id(history).is_none() {

@@ -1,14 +1,14 @@
 //! What must fit together in `[link]`.
 
-use super::super::{File, LinkSection, Period};
-use super::Found;
-use crate::allowance::{Cron, zone};
-use crate::intent::Intents;
+use super::super::file::File;
+use super::super::intents::Intents;
+use super::Problems;
+use crate::pace::{Cron, LinkSection, Period, zone};
 
 /// What a connection takes alone, a day: less is no budget for events.
 const BYTES_MIN: u64 = 64 * 1024;
 
-pub(super) fn check(file: &File, found: &mut Found) {
+pub(super) fn check(file: &File, found: &mut Problems) {
     let (link, intents) = (&file.link, Intents::new(file));
     if let Err(error) = zone(link) {
         let name = link.time_zone.as_deref().unwrap_or_default();
@@ -33,7 +33,7 @@ pub(super) fn check(file: &File, found: &mut Found) {
     }
 }
 
-fn budgets(link: &LinkSection, intents: &Intents, found: &mut Found) {
+fn budgets(link: &LinkSection, intents: &Intents, found: &mut Problems) {
     let mut known: Vec<Period> = Vec::new();
     for (index, budget) in link.budget.iter().enumerate() {
         let at = |key: &str| format!("link.budget[{index}].{key}");
@@ -73,7 +73,7 @@ fn budgets(link: &LinkSection, intents: &Intents, found: &mut Found) {
 }
 
 /// `name` must be an intent that can be held back.
-fn bulk(name: &str, at: &str, intents: &Intents, found: &mut Found) {
+fn bulk(name: &str, at: &str, intents: &Intents, found: &mut Problems) {
     match intents.id(name).map(|lane| intents.get(lane)) {
         None => {
             let names = intents.names();
@@ -82,7 +82,7 @@ fn bulk(name: &str, at: &str, intents: &Intents, found: &mut Found) {
                 format!("no intent is named `{name}`; there are {names}"),
             );
         }
-        Some(intent) if intent.urgent => {
+        Some(intent) if intent.pace.urgent => {
             found.error(at, format!("`{name}` is urgent, and never held back; leave it out, or set its `urgent` to false"));
         }
         Some(_) => {}

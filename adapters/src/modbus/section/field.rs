@@ -16,7 +16,7 @@ pub enum Raw {
 }
 
 /// One value, or several of a kind that follow each other.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FieldSection {
     pub name: String,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Span;
 use crate::modbus::coding::Coding;
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LineSection {
     /// Serial port. Prefer a name under `/dev/serial/by-id`.

@@ -11,7 +11,7 @@ use crate::Span;
 use crate::modbus::frame::{BITS_MAX, REGISTERS_MAX};
 
 /// A device on the bus.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SlaveSection {
     /// 1 to 247.
@@ -43,7 +43,7 @@ pub struct SlaveSection {
 }
 
 /// Registers that are read together and make one event.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupSection {
     /// The event's kind.

@@ -78,7 +78,7 @@ impl Ledger {
             lost.len() as u64 <= hit || unsaid,
             "{what}: {} lost with a receipt, {hit} were hit: {lost:?}\n{:?}",
             lost.len(),
-            bench.notices
+            bench.findings
         );
         bench.mark();
         bench.disk.close().unwrap();

@@ -1,0 +1,147 @@
+//! The sources there are: a closed set, each with its name, what is wrong with it, the intents that it uses, and its start.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::inference::{Inference, InferenceError, InferenceSection};
+use crate::modbus::{Modbus, ModbusSection};
+use crate::mqtt::{Mqtt, MqttError, MqttSection};
+use crate::{Intake, Origin, Receipts, Stop};
+
+/// One source as it is configured.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceSettings {
+    Mqtt(MqttSection),
+    Modbus(ModbusSection),
+    Inference(InferenceSection),
+}
+
+/// What a source is told of the gateway that it works for.
+pub struct Context<'a> {
+    /// Its id.
+    pub gateway: &'a str,
+    /// Its state directory.
+    pub state: &'a Path,
+    /// The intent of events on a source itself.
+    pub health: &'static str,
+    /// Whether events of this origin are of an urgent intent.
+    pub is_urgent: &'a dyn Fn(&Arc<Origin>) -> bool,
+}
+
+/// A source that can run.
+#[derive(Debug)]
+pub struct Source {
+    name: String,
+    adapter: Adapter,
+}
+
+#[derive(Debug)]
+enum Adapter {
+    Mqtt(Box<Mqtt>),
+    Modbus(Box<Modbus>),
+    Inference(Box<Inference>),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("mqtt source `{name}`")]
+    Mqtt { name: String, source: MqttError },
+    #[error("inference input `{name}`")]
+    Inference {
+        name: String,
+        source: InferenceError,
+    },
+}
+
+impl SourceSettings {
+    /// The section's name in the configuration file.
+    #[must_use]
+    pub fn section(&self) -> &'static str {
+        match self {
+            SourceSettings::Mqtt(_) => "mqtt",
+            SourceSettings::Modbus(_) => "modbus",
+            SourceSettings::Inference(_) => "inference",
+        }
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            SourceSettings::Mqtt(section) => &section.name,
+            SourceSettings::Modbus(section) => &section.name,
+            SourceSettings::Inference(section) => &section.name,
+        }
+    }
+
+    /// What is wrong with it: the key below the section, and what would be right.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(String, String)> {
+        match self {
+            SourceSettings::Mqtt(section) => section.problems(),
+            SourceSettings::Modbus(section) => section.problems(),
+            SourceSettings::Inference(section) => section.problems(),
+        }
+    }
+
+    /// The intents that it names: the key below the section, and the intent.
+    #[must_use]
+    pub fn intents(&self) -> Vec<(String, &str)> {
+        match self {
+            SourceSettings::Mqtt(section) => {
+                let all = section.subscribe.iter().enumerate();
+                let keyed = all.map(|(s, one)| (format!("subscribe[{s}].intent"), &one.intent));
+                keyed.filter_map(given).collect()
+            }
+            SourceSettings::Modbus(section) => section.intents().filter_map(given).collect(),
+            SourceSettings::Inference(section) => given(("intent".into(), &section.intent))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// Reads what it needs of files and of the machine; connects nothing.
+    ///
+    /// # Errors
+    /// When a file or a group that it names cannot be used.
+    pub fn open(&self, context: &Context<'_>) -> Result<Source, SourceError> {
+        let name = self.name().to_owned();
+        let adapter = match self {
+            SourceSettings::Mqtt(section) => {
+                match Mqtt::new(section, context.gateway, context.state) {
+                    Ok(mqtt) => Adapter::Mqtt(Box::new(mqtt)),
+                    Err(source) => return Err(SourceError::Mqtt { name, source }),
+                }
+            }
+            SourceSettings::Modbus(section) => Adapter::Modbus(Box::new(Modbus::new(
+                section,
+                context.health,
+                context.is_urgent,
+            ))),
+            SourceSettings::Inference(section) => match Inference::new(section, context.state) {
+                Ok(inference) => Adapter::Inference(Box::new(inference)),
+                Err(source) => return Err(SourceError::Inference { name, source }),
+            },
+        };
+        Ok(Source { name, adapter })
+    }
+}
+
+fn given((key, intent): (String, &Option<String>)) -> Option<(String, &str)> {
+    intent.as_deref().map(|intent| (key, intent))
+}
+
+impl Source {
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs until stopped.
+    pub async fn run(self, intake: Intake, receipts: Receipts, stop: Stop) {
+        match self.adapter {
+            Adapter::Mqtt(mqtt) => mqtt.run(intake, receipts, stop).await,
+            Adapter::Modbus(modbus) => modbus.run(intake, receipts, stop).await,
+            Adapter::Inference(inference) => inference.run(intake, receipts, stop).await,
+        }
+    }
+}

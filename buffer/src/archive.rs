@@ -1,0 +1,295 @@
+//! Looking into a state directory without changing it: also beside a running agent, or in a copy.
+//!
+//! What vanishes while it is looked at was delivered or dropped meanwhile.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::block::{self, Placed};
+use crate::codec::{self, Encoded};
+use crate::database::DiskError;
+use crate::files;
+use crate::generation::{self, Generation};
+use crate::keys::{KeyId, Keys};
+use crate::layout;
+use crate::log::{self, Log};
+use crate::marks::{self, Marks, MarksRead};
+use crate::ranges::Ranges;
+use crate::setaside;
+use crate::values::OpenError;
+use crate::{Dropped, Record};
+
+/// A state directory as it is on disk.
+#[derive(Debug)]
+pub struct Inspection {
+    root: PathBuf,
+    pub format: Option<u32>,
+    pub epoch: u32,
+    /// Where the marks are; `None` when they are not there or damaged: then all is taken to be waiting.
+    marks: Option<Marks>,
+    pub lanes: Vec<LaneEntry>,
+}
+
+#[derive(Debug)]
+pub struct LaneEntry {
+    pub name: String,
+    /// Neither delivered nor dropped, as far as the marks know (up to 2 s ago).
+    pub waiting: Ranges,
+    /// Drops that are still to be reported.
+    pub unreported: Vec<Dropped>,
+    pub generations: Vec<GenerationEntry>,
+}
+
+#[derive(Debug)]
+pub struct GenerationEntry {
+    pub path: PathBuf,
+    /// First sequence, and the first one after it.
+    pub span: std::ops::Range<u64>,
+    pub records: u64,
+    pub epoch: u32,
+    pub bytes: u64,
+    /// Complete. One that is not is being written, or was when the agent ended.
+    pub sealed: bool,
+    /// Age in milliseconds of its newest block at the time of the last mark.
+    pub age_ms: u64,
+    /// Keys that it was encrypted with.
+    pub keys: Vec<KeyId>,
+    tag: u8,
+    known: Generation,
+}
+
+/// What checking a generation found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    pub blocks: usize,
+    pub records: u64,
+    /// Sequences that are known to have been written and are in no sound block.
+    pub missing: Ranges,
+    /// Blocks whose checksum holds and that cannot be decoded with the keys given.
+    pub undecodable: usize,
+}
+
+impl Inspection {
+    /// Reads what is in `root`. Keys are needed only to see into encrypted blocks.
+    pub fn open(root: &Path, keys: &Keys) -> Result<Inspection, OpenError> {
+        let format = layout::read_format(root)?;
+        let read = marks::read_only(&layout::marks(root));
+        let marks = match read {
+            Ok(MarksRead::Marks(_, marks)) => Some(marks),
+            Ok(MarksRead::Nothing | MarksRead::Damage) => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(DiskError::io(root)(error).into()),
+        };
+        let names = layout::lane_names(root).map_err(DiskError::io(&layout::lanes(root)))?;
+        let mut lanes = Vec::new();
+        for name in names {
+            lanes.push(lane(root, name, marks.as_ref(), keys)?);
+        }
+        let epoch = marks.as_ref().map_or(0, |marks| marks.epoch);
+        Ok(Inspection {
+            root: root.to_owned(),
+            format,
+            epoch,
+            marks,
+            lanes,
+        })
+    }
+
+    #[must_use]
+    pub fn has_marks(&self) -> bool {
+        self.marks.is_some()
+    }
+
+    /// Copies all that can be read into a fresh state directory `to`, for another agent to go on with.
+    /// Returns how many records there are.
+    pub fn export(&self, to: &Path, keys: &Keys) -> Result<u64, DiskError> {
+        fs::create_dir(to).map_err(DiskError::io(to))?;
+        let mut records = 0;
+        for found in &self.lanes {
+            let lane = layout::lane(to, &found.name);
+            fs::create_dir_all(&lane).map_err(DiskError::io(&lane))?;
+            for generation in &found.generations {
+                let (blocks, _) = generation.sound(keys)?;
+                if let Some(first) = blocks.first().map(|block| block.header.first) {
+                    let written = generation::write(
+                        Generation::path_of(&lane, first),
+                        &blocks,
+                        generation.known.merged,
+                    )?;
+                    records += written.present.len();
+                }
+            }
+        }
+        layout::write_format(to)?;
+        if let Some(marks) = &self.marks {
+            marks::write_once(&layout::marks(to), marks)?;
+        }
+        Ok(records)
+    }
+
+    /// Writes each damaged generation anew with what is sound in it; the damaged file is kept in `set-aside`.
+    /// Refuses where an agent is running. Returns the generations, and what is missing in them.
+    pub fn repair(&self, keys: &Keys) -> Result<Vec<(PathBuf, u64)>, OpenError> {
+        let _lock = layout::lock(&self.root)?;
+        let mut repaired = Vec::new();
+        for generation in self.lanes.iter().flat_map(|lane| &lane.generations) {
+            let (blocks, missing) = generation.sound(keys)?;
+            if missing.is_empty() {
+                continue;
+            }
+            let path = &generation.path;
+            let file = path.join(log::FILE);
+            if file.exists() {
+                setaside::keep(&file, &layout::set_aside(&self.root))?;
+            }
+            if blocks.is_empty() {
+                files::remove_directory(path).map_err(DiskError::io(path))?;
+            } else {
+                let fresh = files::with_suffix(path, files::FRESH);
+                generation::write(fresh.clone(), &blocks, generation.known.merged)?;
+                files::exchange(&fresh, path).map_err(DiskError::io(path))?;
+                fs::remove_dir_all(&fresh).map_err(DiskError::io(&fresh))?;
+            }
+            repaired.push((path.clone(), missing.len()));
+        }
+        Ok(repaired)
+    }
+}
+
+fn lane(
+    root: &Path,
+    name: String,
+    marks: Option<&Marks>,
+    keys: &Keys,
+) -> Result<LaneEntry, DiskError> {
+    let (directory, tag) = (layout::lane(root, &name), layout::tag(&name));
+    let state = marks
+        .and_then(|marks| marks.lanes.get(&name).cloned())
+        .unwrap_or_default();
+    let mut generations = Vec::new();
+    let mut waiting = state.waiting();
+    for path in layout::generations(&directory).map_err(DiskError::io(&directory))? {
+        let known = match Generation::found(path.clone(), tag, keys) {
+            Err(_) if !path.exists() => continue,
+            known => known?,
+        };
+        if known.present.is_empty() {
+            continue;
+        }
+        known
+            .present
+            .within(state.stored_to..u64::MAX)
+            .for_each(|run| waiting.insert(run));
+        let now = marks.map_or(0, |marks| marks.clock.at_ms);
+        generations.push(GenerationEntry {
+            path,
+            span: known.span(),
+            records: known.present.len(),
+            epoch: known.epoch,
+            bytes: known.bytes,
+            sealed: known.sealed,
+            age_ms: now.saturating_sub(known.newest),
+            keys: known
+                .keys
+                .iter()
+                .filter(|id| **id != 0)
+                .map(|id| KeyId(*id))
+                .collect(),
+            tag,
+            known,
+        });
+    }
+    let present: Ranges = generations
+        .iter()
+        .flat_map(|g| g.known.present.iter())
+        .collect();
+    let waiting = waiting.common(&present);
+    Ok(LaneEntry {
+        name,
+        waiting,
+        unreported: state.unreported,
+        generations,
+    })
+}
+
+impl GenerationEntry {
+    /// Checks every checksum in it.
+    pub fn verify<R: Record>(&self, keys: &Keys) -> Result<Verified, DiskError> {
+        let (blocks, missing) = self.sound(keys)?;
+        let mut verified = Verified {
+            missing,
+            ..Verified::default()
+        };
+        for block in &blocks {
+            verified.blocks += 1;
+            verified.records += u64::from(block.header.count);
+            let readable =
+                block.header.key == KeyId::NONE || keys.ids().any(|id| id == block.header.key);
+            if readable && codec::decode::<R>(&block.bytes, keys).is_err() {
+                verified.undecodable += 1;
+            }
+        }
+        Ok(verified)
+    }
+
+    /// The records in it, in order. What is damaged is left out.
+    pub fn records<R: Record>(
+        &self,
+        keys: &Keys,
+        mut each: impl FnMut(Placed<R>) -> io::Result<()>,
+    ) -> Result<(), DiskError> {
+        let Some(log) = self.log()? else {
+            return Ok(());
+        };
+        let failed = || DiskError::io(&self.path);
+        for index in 0..log.headers().len() {
+            let Some(bytes) = log.read(index).map_err(failed())? else {
+                continue;
+            };
+            let (_, records) = codec::decode::<R>(&bytes, keys)
+                .map_err(|error| failed()(io::Error::other(error)))?;
+            let mut records = records
+                .into_iter()
+                .filter(|r| self.known.present.contains(r.sequence));
+            records.try_for_each(&mut each).map_err(failed())?;
+        }
+        Ok(())
+    }
+
+    /// `None` when it has been deleted meanwhile.
+    fn log(&self) -> Result<Option<Log>, DiskError> {
+        Log::open_if_there(&self.path, self.tag).map_err(DiskError::io(&self.path))
+    }
+
+    /// Its sound blocks, and the sequences that should be in it and are not.
+    fn sound(&self, keys: &Keys) -> Result<(Vec<Encoded>, Ranges), DiskError> {
+        let (mut blocks, mut missing) = (Vec::new(), self.known.missing.clone());
+        let log = self.log()?;
+        if log.is_none() && !self.path.exists() {
+            return Ok((blocks, missing));
+        }
+        self.known
+            .present
+            .iter()
+            .for_each(|run| missing.insert(run));
+        for index in 0..log.as_ref().map_or(0, |log| log.headers().len()) {
+            let bytes = log.as_ref().and_then(|log| log.read(index).transpose());
+            let Some(bytes) = bytes.transpose().map_err(DiskError::io(&self.path))? else {
+                continue;
+            };
+            if let Ok((header, ..)) = block::check(&bytes)
+                && self.span.contains(&header.first)
+            {
+                missing.remove(header.first..header.end());
+                let sequences = codec::sequences(&header, &bytes, keys);
+                blocks.push(Encoded {
+                    header,
+                    sequences,
+                    bytes,
+                });
+            }
+        }
+        Ok((blocks, missing))
+    }
+}

@@ -1,0 +1,54 @@
+//! The gateway's notices on itself, which leave by the health lane like any other event.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use adapters::{AdapterKind, Clock, Event, Origin, Quality};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::config::HEALTH;
+
+#[derive(Debug)]
+pub(crate) struct Health {
+    origins: BTreeMap<&'static str, Arc<Origin>>,
+    clock: Clock,
+    epoch: u32,
+    number: u64,
+}
+
+impl Health {
+    #[must_use]
+    pub(crate) fn new(clock: Clock, epoch: u32) -> Health {
+        Health {
+            origins: BTreeMap::new(),
+            clock,
+            epoch,
+            number: 0,
+        }
+    }
+
+    /// A notice of `kind`: `start`, `stop`, `link`, `drops`, `damage`, `heartbeat`.
+    pub(crate) fn event(&mut self, kind: &'static str, notice: &Value) -> Event {
+        let origin = self.origins.entry(kind).or_insert_with(|| {
+            Arc::new(Origin {
+                adapter: AdapterKind::Gateway,
+                source: "gateway".into(),
+                subject: format!("gateway/{kind}"),
+                device: String::new(),
+                kind: kind.into(),
+                tags: BTreeMap::new(),
+                intent: Some(HEALTH.into()),
+                content_type: Some("application/json".into()),
+                quality: Quality::Good,
+            })
+        });
+        self.number += 1;
+        Event {
+            origin: Arc::clone(origin),
+            stamp: self.clock.stamp(),
+            mark: (u64::from(self.epoch) << 32) | self.number,
+            payload: Bytes::from(notice.to_string()),
+        }
+    }
+}

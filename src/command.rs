@@ -1,0 +1,51 @@
+//! The command line: one file a subcommand, with its arguments and what it does with them.
+
+mod arguments;
+
+mod buffer;
+
+mod check;
+
+mod console;
+
+#[cfg(feature = "demo")]
+mod demo;
+
+mod modbus;
+
+mod packaging;
+
+mod plan;
+
+mod run;
+
+#[cfg(feature = "simulate")]
+mod simulate;
+
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+/// Does what the command line asks for.
+pub(crate) fn run() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments.config),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
+        Command::Buffer(arguments) => buffer::run(&arguments),
+        Command::Modbus(arguments) => modbus::run(&arguments),
+        Command::Version => console::say(&crate::process::version::long()),
+        Command::Schema => packaging::schema(),
+        Command::Completions { shell } => packaging::completions(shell),
+        Command::Man => packaging::man(),
+        #[cfg(feature = "simulate")]
+        Command::Simulate(arguments) => simulate::run(&arguments),
+        #[cfg(feature = "demo")]
+        Command::Demo(arguments) => demo::run(&arguments),
+    }
+}

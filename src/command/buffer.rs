@@ -1,0 +1,286 @@
+//! `tidegate buffer`: what is in a state directory, for people and scripts.
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use buffer::{DiskError, GenerationEntry, Inspection, Keys, LaneEntry, OpenError};
+use clap::{Args, Subcommand};
+
+use super::console::{fail, load};
+use crate::ingest::Record;
+use crate::state::keys;
+
+#[derive(Debug, Args)]
+pub(crate) struct BufferArguments {
+    /// The configuration file of the agent, for its state directory and its keys.
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// The state directory, or a copy of one.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/tidegate",
+        global = true
+    )]
+    pub state: PathBuf,
+    #[command(subcommand)]
+    pub what: What,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// List lanes and generations: ranges, ages, sizes.
+    Ls,
+    /// Print records as lines of JSON, in order.
+    Cat(Filter),
+    /// Check every checksum. Exit code 0: all is sound; 1: something is damaged, or cannot be read.
+    Verify,
+    /// Copy all that can be read into a fresh state directory, for another agent to go on with.
+    Export {
+        /// A directory that does not exist yet.
+        #[arg(value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Write damaged generations anew with what is sound in them; the damaged files are kept in set-aside.
+    ///
+    /// The agent does not need this: it reads around damage by itself. Refuses while an agent is running.
+    Repair,
+}
+
+/// Which records.
+#[derive(Debug, Args)]
+pub(crate) struct Filter {
+    /// Only this lane.
+    #[arg(long)]
+    lane: Option<String>,
+    /// Only what was observed at this time or later: "2026-11-23T10:00:00Z".
+    #[arg(long, value_name = "TIME")]
+    since: Option<jiff::Timestamp>,
+    /// Only what was observed before this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<jiff::Timestamp>,
+    /// Only what was neither delivered nor dropped, by the marks (up to 2 s old).
+    #[arg(long)]
+    waiting: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InspectError {
+    #[error("cannot look into {path}")]
+    Open { path: PathBuf, source: OpenError },
+    #[error("no lane is named `{name}`; there are {known}")]
+    NoLane { name: String, known: String },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Output(#[from] io::Error),
+    #[error("{damaged} of {all} generations are damaged or cannot be decoded")]
+    Damaged { damaged: usize, all: usize },
+}
+
+pub(super) fn run(arguments: &BufferArguments) -> ExitCode {
+    let (state, given) = match arguments.config.as_deref().map(load) {
+        None => (arguments.state.clone(), Ok(Keys::default())),
+        Some(Ok(loaded)) => (
+            loaded.settings.store.state.clone(),
+            keys(&loaded.settings.store.keys),
+        ),
+        Some(Err(code)) => return code,
+    };
+    let keys = match given {
+        Ok(keys) => keys,
+        Err(error) => return fail(&error),
+    };
+    match inspect(&state, &keys, &arguments.what) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read it has seen enough.
+        Err(InspectError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+/// Does what was asked for; everything but `export` and `repair` only reads.
+fn inspect(state: &Path, keys: &Keys, what: &What) -> Result<(), InspectError> {
+    let failed = |source| InspectError::Open {
+        path: state.to_owned(),
+        source,
+    };
+    let found = Inspection::open(state, keys).map_err(failed)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    match what {
+        What::Ls => ls(&found, &mut out)?,
+        What::Cat(filter) => cat(&found, keys, filter, &mut out)?,
+        What::Verify => verify(&found, keys, &mut out)?,
+        What::Export { to } => {
+            let records = found.export(to, keys)?;
+            writeln!(out, "{records} records are in {}", to.display())?;
+        }
+        What::Repair => {
+            let repaired = found.repair(keys).map_err(failed)?;
+            for (path, missing) in &repaired {
+                writeln!(
+                    out,
+                    "{}: {missing} records are lost, the rest was written anew",
+                    path.display()
+                )?;
+            }
+            writeln!(out, "{} generations repaired", repaired.len())?;
+        }
+    }
+    out.flush().map_err(Into::into)
+}
+
+fn ls(found: &Inspection, out: &mut impl Write) -> Result<(), InspectError> {
+    let format = found
+        .format
+        .map_or("unknown".into(), |format| format.to_string());
+    writeln!(out, "format {format}  epoch {}", found.epoch)?;
+    if !found.has_marks() {
+        writeln!(out, "there are no marks: everything counts as waiting")?;
+    }
+    for lane in &found.lanes {
+        let bytes: u64 = lane.generations.iter().map(|g| g.bytes).sum();
+        let waiting = lane.waiting.len();
+        writeln!(
+            out,
+            "\n{}: {waiting} waiting, {} on disk",
+            lane.name,
+            adapters::size(bytes)
+        )?;
+        for drop in &lane.unreported {
+            writeln!(
+                out,
+                "  not yet reported: {} dropped ({}), {} to {}",
+                drop.count,
+                drop.reason.name(),
+                drop.first,
+                drop.last
+            )?;
+        }
+        for generation in &lane.generations {
+            writeln!(out, "  {}", row(generation))?;
+        }
+    }
+    Ok(())
+}
+
+fn row(generation: &GenerationEntry) -> String {
+    let name = generation
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let GenerationEntry {
+        span,
+        records,
+        epoch,
+        bytes,
+        sealed,
+        age_ms,
+        keys,
+        ..
+    } = generation;
+    #[expect(clippy::cast_precision_loss, reason = "an age for people")]
+    let age = adapters::age(*age_ms as f64 / 1000.0);
+    let keys: Vec<String> = keys.iter().map(|key| format!("  key {key}")).collect();
+    format!(
+        "{name:<24}{:>14} to {:<14}{records:>9} records  epoch {epoch:<4}{:>7}{age:>9} old{}{}",
+        span.start,
+        span.end.saturating_sub(1),
+        adapters::size(*bytes),
+        if *sealed { "" } else { "  open" },
+        keys.concat(),
+    )
+}
+
+fn cat(
+    found: &Inspection,
+    keys: &Keys,
+    filter: &Filter,
+    out: &mut impl Write,
+) -> Result<(), InspectError> {
+    if let Some(name) = filter
+        .lane
+        .as_ref()
+        .filter(|name| found.lanes.iter().all(|lane| lane.name != **name))
+    {
+        let known: Vec<&str> = found.lanes.iter().map(|lane| lane.name.as_str()).collect();
+        return Err(InspectError::NoLane {
+            name: name.clone(),
+            known: known.join(", "),
+        });
+    }
+    for lane in found
+        .lanes
+        .iter()
+        .filter(|lane| filter.lane.as_ref().is_none_or(|name| lane.name == *name))
+    {
+        for generation in &lane.generations {
+            generation.records::<Record>(keys, |placed| {
+                let waiting = lane.waiting.contains(placed.sequence);
+                if filter.takes(&placed.record, waiting) {
+                    let mut line = placed
+                        .record
+                        .to_json(&lane.name, placed.epoch, placed.sequence);
+                    line["waiting"] = waiting.into();
+                    writeln!(out, "{line}")?;
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+impl Filter {
+    fn takes(&self, record: &Record, waiting: bool) -> bool {
+        let at = record.stamp.unix_us;
+        let since = self.since.is_none_or(|since| at >= since.as_microsecond());
+        let until = self.until.is_none_or(|until| at < until.as_microsecond());
+        since && until && (waiting || !self.waiting)
+    }
+}
+
+fn verify(found: &Inspection, keys: &Keys, out: &mut impl Write) -> Result<(), InspectError> {
+    let (mut damaged, mut all) = (0, 0);
+    let generations = |lane: &LaneEntry| lane.generations.len();
+    for lane in found.lanes.iter().filter(|lane| generations(lane) > 0) {
+        let (mut blocks, mut records) = (0, 0);
+        for generation in &lane.generations {
+            all += 1;
+            let verified = generation.verify::<Record>(keys)?;
+            (blocks, records) = (blocks + verified.blocks, records + verified.records);
+            if verified.missing.is_empty() && verified.undecodable == 0 {
+                continue;
+            }
+            damaged += 1;
+            let missing: Vec<String> = verified
+                .missing
+                .iter()
+                .map(|run| format!("{} to {}", run.start, run.end - 1))
+                .collect();
+            writeln!(
+                out,
+                "{}: {} records are damaged ({}), {} blocks cannot be decoded",
+                generation.path.display(),
+                verified.missing.len(),
+                missing.join(", "),
+                verified.undecodable
+            )?;
+        }
+        writeln!(
+            out,
+            "{}: {records} records in {blocks} sound blocks, {} generations",
+            lane.name,
+            generations(lane)
+        )?;
+    }
+    out.flush()?;
+    if damaged > 0 {
+        return Err(InspectError::Damaged { damaged, all });
+    }
+    Ok(())
+}

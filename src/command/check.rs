@@ -1,0 +1,32 @@
+//! `tidegate check`: everything that is wrong with a configuration.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::console::{fail, load, say};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArguments {
+    #[arg(value_name = "FILE")]
+    config: PathBuf,
+    /// Print the effective configuration, with defaults and overrides from the environment.
+    #[arg(long)]
+    print: bool,
+}
+
+pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
+    let path = &arguments.config;
+    let loaded = match load(path) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    if arguments.print {
+        return toml::to_string(&loaded.file).map_or_else(|error| fail(&error), |text| say(&text));
+    }
+    let warnings: String = loaded
+        .warnings
+        .iter()
+        .map(|warning| format!("{}: {warning}\n", path.display()))
+        .collect();
+    say(&format!("{warnings}{}: good\n", path.display()))
+}

@@ -1,0 +1,287 @@
+//! `tidegate modbus`: a look at a bus by hand, for whoever stands in front of the cabinet. Only reads.
+
+mod arguments;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use adapters::Span;
+use adapters::modbus::{Answer, Place, Probe, ProbeError, import, value_of};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::console::fail;
+pub(super) use arguments::ModbusArguments;
+use arguments::{Bus, Look, Target};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DoctorError {
+    #[error("{0}")]
+    Bus(String),
+    #[error(
+        "{source}; if it is the agent, `tidegate status` shows how its slaves are: stop the agent for as long as you look"
+    )]
+    InUse { source: ProbeError },
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    #[error("cannot read {path}: {source}")]
+    Read {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Import(#[from] adapters::modbus::ImportError),
+    #[error("cannot write: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+pub(super) fn run(arguments: &ModbusArguments) -> ExitCode {
+    match look(arguments, &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Runs one of the commands and writes what it finds.
+fn look(arguments: &ModbusArguments, out: &mut dyn Write) -> Result<(), DoctorError> {
+    if let Look::Import { table } = &arguments.look {
+        let text = std::fs::read_to_string(table).map_err(|source| DoctorError::Read {
+            path: table.display().to_string(),
+            source,
+        })?;
+        return Ok(write!(out, "{}", import(&text)?)?);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match &arguments.look {
+            Look::Scan {
+                bus,
+                from,
+                to,
+                timeout,
+            } => scan(&mut open(bus).await?, (*from, *to), timeout.0, out).await,
+            Look::Read { bus, target } => read(&mut open(bus).await?, target, out).await,
+            Look::Watch {
+                bus,
+                target,
+                interval,
+                times,
+            } => watch(&mut open(bus).await?, target, interval.0, *times, out).await,
+            Look::Bench { bus, target, times } => {
+                bench(&mut open(bus).await?, target, *times, out).await
+            }
+            Look::Import { .. } => Ok(()),
+        }
+    })
+}
+
+async fn open(bus: &Bus) -> Result<Probe, DoctorError> {
+    let line = bus.line().map_err(DoctorError::Bus)?;
+    Probe::open(&line).await.map_err(|source| {
+        if source.to_string().contains("another program has it open") {
+            DoctorError::InUse { source }
+        } else {
+            source.into()
+        }
+    })
+}
+
+/// Asks every address for its first holding register; whatever comes back, somebody is there.
+async fn scan(
+    probe: &mut Probe,
+    (from, to): (u8, u8),
+    timeout: Duration,
+    out: &mut dyn Write,
+) -> Result<(), DoctorError> {
+    let mut found = 0;
+    for slave in from..=to {
+        let place = Place {
+            slave,
+            function: 3,
+            address: 0,
+            count: 1,
+        };
+        let said = match probe.read(place, timeout).await {
+            Ok(answer) => format!("answers after {}", ms(answer.took)),
+            Err(ProbeError::Answer {
+                error,
+                took,
+                is_exception: true,
+                ..
+            }) => format!("is there, and says after {}: {error}", ms(took)),
+            Err(ProbeError::Answer { error, .. }) if error.starts_with("broken") => {
+                format!(
+                    "says something else: {error}; look at baud, parity and wiring, and for a second slave with this address"
+                )
+            }
+            Err(ProbeError::Answer { .. }) => continue,
+            Err(error @ (ProbeError::Line(_) | ProbeError::Place { .. })) => {
+                return Err(error.into());
+            }
+        };
+        found += 1;
+        writeln!(out, "slave {slave} {said}")?;
+    }
+    writeln!(
+        out,
+        "{found} of {} addresses answered",
+        u16::from(to) + 1 - u16::from(from)
+    )?;
+    Ok(())
+}
+
+async fn read(probe: &mut Probe, target: &Target, out: &mut dyn Write) -> Result<(), DoctorError> {
+    let answer = probe.read(target.place(), target.timeout.0).await?;
+    for (name, value) in values(target, &answer) {
+        writeln!(out, "{name:>7}  {value}")?;
+    }
+    writeln!(out, "answered after {}", ms(answer.took))?;
+    Ok(())
+}
+
+/// Writes what changes.
+async fn watch(
+    probe: &mut Probe,
+    target: &Target,
+    every: Duration,
+    times: Option<u32>,
+    out: &mut dyn Write,
+) -> Result<(), DoctorError> {
+    let mut ticks = interval(every.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let (begun, mut before) = (Instant::now(), Vec::new());
+    let mut left = times;
+    while left != Some(0) {
+        ticks.tick().await;
+        left = left.map(|left| left - 1);
+        let now = match probe.read(target.place(), target.timeout.0).await {
+            Ok(answer) => values(target, &answer),
+            Err(error @ ProbeError::Answer { .. }) => vec![(String::new(), error.to_string())],
+            Err(error @ (ProbeError::Line(_) | ProbeError::Place { .. })) => {
+                return Err(error.into());
+            }
+        };
+        for (name, value) in now.iter().filter(|entry| !before.contains(*entry)) {
+            writeln!(
+                out,
+                "{:>9.3} s {name:>7}  {value}",
+                begun.elapsed().as_secs_f64()
+            )?;
+        }
+        out.flush()?;
+        before = now;
+    }
+    Ok(())
+}
+
+/// Measures round trips, and says what follows for the configuration.
+async fn bench(
+    probe: &mut Probe,
+    target: &Target,
+    times: u32,
+    out: &mut dyn Write,
+) -> Result<(), DoctorError> {
+    let place = target.place();
+    let (mut took, mut failed, begun) = (Vec::new(), 0_u32, Instant::now());
+    for _ in 0..times {
+        match probe.read(place, target.timeout.0).await {
+            Ok(answer) => took.push(answer.took),
+            Err(ProbeError::Answer { error, .. }) => {
+                failed += 1;
+                writeln!(out, "{error}")?;
+            }
+            Err(error @ (ProbeError::Line(_) | ProbeError::Place { .. })) => {
+                return Err(error.into());
+            }
+        }
+    }
+    let elapsed = begun.elapsed();
+    took.sort_unstable();
+    let Some((middle, longest)) = took.get(took.len() / 2).zip(took.last()) else {
+        return Err(DoctorError::Bus(format!(
+            "none of {times} reads was answered; `tidegate modbus scan` looks who is there"
+        )));
+    };
+    let wire = probe.on_wire(place).unwrap_or_default();
+    let begins = |took: Duration| took.saturating_sub(wire);
+    writeln!(
+        out,
+        "{} of {times} reads answered, {failed} not; {:.1} a second",
+        took.len(),
+        f64::from(times) / elapsed.as_secs_f64()
+    )?;
+    writeln!(
+        out,
+        "round trip {} in the middle, {} at most, of which {} go over the wire",
+        ms(*middle),
+        ms(*longest),
+        ms(wire)
+    )?;
+    writeln!(out, "suggested:")?;
+    let timeout = rounded(begins(*longest) * 3, 50);
+    writeln!(out, "  timeout = \"{timeout}\"  # three times the slowest")?;
+    let response = rounded(begins(*middle), 1);
+    writeln!(
+        out,
+        "  response_time = \"{response}\"  # for what `check` sums up"
+    )?;
+    if let Some(gap) = probe.max_gap(begins(*middle)) {
+        writeln!(
+            out,
+            "  max_gap = {gap}  # so many registers cost less than another request"
+        )?;
+    }
+    let least = rounded(elapsed / times.max(1) * 5 / 4, 10);
+    writeln!(
+        out,
+        "  interval = \"{least}\"  # at least, for this read alone on the line"
+    )?;
+    Ok(())
+}
+
+fn rounded(time: Duration, step: u64) -> Span {
+    let steps = time.as_micros().div_ceil(u128::from(step) * 1000).max(1);
+    let ms = u64::try_from(steps)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(step);
+    Span(Duration::from_millis(ms))
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// Each register or bit by its address; or the values of a type.
+fn values(target: &Target, answer: &Answer) -> Vec<(String, String)> {
+    let place = target.place();
+    if target.kind.is_some() || place.function <= 2 {
+        let each = target.field(place.address).registers(place.function).max(1);
+        let starts = (0..place.count).step_by(usize::from(each));
+        return starts
+            .filter(|start| start + each <= place.count)
+            .map(|start| {
+                let address = place.address + start;
+                let (value, quality) = value_of(&target.field(address), place, &answer.data);
+                let value = if quality == "good" {
+                    value.to_string()
+                } else {
+                    quality.to_owned()
+                };
+                (address.to_string(), value)
+            })
+            .collect();
+    }
+    let registers = answer.data.as_chunks::<2>().0.iter().zip(place.address..);
+    registers
+        .map(|(bytes, address)| {
+            let word = u16::from_be_bytes(*bytes);
+            let signed = i16::from_be_bytes(*bytes);
+            (
+                address.to_string(),
+                format!("0x{word:04X} {word:>6} {signed:>7}"),
+            )
+        })
+        .collect()
+}

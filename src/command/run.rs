@@ -1,0 +1,146 @@
+//! `tidegate run`: one agent after the other in this process, until one is told to stop.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::console::{fail, load};
+use crate::agent::{self, AgentError, Carried, Ended, Orders, Prepared};
+use crate::config::Loaded;
+use crate::process::supervisor::{self, Signals};
+use crate::process::{allocator, chain, logging};
+use crate::status;
+
+/// Before a configuration is tried again that an agent has run with, and with which the next could not begin.
+const AGAIN: Duration = Duration::from_secs(2);
+/// A source may hang in a system call at the end; it holds nothing that is not kept.
+const LEFT_BEHIND: Duration = Duration::from_millis(200);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArguments {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+}
+
+pub(super) fn run(path: &Path) -> ExitCode {
+    let settled = allocator::settle();
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    // Listened to from here on to the end, whatever agent there is.
+    let signals = match runtime.block_on(async { Signals::new() }) {
+        Ok(signals) => signals,
+        Err(error) => return fail(&error),
+    };
+    let loaded = match load(path) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    logging::begin(&loaded.settings.log);
+    if let Err(error) = settled {
+        tracing::warn!(%error, "the allocator keeps its own settings; memory use will be higher");
+    }
+    let outcome = runtime.block_on(async {
+        let first = agent::prepare(&loaded.into(), None)?;
+        agents(first, Orders::new(path, signals)).await
+    });
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+async fn agents(first: Prepared, mut orders: Orders) -> Result<(), AgentError> {
+    let mut next = first;
+    // What an agent has run with, and what the last had only in memory when it ended.
+    let (mut good, mut carried) = (None, Carried::default());
+    loop {
+        let loaded = Rc::clone(&next.loaded);
+        let (ended, back) = run_one(next, &mut carried, orders).await;
+        orders = back;
+        let then = match ended {
+            Ok(Ended::Stopped) => None,
+            Ok(Ended::StartAnew(prepared, events)) => {
+                (good, carried) = (Some(loaded), events);
+                Some(*prepared)
+            }
+            Err(error) => match &good {
+                Some(good) => fall_back(&error, good, &loaded, &mut orders).await,
+                None => return Err(error),
+            },
+        };
+        match then {
+            Some(prepared) => next = prepared,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Builds an agent and runs it to its end.
+async fn run_one(
+    prepared: Prepared,
+    carried: &mut Carried,
+    mut orders: Orders,
+) -> (Result<Ended, AgentError>, Orders) {
+    let (loaded, port) = (Rc::clone(&prepared.loaded), prepared.port.clone());
+    for warning in &loaded.warnings {
+        tracing::warn!(file = %orders.path().display(), "{warning}");
+    }
+    // Sources share the one thread and need not be able to change it.
+    let local = tokio::task::LocalSet::new();
+    let whole = local.run_until(async {
+        let (agent, asks) = match agent::build(prepared, carried) {
+            Ok(built) => built,
+            Err(error) => return (Err(error), orders),
+        };
+        orders.runs_with(&loaded, port.as_ref());
+        let _serving = status::serve(&loaded.settings.status, port, asks);
+        supervisor::ready();
+        // A task of its own: this one is woken whenever a source is.
+        let running = tokio::task::spawn_local(async move {
+            let ended = agent.run(&mut orders).await;
+            (Ok(ended), orders)
+        });
+        match running.await {
+            Ok(ended) => ended,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    });
+    whole.await
+}
+
+/// No agent can begin with what was `tried`: goes back to what the last one ran with, until it can be used; none if somebody
+/// says stop before that.
+async fn fall_back(
+    error: &AgentError,
+    good: &Rc<Loaded>,
+    tried: &Rc<Loaded>,
+    orders: &mut Orders,
+) -> Option<Prepared> {
+    let file = orders.path().display().to_string();
+    tracing::error!(error = chain(error), file, "{}", agent::GOES_ON);
+    let mut pause = Rc::ptr_eq(tried, good);
+    loop {
+        if pause && orders.stopped_within(AGAIN).await {
+            return None;
+        }
+        match orders.prepare(good) {
+            Ok(prepared) => return Some(prepared),
+            Err(error) => {
+                tracing::error!(
+                    error = chain(&error),
+                    file,
+                    "the agent cannot begin with the configuration that it had; trying again"
+                );
+            }
+        }
+        pause = true;
+    }
+}

@@ -1,0 +1,327 @@
+//! Intents: what events are for, and what follows for their lane and their way out.
+
+use std::time::Duration;
+
+use adapters::{Size, Span};
+use buffer::{Keep, LaneDisk, LaneId, LaneSettings, Order, WhenFull};
+
+use super::file::File;
+use super::intent::{CoalesceKind, ExpectedSection, FullPolicy, IntentSection, OrderKind};
+use super::memory::Profile;
+use crate::drain::{LaneAddress, Template};
+use crate::ingest::{Routes, Rule};
+use crate::pace::LanePace;
+use crate::pace::number;
+use crate::uplink::{CompressionKind, Sending};
+
+/// Each intent is a lane with memory and a sync of its own.
+pub(crate) const INTENTS_MAX: usize = 16;
+
+/// The lane of the gateway's own reports.
+pub(crate) const HEALTH: &str = "health";
+/// Where an event goes that names no intent and matches no route.
+pub(crate) const CATCH_ALL: &str = "diagnostic";
+
+/// An intent, as each part of the agent wants to know it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Intent {
+    pub name: String,
+    pub address: LaneAddress,
+    pub lane: LaneSettings,
+    pub disk: LaneDisk,
+    pub pace: LanePace,
+    pub sending: Sending,
+    /// Gets a copy of every event during an outage.
+    pub history: Option<String>,
+    /// What its sources are expected to give.
+    pub expected: Option<ExpectedSection>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Intents(Vec<Intent>);
+
+impl Intents {
+    /// The built-in intents as the file changes them, and those that it adds. The file was checked.
+    #[must_use]
+    pub(crate) fn new(file: &File) -> Intents {
+        let profile = file.memory.profile;
+        let mut sections = built_in();
+        for section in &mut sections {
+            section.memory = section.memory.map(|size| Size(profile.of(size.0)));
+        }
+        for section in &file.intent {
+            if let Some(known) = sections.iter_mut().find(|known| known.name == section.name) {
+                overlay(known, section);
+            } else {
+                let mut fresh = blank(&section.name, &format!("tidegate.{}", section.name));
+                fresh.memory = fresh.memory.map(|size| Size(profile.of(size.0)));
+                overlay(&mut fresh, section);
+                sections.push(fresh);
+            }
+        }
+        Intents(
+            sections
+                .iter()
+                .take(INTENTS_MAX)
+                .map(|section| meant(section, profile))
+                .collect(),
+        )
+    }
+
+    #[must_use]
+    pub(crate) fn id(&self, name: &str) -> Option<LaneId> {
+        let index = self.0.iter().position(|intent| intent.name == name)?;
+        u8::try_from(index).ok().map(LaneId)
+    }
+
+    #[must_use]
+    pub(crate) fn get(&self, lane: LaneId) -> &Intent {
+        self.0
+            .get(lane.index())
+            .expect("lane ids are made from the list of intents")
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LaneId, &Intent)> {
+        self.0
+            .iter()
+            .enumerate()
+            .filter_map(|(index, intent)| Some((LaneId(u8::try_from(index).ok()?), intent)))
+    }
+
+    #[must_use]
+    pub(crate) fn names(&self) -> String {
+        self.0
+            .iter()
+            .map(|intent| intent.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    #[must_use]
+    pub(crate) fn on_disk(&self) -> Vec<LaneDisk> {
+        self.0.iter().map(|intent| intent.disk.clone()).collect()
+    }
+
+    /// For each lane, the one that gets a copy of its events during an outage.
+    #[must_use]
+    pub(crate) fn histories(&self) -> Vec<Option<LaneId>> {
+        let history = |intent: &Intent| self.id(intent.history.as_deref()?);
+        self.0.iter().map(history).collect()
+    }
+
+    #[must_use]
+    pub(crate) fn lanes(&self) -> Vec<LaneSettings> {
+        self.0.iter().map(|intent| intent.lane.clone()).collect()
+    }
+
+    #[must_use]
+    pub(crate) fn paces(&self) -> Vec<LanePace> {
+        self.0.iter().map(|intent| intent.pace.clone()).collect()
+    }
+
+    #[must_use]
+    pub(crate) fn sendings(&self) -> Vec<Sending> {
+        self.0.iter().map(|intent| intent.sending.clone()).collect()
+    }
+
+    #[must_use]
+    pub(crate) fn addresses(&self) -> Vec<LaneAddress> {
+        self.0.iter().map(|intent| intent.address.clone()).collect()
+    }
+
+    /// The rules of a checked file.
+    #[must_use]
+    pub(crate) fn routes(&self, file: &File) -> Routes {
+        let known = |name| self.id(name).expect("a checked rule names an intent");
+        let rules = file.route.iter();
+        Routes {
+            names: self.0.iter().map(|intent| intent.name.clone()).collect(),
+            rules: rules
+                .map(|rule| Rule::new(rule, known(&rule.intent)))
+                .collect(),
+            catch_all: known(CATCH_ALL),
+        }
+    }
+}
+
+/// A name that can be a directory, a metric label and part of a topic.
+#[must_use]
+pub(crate) fn is_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(legal)
+}
+
+const MIB: u64 = 1 << 20;
+/// What a lane holds beyond its memory while its disk writes.
+const BURST: u64 = 2 * MIB;
+
+fn blank(name: &str, topic: &str) -> IntentSection {
+    IntentSection {
+        name: name.into(),
+        topic: Some(topic.into()),
+        key: Some("{device}".into()),
+        order: Some(OrderKind::InOrder),
+        persist_after: Some(Span(Duration::from_secs(2))),
+        commit_every: Some(Span(Duration::from_millis(500))),
+        budget: Some(Size(256 * MIB)),
+        memory: Some(Size(2 * MIB)),
+        when_full: Some(FullPolicy::DropOldest),
+        coalesce: None,
+        history: None,
+        max_age: None,
+        keep: None,
+        urgent: Some(false),
+        weight: Some(2),
+        compression: Some(CompressionKind::Zstd),
+        linger: Some(Span(Duration::from_millis(5))),
+        batch: Some(Size(256 * 1024)),
+        events_per_s: None,
+        bytes_per_s: None,
+        expected: None,
+        survive_outage: None,
+    }
+}
+
+/// The table of DESIGN section 2, as README shows it.
+fn built_in() -> Vec<IntentSection> {
+    let critical = IntentSection {
+        order: Some(OrderKind::LiveFirst),
+        persist_after: Some(Span(Duration::ZERO)),
+        commit_every: Some(Span(Duration::ZERO)),
+        budget: Some(Size(64 * MIB)),
+        memory: Some(Size(MIB)),
+        when_full: Some(FullPolicy::Refuse),
+        urgent: Some(true),
+        compression: Some(CompressionKind::None),
+        linger: Some(Span(Duration::ZERO)),
+        batch: Some(Size(64 * 1024)),
+        ..blank("critical", "tidegate.critical")
+    };
+    let state = IntentSection {
+        persist_after: Some(Span(Duration::from_secs(1))),
+        when_full: Some(FullPolicy::CoalesceLatest),
+        weight: Some(4),
+        ..blank("state", "tidegate.state")
+    };
+    let feature = IntentSection {
+        budget: Some(Size(512 * MIB)),
+        ..blank("feature", "tidegate.feature")
+    };
+    let diagnostic = IntentSection {
+        budget: Some(Size(1024 * MIB)),
+        weight: Some(1),
+        ..blank(CATCH_ALL, "tidegate.diagnostic")
+    };
+    let health = IntentSection {
+        key: Some("{gateway}".into()),
+        budget: Some(Size(16 * MIB)),
+        memory: Some(Size(256 * 1024)),
+        weight: Some(8),
+        ..blank(HEALTH, "tidegate.health")
+    };
+    vec![critical, state, feature, diagnostic, health]
+}
+
+fn overlay(base: &mut IntentSection, change: &IntentSection) {
+    macro_rules! take {
+        ($($field:ident),*) => { $(if change.$field.is_some() { base.$field.clone_from(&change.$field); })* };
+    }
+    take!(
+        topic,
+        key,
+        order,
+        persist_after,
+        commit_every,
+        budget,
+        memory,
+        when_full,
+        coalesce,
+        history,
+        max_age,
+        keep,
+        urgent,
+        weight
+    );
+    take!(
+        compression,
+        linger,
+        batch,
+        events_per_s,
+        bytes_per_s,
+        expected,
+        survive_outage
+    );
+}
+
+/// `section` has all that a lane needs: it is one of [`blank`]'s, with changes that were checked.
+fn meant(section: &IntentSection, profile: Profile) -> Intent {
+    const WHOLE: &str = "every intent begins with all defaults";
+    let parse = |text: &Option<String>| {
+        Template::parse(text.as_deref().expect(WHOLE)).unwrap_or_else(|_| Template::unreadable())
+    };
+    let when_full = when_full(section.when_full.expect(WHOLE));
+    let order = match section.order.expect(WHOLE) {
+        OrderKind::LiveFirst => Order::LiveFirst,
+        OrderKind::InOrder => Order::InOrder,
+    };
+    let (name, budget) = (section.name.clone(), section.budget.expect(WHOLE).0);
+    let urgent = section.urgent.expect(WHOLE);
+    Intent {
+        address: LaneAddress {
+            name: name.clone(),
+            topic: parse(&section.topic),
+            key: parse(&section.key),
+        },
+        disk: LaneDisk {
+            name: name.clone(),
+            budget,
+            when_full,
+            coalesce: section.coalesce == Some(CoalesceKind::Latest),
+            max_age: section.max_age.map(|age| age.0),
+            keep: section.keep.map(|keep| Keep {
+                age: keep.age.0,
+                bytes: keep.size.0,
+            }),
+        },
+        lane: LaneSettings {
+            order,
+            when_full,
+            persist_after: section.persist_after.expect(WHOLE).0,
+            commit_every: section.commit_every.expect(WHOLE).0,
+            budget,
+            keeps: section.keep.is_some(),
+            bulk: !urgent,
+            memory: number::in_memory(section.memory.expect(WHOLE).0),
+            burst: number::in_memory(profile.of(BURST)),
+        },
+        pace: LanePace {
+            name: name.clone(),
+            urgent,
+            in_order: order == Order::InOrder,
+            weight: section.weight.expect(WHOLE),
+            events_per_s: section.events_per_s.filter(|rate| *rate > 0),
+            bytes_per_s: section
+                .bytes_per_s
+                .map(|rate| rate.0)
+                .filter(|rate| *rate > 0),
+        },
+        sending: Sending {
+            urgent,
+            compression: section.compression.expect(WHOLE),
+            linger: section.linger.expect(WHOLE).0,
+            batch: section.batch.expect(WHOLE).0,
+        },
+        history: section.history.clone(),
+        expected: section.expected,
+        name,
+    }
+}
+
+fn when_full(policy: FullPolicy) -> WhenFull {
+    match policy {
+        FullPolicy::Refuse => WhenFull::Refuse,
+        FullPolicy::DropNewest => WhenFull::DropNewest,
+        FullPolicy::CoalesceLatest => WhenFull::CoalesceLatest,
+        FullPolicy::DropOldest => WhenFull::DropOldest,
+    }
+}

@@ -1,0 +1,125 @@
+//! The configuration as meant: everything was validated before, nothing is defaulted or parsed after it. Each part of the agent
+//! is built from its own settings, which can be compared with those of another configuration.
+
+use std::time::Duration;
+
+use adapters::SourceSettings;
+
+use super::file::File;
+use super::intents::Intents;
+use super::memory::IN_FLIGHT;
+use crate::drain::{DrainSettings, Identity};
+use crate::ingest::Routes;
+use crate::pace::{LinkSettings, Shape};
+use crate::process::logging::LogSection;
+use crate::state::StoreSettings;
+use crate::status::StatusSettings;
+use crate::uplink::Cluster;
+
+/// All of it, by part.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Settings {
+    pub gateway: Gateway,
+    pub log: LogSection,
+    pub intents: Intents,
+    pub routes: Routes,
+    pub sources: Vec<SourceSettings>,
+    pub link: LinkSettings,
+    pub replay: Shape,
+    /// One today.
+    pub clusters: Vec<Cluster>,
+    pub drain: DrainSettings,
+    pub store: StoreSettings,
+    pub status: StatusSettings,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Gateway {
+    pub identity: Identity,
+    pub stop_grace: Duration,
+    /// Bytes a day.
+    pub write_budget: Option<u64>,
+}
+
+impl Settings {
+    /// `file` was checked.
+    pub(crate) fn new(file: &File) -> Settings {
+        let (identity, intents) = (identity(file), Intents::new(file));
+        let profile = file.memory.profile;
+        let client_id = file.uplink.client_id.clone();
+        let in_flight = file.uplink.in_flight.map(|size| size.0);
+        let state = &file.gateway.state_dir;
+        let buses = file.modbus.iter().cloned().map(SourceSettings::Modbus);
+        let inputs = file
+            .inference
+            .iter()
+            .cloned()
+            .map(SourceSettings::Inference);
+        let windowed = file.mqtt.iter().map(|section| profile.window(section));
+        Settings {
+            log: file.log.clone(),
+            routes: intents.routes(file),
+            sources: windowed
+                .map(SourceSettings::Mqtt)
+                .chain(buses)
+                .chain(inputs)
+                .collect(),
+            link: LinkSettings::new(&file.link),
+            replay: Shape::new(&file.replay, &identity.id),
+            clusters: vec![Cluster {
+                client_id: client_id.unwrap_or_else(|| format!("tidegate-{}", identity.id)),
+                in_flight: in_flight.unwrap_or(profile.of(IN_FLIGHT)),
+                section: file.uplink.clone(),
+            }],
+            drain: DrainSettings {
+                fallback_topic: file.uplink.fallback_topic.clone(),
+                topic_retry: file.uplink.topic_retry.0,
+            },
+            store: StoreSettings {
+                state: state.clone(),
+                lanes: intents.on_disk(),
+                floor: file.gateway.free_floor.0,
+                keys: file.buffer.keys.clone(),
+                require_mount: file.buffer.require_mount,
+            },
+            status: StatusSettings {
+                listen: file.status.http.then(|| file.status.listen.clone()),
+                heartbeat: file.status.heartbeat.0,
+                state: state.clone(),
+            },
+            gateway: Gateway {
+                identity,
+                stop_grace: file.gateway.stop_grace.0,
+                write_budget: file.buffer.write_budget.map(|size| size.0),
+            },
+            intents,
+        }
+    }
+
+    /// Of a file with a broker and `text` after it.
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Settings {
+        let whole = format!("[uplink]\nbrokers = [\"localhost:9092\"]\n{text}");
+        Settings::new(&toml::from_str(&whole).expect("a test writes a good file"))
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster {
+        self.clusters.first().expect("there is one cluster")
+    }
+}
+
+/// Who the gateway is; its id is the host's name unless the file says otherwise.
+fn identity(file: &File) -> Identity {
+    let host = || {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    };
+    Identity {
+        id: file.gateway.id.clone().unwrap_or_else(host),
+        site: file.gateway.site.clone(),
+        region: file.gateway.region.clone(),
+        tags: file.gateway.tags.clone(),
+    }
+}

@@ -1,0 +1,297 @@
+//! Which lane may send how much, or until when to wait. Pure: time comes in as an argument.
+//!
+//! Urgent lanes go first, strictly. The rest share by weight (deficit round robin, Shreedhar and
+//! Varghese 1995). What had to wait out an outage is *replay*: it leaves under token buckets, from a
+//! start that is spread over the fleet and along a ramp, and at no more than a share of what the lane usually takes in.
+
+mod rates;
+
+use std::time::Instant;
+
+use buffer::{LaneId, LaneOpened};
+
+use self::rates::{Baseline, Buckets, CatchUp};
+use crate::pace::lane::LanePace;
+use crate::pace::link::Link;
+use crate::pace::number;
+use crate::pace::room::{ReplayRate, Room, Wait};
+use crate::pace::shape::Shape;
+
+/// The ramp begins at this share of the rate: enough to see that it works.
+const RAMP_FROM: f64 = 0.05;
+/// What one turn may hand over, so that an urgent record never waits for a long turn.
+const TURN_BYTES: usize = 64 * 1024;
+/// A lane's deficit grows by this times its weight each round.
+const QUANTUM: usize = 8 * 1024;
+
+/// What a lane would send next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    pub lane: LaneId,
+    /// Size of the next record; `None` when the lane has nothing in memory to send.
+    pub next: Option<usize>,
+    /// The next record waited out an outage.
+    pub replay: bool,
+    /// What its connection and the allowance of the link take now.
+    pub room: Room,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Hand over records of `lane`, up to `bytes` (at least one record), all replay or all not.
+    Send {
+        lane: LaneId,
+        bytes: usize,
+    },
+    Wait {
+        until: Instant,
+    },
+    Idle,
+}
+
+/// What waited in a lane at the start, and since when.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Recovered {
+    pub waiting: u64,
+    pub oldest: Option<Instant>,
+}
+
+impl Recovered {
+    #[must_use]
+    pub(crate) fn of(opened: &LaneOpened) -> Recovered {
+        Recovered {
+            waiting: opened.waiting.len(),
+            oldest: opened.oldest,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Shaper {
+    shape: Shape,
+    lanes: Vec<Share>,
+    total: Buckets,
+    /// Whose turn it is among the lanes that are not urgent.
+    next_lane: usize,
+    /// The return of the link that lanes catch up from.
+    returned: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Share {
+    urgent: bool,
+    in_order: bool,
+    weight: usize,
+    deficit: usize,
+    replay: Buckets,
+    catch_up: CatchUp,
+}
+
+impl Share {
+    /// In order, what arrived since the return is a part of the backlog until the lane has caught up.
+    fn is_replay(&self, replay: bool) -> bool {
+        replay || (self.in_order && self.catch_up.is_behind())
+    }
+}
+
+impl Shaper {
+    #[must_use]
+    pub(crate) fn new(
+        shape: Shape,
+        lanes: &[LanePace],
+        found: &[Recovered],
+        now: Instant,
+    ) -> Shaper {
+        let share = |(index, lane): (usize, &LanePace)| Share {
+            urgent: lane.urgent,
+            in_order: lane.in_order,
+            weight: usize::try_from(lane.weight).unwrap_or(1),
+            deficit: 0,
+            replay: Buckets::new(lane.events_per_s, lane.bytes_per_s),
+            catch_up: CatchUp::new(shape.factor(lane), baseline(found, index, now)),
+        };
+        let total = Buckets::new(shape.events_per_s, shape.bytes_per_s);
+        Shaper {
+            lanes: lanes.iter().enumerate().map(share).collect(),
+            shape,
+            total,
+            next_lane: 0,
+            returned: None,
+        }
+    }
+
+    /// Decides what is to be done now. `backlog` has an entry for each lane, in order.
+    pub(crate) fn turn(&mut self, backlog: &[Backlog], link: &Link, now: Instant) -> Decision {
+        // Brokers that do not answer on one connection may do so on another: urgent lanes have one of their own.
+        if !link.is_up() && !link.is_stalled() {
+            return Decision::Idle;
+        }
+        self.follow(link);
+        let mut wait: Option<Instant> = None;
+        let urgent = (0..self.lanes.len()).filter(|index| self.lanes[*index].urgent);
+        for index in urgent {
+            match self.may_send(&backlog[index], link, now) {
+                Room::Now(bytes) => {
+                    return Decision::Send {
+                        lane: backlog[index].lane,
+                        bytes,
+                    };
+                }
+                room @ (Room::Until(_) | Room::WhenDelivered | Room::Closed { .. }) => {
+                    wait = earlier(wait, room.until());
+                }
+            }
+        }
+        let rounds = if link.is_up() { 2 } else { 0 };
+        for _ in 0..self.lanes.len() * rounds {
+            let index = self.next_lane % self.lanes.len();
+            let next = &backlog[index];
+            if self.lanes[index].urgent || next.next.is_none() {
+                self.pass(index);
+                continue;
+            }
+            match self.may_send(next, link, now) {
+                Room::Now(bytes) => {
+                    let share = &mut self.lanes[index];
+                    if share.deficit == 0 {
+                        share.deficit = QUANTUM * share.weight;
+                    }
+                    return Decision::Send {
+                        lane: next.lane,
+                        bytes: bytes.min(share.deficit),
+                    };
+                }
+                room @ (Room::Until(_) | Room::WhenDelivered | Room::Closed { .. }) => {
+                    wait = earlier(wait, room.until());
+                    self.pass(index);
+                }
+            }
+        }
+        wait.map_or(Decision::Idle, |until| Decision::Wait { until })
+    }
+
+    /// Lanes catch up from each return of the link.
+    fn follow(&mut self, link: &Link) {
+        let returned = link.returned_from().map(|_| link.since());
+        if returned != self.returned {
+            self.returned = returned;
+            let lanes = self.lanes.iter_mut().filter(|_| returned.is_some());
+            lanes.for_each(|share| share.catch_up.begin());
+        }
+    }
+
+    /// `lane` has taken in so many since the start, and so many wait; to be called every second or so.
+    pub(crate) fn observe(&mut self, lane: LaneId, accepted: u64, waiting: u64, now: Instant) {
+        if let Some(share) = self.lanes.get_mut(lane.index()) {
+            share.catch_up.observe(accepted, waiting, now);
+        }
+    }
+
+    /// Events a second that a lane takes in on average.
+    #[must_use]
+    pub(crate) fn usual(&self, lane: LaneId) -> f64 {
+        let share = self.lanes.get(lane.index());
+        share.map_or(0.0, |share| share.catch_up.baseline.per_s())
+    }
+
+    /// A turn is over: `events` and `bytes` left.
+    pub(crate) fn sent(
+        &mut self,
+        lane: LaneId,
+        events: usize,
+        bytes: usize,
+        replay: bool,
+        link: &Link,
+        now: Instant,
+    ) {
+        let factor = self.ramp(link, now);
+        let Some(share) = self.lanes.get_mut(lane.index()) else {
+            return;
+        };
+        if share.is_replay(replay) {
+            share.replay.charge(events, bytes, factor, now);
+            share.catch_up.charge(events, factor, now);
+            self.total.charge(events, bytes, factor, now);
+        }
+        if !share.urgent {
+            share.deficit = share.deficit.saturating_sub(bytes);
+            if share.deficit == 0 || events == 0 {
+                self.pass(lane.index());
+            }
+        }
+    }
+
+    fn pass(&mut self, index: usize) {
+        self.lanes[index].deficit = 0;
+        self.next_lane = index + 1;
+    }
+
+    fn may_send(&self, next: &Backlog, link: &Link, now: Instant) -> Room {
+        let Some(size) = next.next else {
+            return Room::WhenDelivered;
+        };
+        let room = next.room.clone().at_most(TURN_BYTES);
+        let share = &self.lanes[next.lane.index()];
+        if !share.is_replay(next.replay) || !matches!(room, Room::Now(_)) {
+            return room;
+        }
+        let start = (!share.urgent && link.returned_from().is_some())
+            .then(|| link.since() + self.shape.delay);
+        let turns = [
+            start.filter(|start| *start > now),
+            share.replay.next_turn(now),
+            share.catch_up.next_turn(now),
+            self.total.next_turn(now),
+        ];
+        if let Some(until) = turns.into_iter().flatten().max() {
+            return Room::Until(until);
+        }
+        let factor = self.ramp(link, now);
+        let least = share
+            .replay
+            .allows(size, factor)
+            .min(share.catch_up.allows(size, factor))
+            .min(self.total.allows(size, factor));
+        room.at_most(number::bytes(least))
+    }
+
+    /// Why a replay waits here, if it does.
+    pub(crate) fn wait(&self, next: &Backlog, link: &Link, now: Instant) -> Option<Wait> {
+        let share = self.lanes.get(next.lane.index())?;
+        if !share.is_replay(next.replay) {
+            return None;
+        }
+        let start = link.since() + self.shape.delay;
+        if !share.urgent && link.returned_from().is_some() && start > now {
+            return Some(Wait::Spread(start - now));
+        }
+        let rates = [
+            (share.replay.next_turn(now), ReplayRate::Intent),
+            (share.catch_up.next_turn(now), ReplayRate::CatchUp),
+            (self.total.next_turn(now), ReplayRate::Gateway),
+        ];
+        let waits = rates.iter().find(|(until, _)| until.is_some());
+        waits.map(|(_, rate)| Wait::Rate(*rate))
+    }
+
+    /// The share of the rate that is allowed so soon after the return.
+    fn ramp(&self, link: &Link, now: Instant) -> f64 {
+        if link.returned_from().is_none() || self.shape.ramp.is_zero() {
+            return 1.0;
+        }
+        let running = now.saturating_duration_since(link.since() + self.shape.delay);
+        (running.as_secs_f64() / self.shape.ramp.as_secs_f64()).clamp(RAMP_FROM, 1.0)
+    }
+}
+
+fn baseline(found: &[Recovered], index: usize, now: Instant) -> Baseline {
+    let found = found.get(index).copied().unwrap_or_default();
+    Baseline::new(found.waiting, found.oldest, now)
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Logs: one line a change of state, for people, for machines or for journald.
+
+use std::io::IsTerminal;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogSection {
+    /// `"auto"`: journald under systemd, else lines for people.
+    pub format: LogFormat,
+    /// `"error"`, `"warn"`, `"info"`, `"debug"`, `"trace"`, or a filter like `"info,rdkafka=debug"`.
+    pub level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    Auto,
+    Human,
+    Json,
+    Journald,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        LogSection {
+            format: LogFormat::Auto,
+            level: "info".into(),
+        }
+    }
+}
+
+/// Libraries that say each failure of an outage again; what matters of it Tidegate says itself.
+const QUIET: &str = "rdkafka=error,librdkafka=off,sled=error,rumqttc=off";
+
+/// What is logged; `level` is one of the five, or a list like `info,rdkafka=debug`.
+pub(crate) fn filter(level: &str) -> Result<Targets, ParseError> {
+    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+    // A word alone would be taken for the name of a module.
+    let meant = level
+        .split(',')
+        .all(|part| part.contains('=') || levels.contains(&part.trim()));
+    let text = if meant {
+        format!("{QUIET},{level}")
+    } else {
+        format!("{level}=?")
+    };
+    text.parse()
+}
+
+/// Begins logging; a second call changes nothing.
+pub(crate) fn begin(section: &LogSection) {
+    let filter = filter(&section.level)
+        .unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let registry = tracing_subscriber::registry().with(filter);
+    let under_systemd =
+        std::env::var_os("JOURNAL_STREAM").is_some() && !std::io::stderr().is_terminal();
+    let to_journal = section.format == LogFormat::Journald
+        || (section.format == LogFormat::Auto && under_systemd);
+    let begun = match (section.format, to_journal.then(tracing_journald::layer)) {
+        (_, Some(Ok(journal))) => registry.with(journal).try_init(),
+        (LogFormat::Json, _) => registry.with(lines().json()).try_init(),
+        (LogFormat::Auto | LogFormat::Human | LogFormat::Journald, _) => registry
+            .with(
+                lines()
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_target(false),
+            )
+            .try_init(),
+    };
+    if let Err(error) = begun {
+        tracing::debug!(%error, "logging had begun before");
+    }
+}
+
+fn lines<S>() -> tracing_subscriber::fmt::Layer<
+    S,
+    tracing_subscriber::fmt::format::DefaultFields,
+    tracing_subscriber::fmt::format::Format,
+    fn() -> std::io::Stderr,
+> {
+    tracing_subscriber::fmt::layer().with_writer(std::io::stderr as fn() -> std::io::Stderr)
+}

@@ -1,0 +1,35 @@
+//! The note of what is used of the link's budgets, in the state directory.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug)]
+pub(crate) struct LinkUse(PathBuf);
+
+impl LinkUse {
+    #[must_use]
+    pub(crate) fn in_state(state: &Path) -> LinkUse {
+        LinkUse(state.join("link-used.json"))
+    }
+
+    #[must_use]
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The last note, if there is one.
+    #[must_use]
+    pub(crate) fn read(&self) -> Option<String> {
+        fs::read_to_string(&self.0).ok()
+    }
+
+    /// Writes a note, so that after a power cut there is this one or the one before.
+    pub(crate) fn write(&self, note: &str) -> io::Result<()> {
+        let fresh = self.0.with_extension("new");
+        let mut file = File::create(&fresh)?;
+        file.write_all(note.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&fresh, &self.0)
+    }
+}
