@@ -58,8 +58,6 @@ const BATCH: usize = 256;
 const SUBMISSIONS: usize = 1024;
 /// How often the agent looks at what nobody tells it: stalls, drops, rates.
 const TICK: Duration = Duration::from_secs(1);
-/// Every record in flight is noticed to be due within this, even if nothing else happens.
-const HALF_STALL: Duration = Duration::from_secs(2);
 
 pub(crate) struct Agent {
     lanes: Lanes<Record, Claim>,
@@ -193,7 +191,7 @@ impl Agent {
     }
 
     fn tick(&mut self, now: Instant) {
-        self.next_tick = now + TICK.min(HALF_STALL);
+        self.next_tick = now + TICK;
         self.meter.measure(&self.lanes, now);
         self.drain.observe(&self.lanes, now);
         self.follow_calendar(now);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::config::HEALTH;
 
 #[derive(Debug)]
-pub(crate) struct Health {
+pub(super) struct Health {
     origins: BTreeMap<&'static str, Arc<Origin>>,
     clock: Clock,
     epoch: u32,

@@ -12,7 +12,7 @@ use crate::ingest::Record;
 use crate::state::keys;
 
 #[derive(Debug, Args)]
-pub(crate) struct BufferArguments {
+pub(super) struct BufferArguments {
     /// The configuration file of the agent, for its state directory and its keys.
     #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
@@ -50,7 +50,7 @@ pub(crate) enum What {
 
 /// Which records.
 #[derive(Debug, Args)]
-pub(crate) struct Filter {
+pub(super) struct Filter {
     /// Only this lane.
     #[arg(long)]
     lane: Option<String>,
@@ -66,7 +66,7 @@ pub(crate) struct Filter {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum InspectError {
+pub(super) enum InspectError {
     #[error("cannot look into {path}")]
     Open { path: PathBuf, source: OpenError },
     #[error("no lane is named `{name}`; there are {known}")]

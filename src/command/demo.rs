@@ -27,7 +27,7 @@ const AFTER: Duration = Duration::from_secs(6);
 const PATIENCE: Duration = Duration::from_mins(2);
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DemoError {
+pub(super) enum DemoError {
     #[error("cannot start {what}")]
     Start {
         what: &'static str,

@@ -15,7 +15,7 @@ pub(super) use arguments::ModbusArguments;
 use arguments::{Bus, Look, Target};
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DoctorError {
+pub(super) enum DoctorError {
     #[error("{0}")]
     Bus(String),
     #[error(

@@ -67,7 +67,7 @@ const FLASH: f64 = 1.8;
 
 /// What an outage does to a lane.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct LanePlan {
+pub(super) struct LanePlan {
     pub name: String,
     pub rate: Rate,
     /// After so long its budget is used up; never, where nothing comes.

@@ -28,7 +28,7 @@ use fleet::{BROKERS, Curve, Fleet};
 
 /// What is simulated.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Simulation {
+pub(super) struct Simulation {
     /// A configuration, for its [replay], [[intent]] and `uplink.in_flight`. Default: the defaults.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -52,7 +52,7 @@ pub(crate) struct Simulation {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SimulationError {
+pub(super) enum SimulationError {
     #[error("{key}: `{value}` is too small; use {least} or more")]
     Small {
         key: &'static str,

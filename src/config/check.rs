@@ -48,9 +48,10 @@ pub(super) fn problems(file: &File) -> Vec<Problem> {
     qos_two(file, &mut found);
     buffer(file, &mut found);
     replay(file, &mut found);
-    link::check(file, &mut found);
-    intents::check(file, &mut found);
-    routes(file, &mut found);
+    let intents = Intents::new(file);
+    link::check(file, &intents, &mut found);
+    intents::check(file, &intents, &mut found);
+    routes(file, &intents, &mut found);
     found.0
 }
 
@@ -292,8 +293,7 @@ fn qos_two(file: &File, found: &mut Problems) {
     }
 }
 
-fn routes(file: &File, found: &mut Problems) {
-    let intents = Intents::new(file);
+fn routes(file: &File, intents: &Intents, found: &mut Problems) {
     for (index, route) in file.route.iter().enumerate() {
         if intents.id(&route.intent).is_none() {
             found.error(

@@ -15,12 +15,12 @@ use crate::pace::number;
 use crate::uplink::{CompressionKind, Sending};
 
 /// Each intent is a lane with memory and a sync of its own.
-pub(crate) const INTENTS_MAX: usize = 16;
+pub(super) const INTENTS_MAX: usize = 16;
 
 /// The lane of the gateway's own reports.
 pub(crate) const HEALTH: &str = "health";
 /// Where an event goes that names no intent and matches no route.
-pub(crate) const CATCH_ALL: &str = "diagnostic";
+pub(super) const CATCH_ALL: &str = "diagnostic";
 
 /// An intent, as each part of the agent wants to know it.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,7 +98,7 @@ impl Intents {
     }
 
     #[must_use]
-    pub(crate) fn on_disk(&self) -> Vec<LaneDisk> {
+    pub(super) fn on_disk(&self) -> Vec<LaneDisk> {
         self.0.iter().map(|intent| intent.disk.clone()).collect()
     }
 
@@ -146,7 +146,7 @@ impl Intents {
 
 /// A name that can be a directory, a metric label and part of a topic.
 #[must_use]
-pub(crate) fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     !name.is_empty() && name.len() <= 64 && name.bytes().all(legal)
 }

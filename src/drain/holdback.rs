@@ -11,7 +11,7 @@ const TELL_EVERY: Duration = Duration::from_mins(15);
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(crate) struct Holdback {
+pub(super) struct Holdback {
     topic_retry: Duration,
     /// Until when, and why.
     topics: HashMap<String, (Instant, String)>,
@@ -65,12 +65,12 @@ impl Holdback {
         self.again = Some(now + AGAIN);
     }
 
-    pub(crate) fn is_blocked(&self, topic: &str) -> bool {
+    pub(super) fn is_blocked(&self, topic: &str) -> bool {
         self.topics.contains_key(topic)
     }
 
     /// Whether something that was held back is to be tried again now.
-    pub(crate) fn expired(&mut self, now: Instant) -> bool {
+    pub(super) fn expired(&mut self, now: Instant) -> bool {
         let before = self.topics.len();
         self.topics.retain(|_, (until, _)| *until > now);
         let again = self.again.take_if(|until| *until <= now).is_some();
@@ -78,7 +78,7 @@ impl Holdback {
     }
 
     /// Nothing is being held back.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.topics.is_empty() && self.again.is_none()
     }
 
@@ -98,7 +98,7 @@ impl Holdback {
         careful.alone = None;
     }
 
-    pub(crate) fn is_careful(&self, lane: LaneId) -> bool {
+    pub(super) fn is_careful(&self, lane: LaneId) -> bool {
         self.careful.contains_key(&self.topic_of(lane))
     }
 
@@ -110,7 +110,7 @@ impl Holdback {
     }
 
     /// What is refused alone is itself at fault, not another record of its batch.
-    pub(crate) fn was_alone(&self, lane: LaneId, token: u64) -> bool {
+    pub(super) fn was_alone(&self, lane: LaneId, token: u64) -> bool {
         let careful = self.careful.get(&self.topic_of(lane));
         careful.is_some_and(|careful| careful.alone == Some((lane, token)))
     }

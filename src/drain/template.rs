@@ -125,7 +125,7 @@ fn field<'a>(
 
 /// A legal Kafka topic name: other characters than letters, digits, `.`, `_` and `-` become `_`.
 #[must_use]
-pub(crate) fn topic_name(text: &str) -> String {
+pub(super) fn topic_name(text: &str) -> String {
     let legal = |c: char| {
         if c.is_ascii_alphanumeric() || "._-".contains(c) {
             c

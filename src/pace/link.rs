@@ -67,7 +67,7 @@ impl Link {
 
     /// Down, although its brokers are connected as far as can be seen.
     #[must_use]
-    pub(crate) fn is_stalled(&self) -> bool {
+    pub(super) fn is_stalled(&self) -> bool {
         !self.up && self.stalled
     }
 

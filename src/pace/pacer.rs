@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Holds one instant instead of a token count: the moment everything sent so far is paid for.
 /// There is nothing to refill, so no fraction of a unit is ever lost to rounding.
 #[derive(Debug, Clone)]
-pub(crate) struct Pacer {
+pub(super) struct Pacer {
     per_second: f64,
     paid_until: Option<Instant>,
 }
@@ -31,7 +31,7 @@ impl Pacer {
 
     /// The moment the next batch may leave; `None` means now.
     #[must_use]
-    pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn next_turn(&self, now: Instant) -> Option<Instant> {
         self.paid_until.filter(|paid_until| *paid_until > now)
     }
 
@@ -42,7 +42,7 @@ impl Pacer {
     }
 
     /// Charges for `units` that left at `now`, at `share` of the rate (above 0, at most 1).
-    pub(crate) fn charge(&mut self, units: f64, share: f64, now: Instant) {
+    pub(super) fn charge(&mut self, units: f64, share: f64, now: Instant) {
         let saved = now.checked_sub(BURST).unwrap_or(now);
         let cost = Duration::from_secs_f64(units / (self.per_second * share));
         self.paid_until = Some(self.paid_until.map_or(saved, |paid| paid.max(saved)) + cost);

@@ -1,8 +1,8 @@
 //! What this binary is made of.
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-pub(crate) const REVISION: &str = env!("TIDEGATE_REVISION");
-pub(crate) const TARGET: &str = env!("TIDEGATE_TARGET");
+pub(super) const REVISION: &str = env!("TIDEGATE_REVISION");
+pub(super) const TARGET: &str = env!("TIDEGATE_TARGET");
 
 /// When it was built, microseconds since 1970: a clock before it is wrong.
 pub(crate) const BUILT_UNIX_US: i64 = seconds(env!("TIDEGATE_BUILT_UNIX")) * 1_000_000;

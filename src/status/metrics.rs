@@ -159,7 +159,7 @@ const LANE: [Reading<LaneStatus>; 11] = [
     (
         Level,
         "lane_oldest_seconds",
-        "age of the oldest event in memory",
+        "age of the oldest event that waits",
         |lane| lane.oldest_s,
     ),
 ];

@@ -41,7 +41,7 @@ pub(crate) enum StatusError {
 }
 
 #[must_use]
-pub(crate) fn socket_path(state: &Path) -> PathBuf {
+pub(super) fn socket_path(state: &Path) -> PathBuf {
     state.join("status.sock")
 }
 

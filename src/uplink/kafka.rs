@@ -1,4 +1,4 @@
-//! The Kafka producers. Every name of rdkafka stands in this file, its callbacks and settings.
+//! The Kafka producers, one for each connection.
 //!
 //! Intents with the same urgency and batching share a connection: with the defaults there are two,
 //! one for urgent intents and one for the rest. librdkafka tries a record for ever

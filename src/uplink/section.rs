@@ -27,8 +27,8 @@ pub(crate) struct UplinkSection {
     /// Default: `"tidegate.unrouted"`.
     #[serde(default = "default_fallback_topic")]
     pub fallback_topic: String,
-    /// How long an unknown or forbidden topic is waited for before the link is called blocked.
-    /// Its events stay in the buffer meanwhile. Default: `"30s"` between attempts.
+    /// Time between attempts at a topic that is unknown or forbidden. Its events wait in the buffer, those of other topics
+    /// go on. Default: `"30s"`.
     #[serde(default = "default_topic_retry")]
     pub topic_retry: Span,
     /// Any librdkafka setting, unless it would break a guarantee. Example: `"socket.keepalive.enable" = "true"`.

@@ -130,7 +130,7 @@ fn policy(when_full: WhenFull) -> &'static str {
     }
 }
 
-/// A thousand years and more are no time to plan for.
+/// A year and more is no time to plan for.
 fn words(time: Duration) -> String {
     const YEAR: u64 = 365 * 24 * 3600;
     let days = time.as_secs() / 86_400;

@@ -6,15 +6,16 @@ use std::time::Duration;
 use adapters::Pattern;
 use adapters::Size;
 use adapters::mqtt::MqttSection;
+use buffer::WhenFull;
 
 use super::super::capacity;
 use super::super::file::File;
-use super::super::intent::{CoalesceKind, FullPolicy, IntentSection};
-use super::super::intents::{INTENTS_MAX, Intents, is_name};
+use super::super::intent::{CoalesceKind, IntentSection};
+use super::super::intents::{CATCH_ALL, INTENTS_MAX, Intents, is_name};
 use super::Problems;
 use crate::drain::Template;
 
-pub(super) fn check(file: &File, found: &mut Problems) {
+pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
     let mut names = BTreeSet::new();
     for (index, section) in file.intent.iter().enumerate() {
         let at = |key: &str| format!("intent[{index}].{key}");
@@ -57,7 +58,7 @@ pub(super) fn check(file: &File, found: &mut Problems) {
         if section.weight == Some(0) {
             found.error(at("weight"), "`0` would starve the intent; use 1 or more");
         }
-        disk_problems(file, section, index, found);
+        disk_problems(intents, section, index, found);
         for (key, template) in [("topic", &section.topic), ("key", &section.key)] {
             if let Some(text) = template {
                 template_problems(file, &at(key), text, found);
@@ -74,11 +75,11 @@ pub(super) fn check(file: &File, found: &mut Problems) {
             ),
         );
     }
-    refusing_intents_share_no_source(file, found);
+    refusing_intents_share_no_source(file, intents, found);
 }
 
 /// What is expected in the outage that it is to survive must fit into the budget.
-fn survives(file: &File, section: &IntentSection, index: usize, found: &mut Problems) {
+fn survives(intents: &Intents, section: &IntentSection, index: usize, found: &mut Problems) {
     let at = |key: &str| format!("intent[{index}].{key}");
     let expected = section.expected;
     let rate = expected.map_or(0.0, |expected| expected.events_per_s);
@@ -93,7 +94,6 @@ fn survives(file: &File, section: &IntentSection, index: usize, found: &mut Prob
         let what = "needs `expected = { events_per_s = 10.0, bytes = \"200\" }`, what the sources give; `tidegate plan --measured` tells it";
         return found.error(at("survive_outage"), what);
     };
-    let intents = Intents::new(file);
     let Some(intent) = intents.id(&section.name).map(|lane| intents.get(lane)) else {
         return;
     };
@@ -151,24 +151,16 @@ fn tag_is_given(file: &File, tag: &str) -> bool {
         || file.modbus.iter().any(|bus| bus.gives_tag(tag))
 }
 
-fn refusing_intents_share_no_source(file: &File, found: &mut Problems) {
+fn refusing_intents_share_no_source(file: &File, intents: &Intents, found: &mut Problems) {
     let refuses = |name: &str| {
-        let set = file
-            .intent
-            .iter()
-            .find(|section| section.name == name)
-            .and_then(|section| section.when_full);
-        set.unwrap_or(if name == "critical" {
-            FullPolicy::Refuse
-        } else {
-            FullPolicy::DropOldest
-        }) == FullPolicy::Refuse
+        let intent = intents.id(name).map(|lane| intents.get(lane));
+        intent.is_some_and(|intent| intent.lane.when_full == WhenFull::Refuse)
     };
     for (index, mqtt) in file.mqtt.iter().enumerate() {
         let named: BTreeSet<&str> = mqtt
             .subscribe
             .iter()
-            .map(|s| s.intent.as_deref().unwrap_or("diagnostic"))
+            .map(|s| s.intent.as_deref().unwrap_or(CATCH_ALL))
             .collect();
         if named.len() > 1
             && let Some(refusing) = named.iter().find(|name| refuses(name))
@@ -182,11 +174,11 @@ fn refusing_intents_share_no_source(file: &File, found: &mut Problems) {
 }
 
 /// What an intent keeps on disk, and for how long.
-fn disk_problems(file: &File, section: &IntentSection, index: usize, found: &mut Problems) {
+fn disk_problems(intents: &Intents, section: &IntentSection, index: usize, found: &mut Problems) {
     let at = |key: &str| format!("intent[{index}].{key}");
     if let Some(history) = &section.history {
-        if *history == section.name || Intents::new(file).id(history).is_none() {
-            let others = Intents::new(file).names();
+        if *history == section.name || intents.id(history).is_none() {
+            let others = intents.names();
             let what = format!("`{history}` is not another intent; there are {others}");
             found.error(at("history"), what);
         } else if section.coalesce != Some(CoalesceKind::Latest) {
@@ -194,7 +186,7 @@ fn disk_problems(file: &File, section: &IntentSection, index: usize, found: &mut
             found.warn(at("history"), what);
         }
     }
-    survives(file, section, index, found);
+    survives(intents, section, index, found);
     if section.max_age.is_some_and(|age| age.0.as_secs() < 60) {
         let what = "is shorter than a generation is open; use \"1m\" or more";
         found.error(at("max_age"), what);

@@ -8,8 +8,8 @@ use crate::pace::{Cron, LinkSection, Period, zone};
 /// What a connection takes alone, a day: less is no budget for events.
 const BYTES_MIN: u64 = 64 * 1024;
 
-pub(super) fn check(file: &File, found: &mut Problems) {
-    let (link, intents) = (&file.link, Intents::new(file));
+pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
+    let link = &file.link;
     if let Err(error) = zone(link) {
         let name = link.time_zone.as_deref().unwrap_or_default();
         found.error(
@@ -17,7 +17,7 @@ pub(super) fn check(file: &File, found: &mut Problems) {
             format!("`{name}` is no time zone that this machine knows ({error}); install tzdata, or write one like \"CET-1CEST,M3.5.0,M10.5.0/3\""),
         );
     }
-    budgets(link, &intents, found);
+    budgets(link, intents, found);
     for (index, window) in link.window.iter().enumerate() {
         if let Err(error) = window.open.parse::<Cron>() {
             found.error(format!("link.window[{index}].open"), error.to_string());
@@ -26,7 +26,7 @@ pub(super) fn check(file: &File, found: &mut Problems) {
             bulk(
                 name,
                 &format!("link.window[{index}].intents[{i}]"),
-                &intents,
+                intents,
                 found,
             );
         }
