@@ -41,7 +41,7 @@ pub(crate) fn build(
     let carried = std::mem::take(carried).events;
     let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
     let found: Vec<Recovered> = opened.lanes.iter().map(Recovered::of).collect();
-    let parts = drain_parts(settings, clock, prepared.uplink, (&found, started));
+    let parts = drain_parts(settings, clock, prepared.uplink, &found, started);
     let (sender, submissions) = adapters::channel(SUBMISSIONS);
     let (asker, asks) = mpsc::channel(ASKS);
     let urge = Arc::new(Urge::default());
@@ -107,7 +107,8 @@ fn drain_parts(
     settings: &Settings,
     clock: Clock,
     uplink: Uplink,
-    (found, now): (&[Recovered], Instant),
+    found: &[Recovered],
+    now: Instant,
 ) -> drain::Parts {
     let (intents, identity) = (&settings.intents, &settings.gateway.identity);
     let (shape, paces) = (settings.replay.clone(), intents.paces());

@@ -3,6 +3,7 @@
 mod arguments;
 
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ fn look(arguments: &ModbusArguments, out: &mut dyn Write) -> Result<(), DoctorEr
                 from,
                 to,
                 timeout,
-            } => scan(&mut open(bus).await?, (*from, *to), timeout.0, out).await,
+            } => scan(&mut open(bus).await?, *from..=*to, timeout.0, out).await,
             Look::Read { bus, target } => read(&mut open(bus).await?, target, out).await,
             Look::Watch {
                 bus,
@@ -91,12 +92,13 @@ async fn open(bus: &Bus) -> Result<Probe, DoctorError> {
 /// Asks every address for its first holding register; whatever comes back, somebody is there.
 async fn scan(
     probe: &mut Probe,
-    (from, to): (u8, u8),
+    slaves: RangeInclusive<u8>,
     timeout: Duration,
     out: &mut dyn Write,
 ) -> Result<(), DoctorError> {
     let mut found = 0;
-    for slave in from..=to {
+    let asked = slaves.len();
+    for slave in slaves {
         let place = Place {
             slave,
             function: 3,
@@ -124,11 +126,7 @@ async fn scan(
         found += 1;
         writeln!(out, "slave {slave} {said}")?;
     }
-    writeln!(
-        out,
-        "{found} of {} addresses answered",
-        u16::from(to) + 1 - u16::from(from)
-    )?;
+    writeln!(out, "{found} of {asked} addresses answered")?;
     Ok(())
 }
 

@@ -13,8 +13,19 @@ const LATELY: f64 = 0.05;
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     measured: Option<Instant>,
-    /// Accepted and delivered at `measured`, their rates before it, and how much less it became a second of late.
-    lanes: Vec<(u64, u64, f64, f64, f64)>,
+    lanes: Vec<LaneMeter>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct LaneMeter {
+    /// When it was measured last.
+    accepted: u64,
+    delivered: u64,
+    /// In the second before that.
+    accepted_per_s: f64,
+    delivered_per_s: f64,
+    /// How much less waits each second, of late.
+    less_per_s: f64,
 }
 
 impl Meter {
@@ -26,8 +37,7 @@ impl Meter {
         let seconds = self
             .measured
             .map(|before| now.saturating_duration_since(before).as_secs_f64());
-        self.lanes
-            .resize(lanes.ids().count(), (0, 0, 0.0, 0.0, 0.0));
+        self.lanes.resize(lanes.ids().count(), LaneMeter::default());
         for (lane, slot) in lanes.ids().zip(&mut self.lanes) {
             let counts = lanes.counts(lane);
             let rate = |now: u64, before: u64| {
@@ -35,25 +45,30 @@ impl Meter {
                     .filter(|s| *s > 0.0)
                     .map_or(0.0, |s| (now - before) as f64 / s)
             };
-            let rates = (
-                rate(counts.accepted, slot.0),
-                rate(counts.delivered, slot.1),
-            );
-            let less = slot.4 + (rates.1 - rates.0 - slot.4) * LATELY;
-            *slot = (counts.accepted, counts.delivered, rates.0, rates.1, less);
+            let accepted_per_s = rate(counts.accepted, slot.accepted);
+            let delivered_per_s = rate(counts.delivered, slot.delivered);
+            let less = delivered_per_s - accepted_per_s;
+            *slot = LaneMeter {
+                accepted: counts.accepted,
+                delivered: counts.delivered,
+                accepted_per_s,
+                delivered_per_s,
+                less_per_s: slot.less_per_s + (less - slot.less_per_s) * LATELY,
+            };
         }
         self.measured = Some(now);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     pub(crate) fn drained_in_s(&self, lane: LaneId, waiting: u64) -> Option<f64> {
-        let less = self.lanes.get(lane.index())?.4;
+        let less = self.lanes.get(lane.index())?.less_per_s;
         (waiting > 0 && less > 0.0).then(|| waiting as f64 / less)
     }
 
+    /// Accepted and delivered in the last second.
     pub(crate) fn rates(&self, lane: LaneId) -> (f64, f64) {
-        self.lanes
-            .get(lane.index())
-            .map_or((0.0, 0.0), |slot| (slot.2, slot.3))
+        self.lanes.get(lane.index()).map_or((0.0, 0.0), |slot| {
+            (slot.accepted_per_s, slot.delivered_per_s)
+        })
     }
 }

@@ -240,7 +240,7 @@ impl<'a> Bus<'a> {
             tell(source, group.slave, &change);
             self.told += 1;
             let stamp = self.intake.now();
-            let event = report::health(&change, group, (source, self.health), (stamp, self.told));
+            let event = report::health(&change, group, source, self.health, stamp, self.told);
             self.intake.submit(event).await;
         }
     }

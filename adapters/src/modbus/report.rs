@@ -100,8 +100,10 @@ pub(super) enum SlaveChange {
 pub(super) fn health(
     change: &SlaveChange,
     group: &Group,
-    (source, intent): (&str, &str),
-    (stamp, count): (Stamp, u64),
+    source: &str,
+    intent: &str,
+    stamp: Stamp,
+    count: u64,
 ) -> Event {
     let mut report = match change {
         SlaveChange::Silent { error } => json!({ "state": "silent", "error": error }),

@@ -9,7 +9,6 @@ use super::cluster::Cluster;
 use super::gateway::Gateway;
 use super::random::Random;
 use super::{Policy, Simulation};
-use crate::pace::number;
 
 /// Live events arrive so often a second.
 const STEPS: u32 = 10;
@@ -95,8 +94,6 @@ impl Fleet {
     pub(super) fn new(what: &Simulation, policy: &Policy, broker: u32) -> Fleet {
         let begun = Instant::now();
         let back = begun + what.outage.0;
-        let intents = &policy.settings.intents;
-        let most = number::in_memory(policy.settings.cluster().in_flight);
         let gateways: Vec<Gateway> = (broker..what.gateways)
             .step_by(BROKERS as usize)
             .map(|number| {
@@ -104,14 +101,7 @@ impl Fleet {
                     .settings
                     .replay
                     .of_gateway(&format!("gateway-{number}"));
-                let settings = (intents, shape, most);
-                Gateway::new(
-                    what,
-                    settings,
-                    policy.adapts,
-                    (begun, back),
-                    Random::new(number),
-                )
+                Gateway::new(what, policy, shape, begun, back, Random::new(number))
             })
             .collect();
         let due = (0..what.gateways).zip(&gateways);

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use adapters::Backoff;
 use buffer::LaneId;
 
-use super::Simulation;
 use super::arrivals::Arrivals;
 use super::cluster::Cluster;
 use super::random::Random;
-use crate::config::{Intent, Intents};
+use super::{Policy, Simulation};
+use crate::config::Intent;
 use crate::pace::Flow;
 use crate::pace::Link;
 use crate::pace::Shape;
@@ -81,11 +81,14 @@ impl Gateway {
     /// Away since `begun`, back at its first attempt after `back`.
     pub(super) fn new(
         what: &Simulation,
-        (intents, shape, most): (&Intents, Shape, usize),
-        adapts: bool,
-        (begun, back): (Instant, Instant),
+        policy: &Policy,
+        shape: Shape,
+        begun: Instant,
+        back: Instant,
         mut random: Random,
     ) -> Gateway {
+        let intents = &policy.settings.intents;
+        let most = number::in_memory(policy.settings.cluster().in_flight);
         let lane = |(id, intent): (LaneId, &Intent)| {
             let share = SHARES.iter().find(|(name, _)| *name == intent.name);
             share.map(|(_, share)| Lane {
@@ -117,7 +120,7 @@ impl Gateway {
         Gateway {
             shaper: Shaper::new(shape, &intents.paces(), &[], begun),
             link,
-            flow: adapts.then(|| Flow::new(most, begun)),
+            flow: policy.adapts.then(|| Flow::new(most, begun)),
             most,
             bulk_in_flight: 0,
             lanes,

@@ -75,7 +75,7 @@ fn draw(curves: &[(&str, Curve)], text: &mut String) -> std::fmt::Result {
     }
     for (row, (title, read)) in (0_u8..).zip(PANELS) {
         let top = 50.0 + f64::from(row) * (HEIGHT + GAP);
-        panel(curves, (title, read), (top, longest), text)?;
+        panel(curves, (title, read), top, longest, text)?;
     }
     writeln!(text, "</svg>")
 }
@@ -83,7 +83,8 @@ fn draw(curves: &[(&str, Curve)], text: &mut String) -> std::fmt::Result {
 fn panel(
     curves: &[(&str, Curve)],
     (title, read): Panel,
-    (top, longest): (f64, usize),
+    top: f64,
+    longest: usize,
     text: &mut String,
 ) -> std::fmt::Result {
     let values = curves.iter().flat_map(|(_, curve)| curve.points.iter());
