@@ -168,7 +168,7 @@ impl Agent {
         tokio::select! {
             biased;
             Some(answer) = self.keeper.answer() => self.answered(answer, Instant::now()),
-            count = self.submissions.recv_many(&mut self.batch, BATCH), if !self.submissions.is_closed() || !self.submissions.is_empty() => {
+            count = self.submissions.recv_many(&mut self.batch, BATCH) => {
                 let (now, outage) = (Instant::now(), self.outage());
                 for submission in self.batch.drain(..count) {
                     self.ingest.take(&mut self.lanes, submission, outage, now);

@@ -129,7 +129,7 @@ impl Drain {
             self.allowance.carried(&carried.lanes, wire, landed);
         }
         lanes.settle();
-        changes.extend(delivered.then(|| self.link.answered(now)).flatten());
+        changes.extend(delivered.then(|| self.link.delivered(now)).flatten());
         for signal in signals.drain(..) {
             changes.extend(self.signal(lanes, signal, now));
         }
@@ -206,6 +206,7 @@ impl Drain {
             next,
             replay,
             room,
+            in_flight: lanes.in_flight(lane),
         }
     }
 
@@ -270,6 +271,7 @@ impl Drain {
             }
         }
         self.uplink.sent(now);
+        self.link.sent(now);
         self.allowance.sent(lane, bytes);
         self.shaper
             .sent(lane, events, bytes, kind.unwrap_or(false), &self.link, now);

@@ -43,7 +43,7 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Intake {
     sender: mpsc::Sender<Submission>,
-    queue_of: Arc<Claims>,
+    claims: Arc<Claims>,
     urge: Arc<Urge>,
     clock: Clock,
     pub stats: Arc<SourceStats>,
@@ -100,15 +100,15 @@ impl Intake {
         urge: Arc<Urge>,
         clock: Clock,
     ) -> (Intake, Receipts) {
-        let queue_of = Arc::new(Claims::default());
+        let claims = Arc::new(Claims::default());
         let intake = Intake {
             sender,
-            queue_of: Arc::clone(&queue_of),
+            claims: Arc::clone(&claims),
             urge,
             clock,
             stats: Arc::default(),
         };
-        (intake, Receipts { queue_of })
+        (intake, Receipts { claims })
     }
 
     /// Another way in with receipts of its own, for a source with several clients.
@@ -129,7 +129,7 @@ impl Intake {
     /// the receipt says [`Refused::Stopping`].
     pub async fn submit(&self, event: Event) {
         self.stats.received.fetch_add(1, Ordering::Relaxed);
-        let claim = Claims::open(&self.queue_of);
+        let claim = Claims::open(&self.claims);
         let submission = Submission { event, claim };
         if let Err(mpsc::error::SendError(submission)) = self.sender.send(submission).await {
             submission
@@ -186,12 +186,12 @@ impl Claims {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(queue_of: &Arc<Claims>) -> Claim {
-        let mut queue = queue_of.queue();
+    fn open(claims: &Arc<Claims>) -> Claim {
+        let mut queue = claims.queue();
         queue.outcomes.push_back(None);
         let number = queue.base + queue.outcomes.len() as u64 - 1;
         Claim {
-            open: Some((Arc::clone(queue_of), number)),
+            open: Some((Arc::clone(claims), number)),
         }
     }
 
@@ -216,16 +216,16 @@ pub struct Claim {
 
 impl Claim {
     pub fn resolve(mut self, outcome: Outcome) {
-        if let Some((queue_of, number)) = self.open.take() {
-            queue_of.resolve(number, outcome);
+        if let Some((claims, number)) = self.open.take() {
+            claims.resolve(number, outcome);
         }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some((queue_of, number)) = self.open.take() {
-            queue_of.resolve(number, Outcome::Refused(Refused::Stopping));
+        if let Some((claims, number)) = self.open.take() {
+            claims.resolve(number, Outcome::Refused(Refused::Stopping));
         }
     }
 }
@@ -233,13 +233,13 @@ impl Drop for Claim {
 /// Receipts of one source, in the order of submission.
 #[derive(Debug)]
 pub struct Receipts {
-    queue_of: Arc<Claims>,
+    claims: Arc<Claims>,
 }
 
 impl Receipts {
     /// The next receipt if it is there.
     pub fn ready(&mut self) -> Option<Outcome> {
-        let mut queue = self.queue_of.queue();
+        let mut queue = self.claims.queue();
         let outcome = queue.outcomes.front().copied().flatten()?;
         queue.outcomes.pop_front();
         queue.base += 1;
@@ -248,7 +248,7 @@ impl Receipts {
 
     /// Waits until [`Receipts::ready`] may have something. Safe to cancel.
     pub async fn changed(&self) {
-        self.queue_of.changed.notified().await;
+        self.claims.changed.notified().await;
     }
 
     /// The next receipt.
@@ -264,7 +264,7 @@ impl Receipts {
     /// Submitted events whose receipt was not taken yet.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.queue_of.queue().outcomes.len()
+        self.claims.queue().outcomes.len()
     }
 }
 
@@ -274,11 +274,11 @@ mod tests {
 
     #[test]
     fn receipts_leave_in_the_order_of_submission_whatever_the_order_they_come_in() {
-        let queue_of = Arc::new(Claims::default());
+        let claims = Arc::new(Claims::default());
         let mut receipts = Receipts {
-            queue_of: Arc::clone(&queue_of),
+            claims: Arc::clone(&claims),
         };
-        let claims: Vec<Claim> = (0..3).map(|_| Claims::open(&queue_of)).collect();
+        let claims: Vec<Claim> = (0..3).map(|_| Claims::open(&claims)).collect();
         let [first, second, third] = <[Claim; 3]>::try_from(claims).unwrap();
         third.resolve(Outcome::Kept);
         drop(second);

@@ -38,7 +38,7 @@ pub(crate) fn build(
     let (intents, store) = (settings.intents.clone(), prepared.store);
     let clock = Clock::new(version::BUILT_UNIX_US);
     let (disk, opened, missing) = open(&store, &intents, carried.in_use.as_deref())?;
-    let carried = std::mem::take(carried).events;
+    let carried = std::mem::take(&mut carried.events);
     let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
     let found: Vec<Recovered> = opened.lanes.iter().map(Recovered::of).collect();
     let parts = drain_parts(settings, clock, prepared.uplink, &found, started);

@@ -50,7 +50,7 @@ impl Agent {
         if let Some(marks) = self.lanes.marks(now) {
             self.keeper.ask(Job::Mark(marks));
         }
-        if self.drain.link.is_up() {
+        if self.drain.link.is_up() || self.drain.link.is_stalled() {
             for ask in self.lanes.reads() {
                 self.keeper.ask(Job::Read(ask));
             }

@@ -37,7 +37,6 @@ pub(crate) fn prepare(loaded: &Rc<Loaded>, open: Option<&Port>) -> Result<Prepar
     let settings = &loaded.settings;
     let port = status::listen(&settings.status, open)?;
     let store = Store::new(&settings.store)?;
-    let uplink = Uplink::new(settings.cluster(), &settings.intents.sendings())?;
     let router = RefCell::new(Router::new(settings.routes.clone()));
     let context = Context {
         gateway: &settings.gateway.identity.id,
@@ -49,8 +48,11 @@ pub(crate) fn prepare(loaded: &Rc<Loaded>, open: Option<&Port>) -> Result<Prepar
         },
     };
     let sources = settings.sources.iter().map(|one| one.open(&context));
+    let sources = sources.collect::<Result<_, _>>()?;
+    // The last, since it begins to connect.
+    let uplink = Uplink::new(settings.cluster(), &settings.intents.sendings())?;
     Ok(Prepared {
-        sources: sources.collect::<Result<_, _>>()?,
+        sources,
         loaded: Rc::clone(loaded),
         port,
         store,

@@ -14,6 +14,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// How long a disk may take to close; after it the next start recovers.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long sources and lanes have where another agent follows: an exchange on a serial line takes its time.
+const HANDING_OVER: Duration = Duration::from_secs(3);
 /// How often a stop looks whether it can go on.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -24,6 +26,16 @@ pub(crate) struct Carried {
     pub(super) events: Vec<(String, Vec<Record>)>,
     /// The state directory, if a disk that hangs keeps it in use.
     pub(super) in_use: Option<std::path::PathBuf>,
+}
+
+impl Carried {
+    /// A disk that an agent before the last one left hanging may hang still.
+    pub(crate) fn after(self, before: Carried) -> Carried {
+        Carried {
+            in_use: self.in_use.or(before.in_use),
+            ..self
+        }
+    }
 }
 
 impl Agent {
@@ -79,7 +91,7 @@ impl Agent {
     /// How long sources and lanes have. An agent that follows sends what is left; without one, as long as the configuration says.
     fn grace(&self, next: Option<&Prepared>) -> Duration {
         if next.is_some() {
-            return CLOSING;
+            return HANDING_OVER;
         }
         crate::process::supervisor::stopping();
         self.facts.stop_grace.saturating_sub(CLOSING)

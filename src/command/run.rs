@@ -68,7 +68,7 @@ async fn agents(first: Prepared, mut orders: Orders) -> Result<(), AgentError> {
         let then = match ended {
             Ok(Ended::Stopped) => None,
             Ok(Ended::StartAnew(prepared, events)) => {
-                (good, carried) = (Some(loaded), events);
+                (good, carried) = (Some(loaded), events.after(carried));
                 Some(*prepared)
             }
             Err(error) => match &good {

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 /// In flight for longer than this without any answer from a broker, the link counts as down, whatever the
 /// connection looks like: brokers may hang, or a route swallow all packets.
 const STALL: Duration = Duration::from_secs(5);
+/// Of librdkafka (`statistics.interval.ms`).
+const STATISTICS_EVERY: Duration = Duration::from_secs(1);
 /// Outages shorter than this bring no fleet back at once: no spread, no ramp.
 const BLIP: Duration = Duration::from_secs(5);
 
@@ -13,7 +15,9 @@ const BLIP: Duration = Duration::from_secs(5);
 pub(crate) struct Link {
     up: bool,
     since: Instant,
-    last_answer: Instant,
+    /// Brokers answered what was sent before it.
+    vouched: Instant,
+    last_sent: Instant,
     /// How long the outage was that ended at `since`.
     outage: Duration,
     /// Down although connected: only an answer ends that.
@@ -42,7 +46,8 @@ impl Link {
         Link {
             up: true,
             since: now,
-            last_answer: now,
+            vouched: now,
+            last_sent: now,
             outage,
             stalled: false,
             confirmed: false,
@@ -67,13 +72,26 @@ impl Link {
 
     /// Down, although its brokers are connected as far as can be seen.
     #[must_use]
-    pub(super) fn is_stalled(&self) -> bool {
+    pub(crate) fn is_stalled(&self) -> bool {
         !self.up && self.stalled
     }
 
-    /// A broker answered a request, whatever it said.
+    /// Something was handed over.
+    pub(crate) fn sent(&mut self, now: Instant) {
+        self.last_sent = now;
+    }
+
+    /// The cluster has something.
+    pub(crate) fn delivered(&mut self, now: Instant) -> Option<Change> {
+        self.vouched = now;
+        self.rise(now)
+    }
+
+    /// A broker answered some request since the statistics before these, whatever it said: which one is not known, so that
+    /// what was sent meanwhile may be unanswered.
     pub(crate) fn answered(&mut self, now: Instant) -> Option<Change> {
-        self.last_answer = now;
+        let before = now.checked_sub(STATISTICS_EVERY).unwrap_or(now);
+        self.vouched = self.vouched.max(before);
         self.rise(now)
     }
 
@@ -94,7 +112,10 @@ impl Link {
     ) -> Option<Change> {
         // With nothing in flight any more no answer has to come: a connection has to do.
         self.stalled &= in_flight_since.is_some();
-        let waiting = in_flight_since.map(|since| since.max(self.last_answer));
+        // What waits longer than what was answered waits for one broker, not for the link.
+        let unanswered = self.last_sent > self.vouched;
+        let waiting = in_flight_since.filter(|_| unanswered);
+        let waiting = waiting.map(|since| since.max(self.vouched));
         let stalled = waiting.is_some_and(|since| now.saturating_duration_since(since) > STALL);
         if self.up && stalled {
             self.fall(now, true)
@@ -117,7 +138,8 @@ impl Link {
         *self = Link {
             up: true,
             since: now,
-            last_answer: now,
+            vouched: now,
+            last_sent: self.last_sent,
             outage,
             stalled: false,
             confirmed: true,
@@ -171,6 +193,7 @@ mod tests {
             "a start without a backlog is no return"
         );
         assert!(Link::new(true, begun).returned_from().is_some());
+        link.sent(at(2));
         assert_eq!(link.watch(Some(at(2)), at(6)), None);
         assert_eq!(link.watch(Some(at(2)), at(8)), Some(Change::Down));
         assert_eq!(
@@ -185,17 +208,22 @@ mod tests {
             "unless nothing is in flight any more"
         );
         assert_eq!(
-            link.answered(at(20)),
+            link.delivered(at(20)),
             Some(Change::Up {
                 outage: Duration::from_secs(12)
             })
         );
         assert_eq!(link.returned_from(), Some(Duration::from_secs(12)));
         // A topic that takes nothing is no link that carries nothing.
-        for second in 21..30 {
+        for second in 21..25 {
+            link.sent(at(second));
             assert_eq!(link.answered(at(second)), None);
             assert_eq!(link.watch(Some(at(20)), at(second)), None);
         }
+        // Nor is a broker that hangs, while another has answered what was sent last.
+        link.sent(at(24));
+        assert_eq!(link.delivered(at(24)), None);
+        assert_eq!(link.watch(Some(at(20)), at(30)), None);
         assert_eq!(link.connected(false, at(30)), Some(Change::Down));
         assert_eq!(link.connected(false, at(31)), None);
         assert_eq!(

@@ -34,11 +34,13 @@ pub(crate) struct Backlog {
     pub replay: bool,
     /// What its connection and the allowance of the link take now.
     pub room: Room,
+    /// Records of it that are under way.
+    pub in_flight: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Hand over records of `lane`, up to `bytes` (at least one record), all replay or all not.
+    /// Hand over records of `lane`, up to `bytes` and at least one, all replay or all not.
     Send {
         lane: LaneId,
         bytes: usize,
@@ -122,7 +124,7 @@ impl Shaper {
 
     /// Decides what is to be done now. `backlog` has an entry for each lane, in order.
     pub(crate) fn turn(&mut self, backlog: &[Backlog], link: &Link, now: Instant) -> Decision {
-        // Brokers that do not answer on one connection may do so on another: urgent lanes have one of their own.
+        // A broker that does not answer is not all of them: urgent lanes go on, others with a record each that finds out.
         if !link.is_up() && !link.is_stalled() {
             return Decision::Idle;
         }
@@ -142,11 +144,11 @@ impl Shaper {
                 }
             }
         }
-        let rounds = if link.is_up() { 2 } else { 0 };
-        for _ in 0..self.lanes.len() * rounds {
+        let probes = !link.is_up();
+        for _ in 0..self.lanes.len() * 2 {
             let index = self.next_lane % self.lanes.len();
             let next = &backlog[index];
-            if self.lanes[index].urgent || next.next.is_none() {
+            if self.lanes[index].urgent || next.next.is_none() || (probes && next.in_flight > 0) {
                 self.pass(index);
                 continue;
             }
@@ -158,7 +160,7 @@ impl Shaper {
                     }
                     return Decision::Send {
                         lane: next.lane,
-                        bytes: bytes.min(share.deficit),
+                        bytes: if probes { 0 } else { bytes.min(share.deficit) },
                     };
                 }
                 room @ (Room::Until(_) | Room::WhenDelivered | Room::Closed { .. }) => {

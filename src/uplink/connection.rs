@@ -1,5 +1,6 @@
 //! One Kafka producer, and how much it is given.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ const POLLS: usize = 64;
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Connection {
-    pub(super) producer: BaseProducer<Context>,
+    pub(super) producer: Owned,
     number: usize,
     config: ClientConfig,
     pub(super) inbox: Arc<Inbox>,
@@ -117,7 +118,7 @@ impl Connection {
         self.failure.as_ref().map(Failure::reason)
     }
 
-    fn rebuild_at(&self) -> Option<Instant> {
+    pub(super) fn rebuild_at(&self) -> Option<Instant> {
         self.failure.as_ref().and_then(Failure::rebuild_at)
     }
 
@@ -129,7 +130,7 @@ impl Connection {
         let replaced = self.replace();
         let made = replaced.is_ok();
         match replaced {
-            Ok(old) => end(old),
+            Ok(old) => drop(old),
             Err(error) => {
                 tracing::error!(connection = self.number, %error, "cannot make a kafka producer; trying again");
             }
@@ -164,12 +165,12 @@ impl Connection {
             return Ok(());
         }
         self.renew = false;
-        end(self.replace()?);
+        drop(self.replace()?);
         Ok(())
     }
 
     /// Begins with a new producer, and gives back the old one.
-    fn replace(&mut self) -> Result<BaseProducer<Context>, UplinkError> {
+    fn replace(&mut self) -> Result<Owned, UplinkError> {
         let (new, inbox) = producer(&self.config, self.number)?;
         self.inbox = inbox;
         (self.connected, self.renew) = (None, false);
@@ -200,7 +201,10 @@ impl Connection {
         if delivered {
             self.landed += bytes;
             self.connected = Some(true);
-            if let Some(failure) = self.failure.take() {
+            // What a broken producer still has to say is no sign of a new one.
+            if self.rebuild_at().is_none()
+                && let Some(failure) = self.failure.take()
+            {
                 let (connection, rebuilds) = (self.number, failure.rebuilds());
                 tracing::info!(connection, rebuilds, "the new kafka producer delivers");
             }
@@ -226,20 +230,30 @@ impl Connection {
     }
 }
 
-fn producer(
-    config: &ClientConfig,
-    number: usize,
-) -> Result<(BaseProducer<Context>, Arc<Inbox>), UplinkError> {
+fn producer(config: &ClientConfig, number: usize) -> Result<(Owned, Arc<Inbox>), UplinkError> {
     let inbox = Arc::new(Inbox::default());
     let producer = config.create_with_context(Context::new(number, &inbox));
     let producer = producer.map_err(UplinkError::Settings)?;
-    Ok((producer, inbox))
+    Ok((Owned(Some(producer)), inbox))
 }
 
-/// Ends a producer on a thread of its own, since that takes up to seconds.
-fn end(producer: BaseProducer<Context>) {
-    let ending = std::thread::Builder::new().name("kafka-end".into());
-    if let Err(error) = ending.spawn(move || drop(producer)) {
-        tracing::debug!(%error, "no thread to end a kafka producer on; it was ended here");
+/// A producer that ends on a thread of its own: that takes up to seconds, more where names are not resolved.
+pub(super) struct Owned(Option<BaseProducer<Context>>);
+
+impl Deref for Owned {
+    type Target = BaseProducer<Context>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let producer = self.0.take();
+        let ending = std::thread::Builder::new().name("kafka-end".into());
+        if let Err(error) = ending.spawn(move || drop(producer)) {
+            tracing::debug!(%error, "no thread to end a kafka producer on; it was ended here");
+        }
     }
 }

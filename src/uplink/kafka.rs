@@ -170,7 +170,8 @@ impl Uplink {
     /// When [`Self::take`] is to be called next.
     #[must_use]
     pub(crate) fn due(&self) -> Instant {
-        self.next_poll
+        let rebuilds = self.connections.iter().filter_map(Connection::rebuild_at);
+        rebuilds.fold(self.next_poll, Instant::min)
     }
 
     /// All reports and signals since the last call, if it is time to look for them.
@@ -180,7 +181,7 @@ impl Uplink {
         signals: &mut Vec<Signal>,
         now: Instant,
     ) {
-        if now < self.next_poll {
+        if now < self.due() {
             return;
         }
         for number in 0..self.connections.len() {

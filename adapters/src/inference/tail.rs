@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::message::Message;
+use super::message::{Message, MessageError};
 use super::{Inference, Maker};
 use crate::{Intake, Receipts, Stop, stopped};
 
@@ -76,7 +76,13 @@ async fn read_fifo(
     }
     let whole = line.split_inclusive(|byte| *byte == b'\n');
     for line in whole.filter(|line| line.ends_with(b"\n")) {
-        submit(&mut maker, line, intake).await;
+        if line.len() <= input.section.max_event() {
+            submit(&mut maker, line, intake).await;
+        } else {
+            intake
+                .stats
+                .error(&MessageError::TooLong(input.section.max_event()));
+        }
     }
     while receipts.outstanding() > 0 {
         receipts.next().await;

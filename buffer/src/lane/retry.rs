@@ -46,9 +46,8 @@ impl<R: Record, T: Claim> Lane<R, T> {
     /// Everything in flight is to be sent again, in order, and with it what was deferred: what is newer must not overtake it.
     pub(crate) fn resend(&mut self) {
         self.take_back();
-        if self.deferred_from.is_some() {
-            self.retry_deferred();
-        }
+        self.retrying |= self.deferred_from.is_some();
+        self.retry_once_landed();
     }
 
     /// Takes back what is in flight.

@@ -116,6 +116,7 @@ impl Gateway {
             next: None,
             replay: true,
             room: Room::WhenDelivered,
+            in_flight: 0,
         };
         Gateway {
             shaper: Shaper::new(shape, &intents.paces(), &[], begun),

@@ -30,7 +30,7 @@ fn up_after(outage: u64, begun: Instant) -> (Link, Instant) {
     let mut link = Link::new(false, begun);
     link.connected(false, begun);
     let now = begun + Duration::from_secs(outage);
-    link.answered(now);
+    link.delivered(now);
     (link, now)
 }
 
@@ -40,6 +40,7 @@ fn backlog(loaded: &[usize], replay: bool) -> Vec<Backlog> {
         next: loaded.contains(&usize::from(index)).then_some(200),
         replay,
         room: Room::Now(1 << 20),
+        in_flight: 0,
     };
     (0..5).map(lane).collect()
 }
