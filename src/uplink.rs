@@ -9,6 +9,7 @@ mod section;
 mod settings;
 mod sockets;
 
+pub(crate) use connection::wait_for_ends;
 pub(crate) use kafka::Uplink;
 pub(crate) use section::UplinkSection;
 pub(crate) use settings::{Cluster, CompressionKind, Sending, UplinkError};

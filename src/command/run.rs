@@ -10,12 +10,14 @@ use crate::agent::{self, AgentError, Carried, Ended, Orders, Prepared};
 use crate::config::Loaded;
 use crate::process::supervisor::{self, Signals};
 use crate::process::{allocator, chain, logging};
-use crate::status;
+use crate::{status, uplink};
 
 /// Before a configuration is tried again that an agent has run with, and with which the next could not begin.
 const AGAIN: Duration = Duration::from_secs(2);
 /// A source may hang in a system call at the end; it holds nothing that is not kept.
 const LEFT_BEHIND: Duration = Duration::from_millis(200);
+/// Producers have delivered what they will; where a name is not resolved they take long to see that.
+const PRODUCERS_END: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArguments {
@@ -48,6 +50,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         agents(first, Orders::new(path, signals)).await
     });
     runtime.shutdown_timeout(LEFT_BEHIND);
+    uplink::wait_for_ends(PRODUCERS_END);
     outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
