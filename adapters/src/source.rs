@@ -16,7 +16,7 @@ pub enum SourceSettings {
     Inference(InferenceSection),
 }
 
-/// What a source is told of the gateway that it works for.
+/// What a source has to know of the gateway that it works for.
 pub struct Context<'a> {
     /// Its id.
     pub gateway: &'a str,

@@ -4,7 +4,7 @@ mod intents;
 
 mod link;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use adapters::Pattern;
 use adapters::{SecretError, SourceSettings};
@@ -221,19 +221,13 @@ fn buffer(file: &File, found: &mut Problems) {
 
 /// Every source, with the key of its section.
 fn all_sources(file: &File) -> impl Iterator<Item = (String, SourceSettings)> {
-    let mqtt = file.mqtt.iter().cloned().map(SourceSettings::Mqtt);
-    let modbus = file.modbus.iter().cloned().map(SourceSettings::Modbus);
-    let inference = file
-        .inference
-        .iter()
-        .cloned()
-        .map(SourceSettings::Inference);
-    let keyed = |(index, source): (usize, SourceSettings)| {
-        (format!("{}[{index}]", source.section()), source)
-    };
-    let mqtt = mqtt.enumerate().map(keyed);
-    mqtt.chain(modbus.enumerate().map(keyed))
-        .chain(inference.enumerate().map(keyed))
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+    file.sources().map(move |source| {
+        let number = numbers.entry(source.section()).or_default();
+        let at = format!("{}[{number}]", source.section());
+        *number += 1;
+        (at, source)
+    })
 }
 
 fn sources(file: &File, found: &mut Problems) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use adapters::inference::InferenceSection;
 use adapters::modbus::ModbusSection;
 use adapters::mqtt::MqttSection;
-use adapters::{Size, Span};
+use adapters::{Size, SourceSettings, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,17 @@ pub(crate) struct GatewaySection {
     pub free_floor: Size,
     /// How long a stop may take to deliver what is left. Default: `"10s"`.
     pub stop_grace: Span,
+}
+
+impl File {
+    /// All sources, in the order in which they are started.
+    pub(super) fn sources(&self) -> impl Iterator<Item = SourceSettings> {
+        let mqtt = self.mqtt.iter().cloned().map(SourceSettings::Mqtt);
+        let modbus = self.modbus.iter().cloned().map(SourceSettings::Modbus);
+        let inference = self.inference.iter().cloned();
+        mqtt.chain(modbus)
+            .chain(inference.map(SourceSettings::Inference))
+    }
 }
 
 #[cfg(feature = "simulate")]

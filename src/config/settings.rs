@@ -49,21 +49,14 @@ impl Settings {
         let client_id = file.uplink.client_id.clone();
         let in_flight = file.uplink.in_flight.map(|size| size.0);
         let state = &file.gateway.state_dir;
-        let buses = file.modbus.iter().cloned().map(SourceSettings::Modbus);
-        let inputs = file
-            .inference
-            .iter()
-            .cloned()
-            .map(SourceSettings::Inference);
-        let windowed = file.mqtt.iter().map(|section| profile.window(section));
+        let meant = |source: SourceSettings| match source {
+            SourceSettings::Mqtt(section) => SourceSettings::Mqtt(profile.window(&section)),
+            other @ (SourceSettings::Modbus(_) | SourceSettings::Inference(_)) => other,
+        };
         Settings {
             log: file.log.clone(),
             routes: intents.routes(file),
-            sources: windowed
-                .map(SourceSettings::Mqtt)
-                .chain(buses)
-                .chain(inputs)
-                .collect(),
+            sources: file.sources().map(meant).collect(),
             link: LinkSettings::new(&file.link),
             replay: Shape::new(&file.replay, &identity.id),
             clusters: vec![Cluster {

@@ -82,7 +82,7 @@ impl Uplink {
             lanes: numbers,
             taken: Vec::new(),
             next_set: Some(Instant::now()),
-            dscp: cluster.dscp(),
+            dscp: cluster.section.dscp,
             silent_until: Instant::now(),
             carried: Vec::new(),
             active: Instant::now(),

@@ -7,7 +7,7 @@ use adapters::SecretError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::section::{Dscp, SaslMechanism, UplinkSection};
+use super::section::{SaslMechanism, UplinkSection};
 
 use crate::uplink::sockets;
 
@@ -19,12 +19,6 @@ pub(crate) struct Cluster {
     pub client_id: String,
     /// Bytes handed to each connection and not yet delivered.
     pub in_flight: u64,
-}
-
-impl Cluster {
-    pub(crate) fn dscp(&self) -> Dscp {
-        self.section.dscp
-    }
 }
 
 /// How the records of a lane are batched; lanes that agree in it share a connection.
