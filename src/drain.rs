@@ -200,7 +200,7 @@ impl Drain {
         let next = lanes.peek(lane).filter(|_| !waits);
         let replay = next.as_ref().is_some_and(|next| self.is_replay(next));
         let next = next.map(|next| next.bytes);
-        let room = next.map_or(Room::WhenDelivered, |next| self.room(lane, next, now));
+        let room = self.room(lane, next, now);
         Backlog {
             lane,
             next,
@@ -210,10 +210,12 @@ impl Drain {
         }
     }
 
-    fn room(&mut self, lane: LaneId, next: usize, now: Instant) -> Room {
-        match self.allowance.ask(lane, self.uplink.uncounted(), now) {
-            Room::Now(allowed) => self.uplink.ask(lane, next, now).at_most(allowed),
-            room @ (Room::Until(_) | Room::WhenDelivered | Room::Closed { .. }) => room,
+    /// `next` is the size of the record that is to leave, if one is in memory.
+    fn room(&mut self, lane: LaneId, next: Option<usize>, now: Instant) -> Room {
+        match (self.allowance.ask(lane, self.uplink.uncounted(), now), next) {
+            (Room::Now(allowed), Some(next)) => self.uplink.ask(lane, next, now).at_most(allowed),
+            (Room::Now(_), None) => Room::WhenDelivered,
+            (room, _) => room,
         }
     }
 
@@ -288,13 +290,14 @@ impl Drain {
         if !self.link.is_up() {
             return Some(Wait::LinkDown);
         }
-        if let Some(why) = self.allowance.wait(lane) {
+        let backlog = self.backlog.get(lane.index())?;
+        if let Room::Closed { why, .. } = &backlog.room {
             return Some(why.clone());
         }
+        // Rebuilt, it may send, and has not shown yet that it can.
         if let Some(reason) = self.uplink.failure(lane) {
             return Some(Wait::ProducerFailed(reason.to_owned()));
         }
-        let backlog = self.backlog.get(lane.index())?;
         backlog.next?;
         let flow = self.uplink.flow(lane);
         match flow.and_then(Flow::hold) {

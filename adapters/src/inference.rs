@@ -15,13 +15,11 @@ mod tail;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tracing::warn;
-
 pub use section::InferenceSection;
 
 use crate::origins::Origins;
-use crate::retry::Retry;
-use crate::{AdapterKind, Event, Intake, Origin, Quality, Receipts, Stamp, Stop};
+use crate::retry::{Reconnect, Works};
+use crate::{AdapterKind, Backoff, Event, Intake, Origin, Quality, Receipts, Stamp, Stop};
 use message::Message;
 
 /// Origins that are remembered; beyond it all are forgotten and made anew.
@@ -60,24 +58,24 @@ impl Inference {
 
     /// Runs until stopped.
     pub async fn run(self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
-        let mut retry = Retry::new(RETRY_FIRST, RETRY_MOST);
-        loop {
+        let path = self.section.socket.as_ref().or(self.section.tail.as_ref());
+        let reconnect = Reconnect {
+            intake: &intake,
+            backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
+            source: &self.section.name,
+            peer: path.map_or_else(String::new, |path| path.display().to_string()),
+        };
+        let attempt = async |works: &Works<'_>, stop: &mut Stop| {
             let ended = match (&self.section.socket, &self.section.tail) {
-                (Some(path), _) => socket::serve(&self, path, &intake, &mut stop).await,
+                (Some(path), _) => socket::serve(&self, path, &intake, works, stop).await,
                 (None, Some(path)) => {
-                    tail::follow(&self, path, &intake, &mut receipts, &mut stop).await
+                    tail::follow(&self, path, &intake, &mut receipts, works, stop).await
                 }
-                (None, None) => return,
+                (None, None) => Ok(()),
             };
-            let Err(error) = ended else { return };
-            intake.stats.down(&error);
-            if retry.failed() {
-                warn!(source = %self.section.name, %error, "inference input cannot be opened; trying again until it works");
-            }
-            if !retry.pause(&mut stop).await {
-                return;
-            }
-        }
+            ended.err()
+        };
+        reconnect.until_stopped(&mut stop, attempt).await;
     }
 }
 

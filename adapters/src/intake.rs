@@ -261,6 +261,13 @@ impl Receipts {
         }
     }
 
+    /// Waits for all of them.
+    pub async fn all(&mut self) {
+        while self.outstanding() > 0 {
+            self.next().await;
+        }
+    }
+
     /// Submitted events whose receipt was not taken yet.
     #[must_use]
     pub fn outstanding(&self) -> usize {

@@ -46,8 +46,6 @@ mod probe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::warn;
-
 pub use budget::Overload;
 pub use probe::{Answer, Place, Probe, ProbeError, value_of};
 pub use section::{
@@ -56,8 +54,8 @@ pub use section::{
     TypeName, WordOrder, import,
 };
 
-use crate::retry::Retry;
-use crate::{Intake, Origin, Receipts, Stop, stopped};
+use crate::retry::{Reconnect, Works};
+use crate::{Backoff, Intake, Origin, Receipts, Stop, stopped};
 use bus::Bus;
 use coding::Coding;
 use exchange::LineError;
@@ -118,21 +116,21 @@ impl Modbus {
         } else {
             RECONNECT_MOST
         };
-        let mut retry = Retry::new(REOPEN_FIRST, most);
-        loop {
-            let ended = self.poll(&intake, &mut receipts, &mut retry, &mut stop);
-            let Some(ended) = ended.await else { break };
-            intake.stats.down(&ended);
-            if retry.failed() {
-                warn!(source = %self.section.name, port = %self.section.line.name(), error = %ended, "modbus line lost; opening it again until it works");
-            }
-            if !retry.pause(&mut stop).await {
-                break;
-            }
-        }
-        while receipts.outstanding() > 0 {
-            receipts.next().await;
-        }
+        let (name, peer) = (
+            self.section.name.clone(),
+            self.section.line.name().to_owned(),
+        );
+        let reconnect = Reconnect {
+            intake: &intake,
+            backoff: Backoff::new(REOPEN_FIRST, most),
+            source: &name,
+            peer,
+        };
+        let attempt = async |works: &Works<'_>, stop: &mut Stop| {
+            self.poll(&intake, &mut receipts, works, stop).await
+        };
+        reconnect.until_stopped(&mut stop, attempt).await;
+        receipts.all().await;
     }
 
     /// Polls until the line is lost, or until stopped (`None`). An exchange that has begun is not cancelled: its answer would
@@ -141,7 +139,7 @@ impl Modbus {
         &mut self,
         intake: &Intake,
         receipts: &mut Receipts,
-        retry: &mut Retry,
+        works: &Works<'_>,
         stop: &mut Stop,
     ) -> Option<LineError> {
         let line = tokio::select! {
@@ -153,8 +151,7 @@ impl Modbus {
             Err(error) => return Some(error),
         };
         tracing::info!(source = %self.section.name, port = %self.section.line.name(), "modbus line open");
-        intake.stats.up();
-        retry.works();
+        works.now();
         let mut bus = Bus::new(line, &self.section, &mut self.groups, self.health, intake);
         bus.poll(receipts, stop).await
     }

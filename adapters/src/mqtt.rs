@@ -29,15 +29,15 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 
 pub use section::{MqttSection, SubscribeSection, Version};
 
-use crate::retry::Retry;
+use crate::retry::{Reconnect, Works};
 use crate::secret::SecretError;
 use crate::tls::TlsError;
 use crate::topic::PatternError;
-use crate::{Intake, Receipts, Stop};
+use crate::{Backoff, Intake, Receipts, Stop};
 use session::SessionFile;
 use source::Source;
 
@@ -110,46 +110,31 @@ impl Mqtt {
 
     /// Runs until stopped, reconnecting for ever.
     pub async fn run(mut self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
-        let mut retry = Retry::new(RECONNECT_FIRST, RECONNECT_MOST);
-        let broker = self.settings.address();
         let mut session = SessionFile::open(&self.session);
-        loop {
-            // Receipts of a connection that is gone cannot be told to anyone: the broker offers again.
-            while receipts.outstanding() > 0 {
-                receipts.next().await;
-            }
-            if *stop.borrow() {
-                return;
-            }
-            let connected = std::cell::Cell::new(false);
-            let up = |session_present: bool| {
-                connected.set(true);
-                intake.stats.up();
-                info!(source = %self.settings.name, %broker, session_present, "mqtt source connected");
-            };
+        let (settings, source) = (&self.settings, &mut self.source);
+        let reconnect = Reconnect {
+            intake: &intake,
+            backoff: Backoff::new(RECONNECT_FIRST, RECONNECT_MOST),
+            source: &settings.name,
+            peer: settings.address(),
+        };
+        let attempt = async |works: &Works<'_>, stop: &mut Stop| {
+            receipts.all().await;
             let mut parts = Parts {
-                settings: &self.settings,
-                source: &mut self.source,
+                settings,
+                source: &mut *source,
                 session: &mut session,
                 intake: &intake,
                 receipts: &mut receipts,
-                up: &up,
+                works,
             };
-            let Err(lost) = connection::session(&mut parts, &mut stop).await;
-            intake.stats.down(&lost);
-            if matches!(lost, Lost::Stopped) {
-                info!(source = %self.settings.name, "mqtt source stopped");
-                return;
-            }
-            if retry.failed() || connected.get() {
-                warn!(source = %self.settings.name, %broker, error = %lost, "mqtt source lost; connecting again until it works");
-            }
-            if connected.get() {
-                retry.works();
-            }
-            // Stopped, it lets go of what is outstanding above.
-            retry.pause(&mut stop).await;
-        }
+            let Err(lost) = connection::session(&mut parts, stop).await;
+            (!matches!(lost, Lost::Stopped)).then_some(lost)
+        };
+        reconnect.until_stopped(&mut stop, attempt).await;
+        // Receipts of a connection that is gone cannot be given to anyone: the broker offers again.
+        receipts.all().await;
+        info!(source = %self.settings.name, "mqtt source stopped");
     }
 }
 
@@ -160,7 +145,7 @@ struct Parts<'a> {
     session: &'a mut SessionFile,
     intake: &'a Intake,
     receipts: &'a mut Receipts,
-    up: &'a dyn Fn(bool),
+    works: &'a Works<'a>,
 }
 
 type Ended = Result<Infallible, Lost>;

@@ -1,40 +1,61 @@
-//! Attempts at a source that is not there: what is said of them, and how long they are apart.
+//! The one loop in which sources reconnect: what is said of a failure, and how long attempts are apart.
 
-use std::time::Duration;
+use std::cell::Cell;
+use std::fmt::Display;
 
-use crate::{Backoff, Stop, stopped};
+use tracing::warn;
 
-#[derive(Debug)]
-pub(crate) struct Retry {
-    backoff: Backoff,
-    /// It was said that it does not work.
-    said: bool,
+use crate::{Backoff, Intake, Stop, stopped};
+
+/// A source that reconnects until it is stopped.
+pub(crate) struct Reconnect<'a> {
+    pub(crate) intake: &'a Intake,
+    pub(crate) backoff: Backoff,
+    /// Name of the source.
+    pub(crate) source: &'a str,
+    /// What it connects to.
+    pub(crate) peer: String,
 }
 
-impl Retry {
-    pub(crate) fn new(first: Duration, most: Duration) -> Retry {
-        Retry {
-            backoff: Backoff::new(first, most),
-            said: false,
-        }
-    }
+/// How an attempt says that it works.
+pub(crate) struct Works<'a> {
+    intake: &'a Intake,
+    worked: Cell<bool>,
+}
 
-    /// It works, or did: the next failure is said again, and waits little.
-    pub(crate) fn works(&mut self) {
-        self.backoff.reset();
-        self.said = false;
+impl Works<'_> {
+    /// The next failure is logged again, and waits little.
+    pub(crate) fn now(&self) {
+        self.intake.stats.up();
+        self.worked.set(true);
     }
+}
 
-    /// It does not work; returns whether that is still to be said.
-    pub(crate) fn failed(&mut self) -> bool {
-        !std::mem::replace(&mut self.said, true)
-    }
-
-    /// Waits before the next attempt; `false` if the agent stops meanwhile.
-    pub(crate) async fn pause(&mut self, stop: &mut Stop) -> bool {
-        tokio::select! {
-            () = self.backoff.wait() => true,
-            () = stopped(stop) => false,
+impl Reconnect<'_> {
+    /// `attempt` works until it fails, or until stopped (`None`). The first failure of a series is logged.
+    pub(crate) async fn until_stopped<E: Display>(
+        mut self,
+        stop: &mut Stop,
+        mut attempt: impl AsyncFnMut(&Works<'_>, &mut Stop) -> Option<E>,
+    ) {
+        let works = Works {
+            intake: self.intake,
+            worked: Cell::new(false),
+        };
+        let mut said = false;
+        while let Some(error) = attempt(&works, stop).await {
+            self.intake.stats.down(&error);
+            if works.worked.take() {
+                self.backoff.reset();
+                said = false;
+            }
+            if !std::mem::replace(&mut said, true) {
+                warn!(source = self.source, peer = self.peer, %error, "source lost; reconnecting until it works");
+            }
+            tokio::select! {
+                () = self.backoff.wait() => {}
+                () = stopped(stop) => return,
+            }
         }
     }
 }

@@ -287,7 +287,7 @@ impl Tail {
     ) -> Result<Option<Vec<u8>>, DiskError> {
         let mut index = self.generations.partition_point(|g| g.end() <= sequence);
         while index < self.generations.len() {
-            if let Some(found) = self.look(index, sequence, findings)? {
+            if let Some(found) = self.block_of(index, sequence, findings)? {
                 return Ok(Some(found));
             }
             index += 1;
@@ -295,7 +295,7 @@ impl Tail {
         Ok(None)
     }
 
-    fn look(
+    fn block_of(
         &mut self,
         index: usize,
         sequence: u64,

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::console::fail;
 pub(super) use arguments::ModbusArguments;
-use arguments::{Bus, Look, Target};
+use arguments::{Bus, Task, Target};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DoctorError {
@@ -37,15 +37,15 @@ pub(super) enum DoctorError {
 }
 
 pub(super) fn run(arguments: &ModbusArguments) -> ExitCode {
-    match look(arguments, &mut std::io::stdout().lock()) {
+    match perform(arguments, &mut std::io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }
 
 /// Runs one of the commands and writes what it finds.
-fn look(arguments: &ModbusArguments, out: &mut dyn Write) -> Result<(), DoctorError> {
-    if let Look::Import { table } = &arguments.look {
+fn perform(arguments: &ModbusArguments, out: &mut dyn Write) -> Result<(), DoctorError> {
+    if let Task::Import { table } = &arguments.task {
         let text = std::fs::read_to_string(table).map_err(|source| DoctorError::Read {
             path: table.display().to_string(),
             source,
@@ -56,24 +56,24 @@ fn look(arguments: &ModbusArguments, out: &mut dyn Write) -> Result<(), DoctorEr
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        match &arguments.look {
-            Look::Scan {
+        match &arguments.task {
+            Task::Scan {
                 bus,
                 from,
                 to,
                 timeout,
             } => scan(&mut open(bus).await?, *from..=*to, timeout.0, out).await,
-            Look::Read { bus, target } => read(&mut open(bus).await?, target, out).await,
-            Look::Watch {
+            Task::Read { bus, target } => read(&mut open(bus).await?, target, out).await,
+            Task::Watch {
                 bus,
                 target,
                 interval,
                 times,
             } => watch(&mut open(bus).await?, target, interval.0, *times, out).await,
-            Look::Bench { bus, target, times } => {
+            Task::Bench { bus, target, times } => {
                 bench(&mut open(bus).await?, target, *times, out).await
             }
-            Look::Import { .. } => Ok(()),
+            Task::Import { .. } => Ok(()),
         }
     })
 }

@@ -227,12 +227,6 @@ impl Allowance {
         }
     }
 
-    /// Why a lane may not send, whatever its connection says.
-    pub(crate) fn wait(&self, lane: LaneId) -> Option<&Wait> {
-        let closed = self.lanes.get(lane.index())?.closed.as_ref();
-        closed.map(|closed| &closed.why)
-    }
-
     /// `bytes` were handed over.
     pub(crate) fn sent(&mut self, lane: LaneId, bytes: usize) {
         if let Some(known) = self.lanes.get_mut(lane.index()) {

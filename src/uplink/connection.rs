@@ -30,7 +30,6 @@ pub(super) struct Connection {
     pub(super) landed: usize,
     wire: u64,
     answers: u64,
-    pub(super) urgent: bool,
     pub(super) limit: Limit,
     batch: Batch,
     /// It is to be made anew, with batches of another size, once nothing is in flight.
@@ -49,7 +48,6 @@ impl Connection {
     pub(super) fn new(
         mut config: ClientConfig,
         number: usize,
-        urgent: bool,
         limit: Limit,
     ) -> Result<Connection, UplinkError> {
         let largest = config.get(BATCH).and_then(|bytes| bytes.parse().ok());
@@ -68,7 +66,6 @@ impl Connection {
             landed: 0,
             wire: 0,
             answers: 0,
-            urgent,
             limit,
             topic: String::new(),
             throttle: Duration::ZERO,
@@ -76,6 +73,11 @@ impl Connection {
             next_check: Instant::now(),
             failure: None,
         })
+    }
+
+    /// Its lanes wait for nobody, so that no flow bounds it.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.limit.flow().is_none()
     }
 
     /// Has [`Connection::check`] ask the producer at once: there was an error.
@@ -100,7 +102,7 @@ impl Connection {
         if before.is_none() {
             tracing::error!(
                 connection = self.number,
-                urgent = self.urgent,
+                urgent = self.is_urgent(),
                 reason,
                 "the kafka producer of a connection can do nothing any more; it is rebuilt and sends again what was in flight; nothing is lost, some events may be repeated with the same id"
             );

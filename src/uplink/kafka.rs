@@ -75,7 +75,7 @@ impl Uplink {
             } else {
                 Limit::Flow(Box::new(Flow::new(most, Instant::now())))
             };
-            connections.push(Connection::new(config, number, urgent, limit)?);
+            connections.push(Connection::new(config, number, limit)?);
         }
         Ok(Uplink {
             connections,
@@ -288,7 +288,7 @@ impl Uplink {
             .enumerate()
             .map(|(number, one)| Wish {
                 number,
-                dscp: if one.urgent {
+                dscp: if one.is_urgent() {
                     self.dscp.urgent
                 } else {
                     self.dscp.other
@@ -304,14 +304,17 @@ impl Uplink {
     fn measured(&mut self, number: usize, one: &Measured, now: Instant) -> bool {
         let (round_trip, throttle) = (one.round_trip, one.throttle);
         let lanes = self.lanes_of(number);
-        let urgent = self.connections.get(number).is_some_and(|one| one.urgent);
+        let urgent = self
+            .connections
+            .get(number)
+            .is_some_and(Connection::is_urgent);
         let mut answered = false;
         for (other, connection) in self.connections.iter_mut().enumerate() {
             if other == number {
                 connection.throttle = throttle;
                 let (wire, landed, heard) = connection.carried(one);
                 answered = heard;
-                let (in_flight, urgent) = (connection.limit.in_flight(), connection.urgent);
+                let (in_flight, urgent) = (connection.limit.in_flight(), connection.is_urgent());
                 tracing::trace!(
                     urgent,
                     landed,
@@ -368,7 +371,7 @@ impl Uplink {
     /// Bytes handed over on connections that are not urgent, and not yet in [`Self::carried`].
     #[must_use]
     pub(crate) fn uncounted(&self) -> usize {
-        let bulk = self.connections.iter().filter(|one| !one.urgent);
+        let bulk = self.connections.iter().filter(|one| !one.is_urgent());
         bulk.map(|one| one.limit.in_flight() + one.landed).sum()
     }
 

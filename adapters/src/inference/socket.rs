@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::message::{Message, MessageError};
 use super::{Inference, Maker, RETRY_FIRST};
+use crate::retry::Works;
 use crate::{Intake, Outcome, Receipts, Refused, Stop, stopped};
 
 /// Events of one client that may wait for their receipt.
@@ -25,10 +26,11 @@ pub(super) async fn serve(
     input: &Inference,
     path: &Path,
     intake: &Intake,
+    works: &Works<'_>,
     stop: &mut Stop,
 ) -> io::Result<()> {
     let listener = listen(input, path)?;
-    intake.stats.up();
+    works.now();
     tracing::info!(source = %input.section.name, socket = %path.display(), "inference socket open");
     let mut clients = JoinSet::new();
     loop {

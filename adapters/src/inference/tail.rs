@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::message::{Message, MessageError};
 use super::{Inference, Maker};
+use crate::retry::Works;
 use crate::{Intake, Receipts, Stop, stopped};
 
 /// How often a file is looked at.
@@ -26,10 +27,11 @@ pub(super) async fn follow(
     path: &Path,
     intake: &Intake,
     receipts: &mut Receipts,
+    works: &Works<'_>,
     stop: &mut Stop,
 ) -> io::Result<()> {
     let fifo = fs::metadata(path)?.file_type().is_fifo();
-    intake.stats.up();
+    works.now();
     tracing::info!(source = %input.section.name, path = %path.display(), "following inference results");
     if fifo {
         read_fifo(input, path, intake, receipts, stop).await
@@ -84,9 +86,7 @@ async fn read_fifo(
                 .error(&MessageError::TooLong(input.section.max_event()));
         }
     }
-    while receipts.outstanding() > 0 {
-        receipts.next().await;
-    }
+    receipts.all().await;
     Ok(())
 }
 
@@ -221,9 +221,7 @@ async fn read_lines(
         if let crate::Outcome::Refused(_) = receipts.next().await {
             // Offered again from the same place.
             sleep(LOOK).await;
-            while receipts.outstanding() > 0 {
-                receipts.next().await;
-            }
+            receipts.all().await;
             return Ok(0);
         }
     }

@@ -156,7 +156,9 @@ impl Connection<'_, '_> {
     fn granted(&mut self, granted: &[bool]) {
         let granted = granted.iter().copied();
         if self.subscriptions.answer(granted, Instant::now()) {
-            (self.parts.up)(self.session_present);
+            self.parts.works.now();
+            let settings = self.parts.settings;
+            tracing::info!(source = %settings.name, broker = %settings.address(), session_present = self.session_present, "mqtt source connected");
         }
         self.subscriptions
             .tell_refused(&self.parts.settings.name, &self.parts.intake.stats);

@@ -12,11 +12,11 @@ use crate::config;
 #[derive(Debug, Args)]
 pub(crate) struct ModbusArguments {
     #[command(subcommand)]
-    pub look: Look,
+    pub task: Task,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Look {
+pub(crate) enum Task {
     /// Find the slaves of a bus.
     Scan {
         #[command(flatten)]
