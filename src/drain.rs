@@ -2,6 +2,8 @@
 
 mod address;
 
+mod backlog;
+
 mod holdback;
 
 mod message;
@@ -12,6 +14,11 @@ mod rejected;
 
 mod template;
 
+mod timestamps;
+
+mod topics;
+
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use adapters::Clock;
@@ -26,8 +33,10 @@ use crate::ingest::{Claim, Record};
 use crate::pace::{
     Allowance, Backlog, Change, Decision, Flow, Hold, Link, Period, Room, Shaper, Wait,
 };
-use crate::uplink::{Delivery, DeliveryReport, Signal, Unsent, Uplink};
+use crate::uplink::{Delivery, DeliveryReport, Signal, Standing, Unsent, Uplink};
 use holdback::Holdback;
+use timestamps::{Timestamps, Wall};
+use topics::{Topics, Verdict};
 
 /// Turns in one go; then the agent looks at what else there is.
 const TURNS: usize = 2;
@@ -42,7 +51,17 @@ pub(crate) struct Drain {
     clock: Clock,
     gateway: String,
     names: Vec<String>,
+    /// The topic of each lane whose records all go to one.
+    constant: Vec<Option<String>>,
+    /// Lanes whose records leave in order.
+    in_order: Vec<bool>,
     holdback: Holdback,
+    topics: Topics,
+    /// What the cluster said last of topics that took nothing, and when.
+    standings: HashMap<String, (Instant, Standing)>,
+    timestamps: Timestamps,
+    /// Our clock, where it is trusted.
+    wall: Option<Wall>,
     rejected: Rejected,
     reports: Vec<DeliveryReport>,
     signals: Vec<Signal>,
@@ -51,6 +70,17 @@ pub(crate) struct Drain {
     backlog: Vec<Backlog>,
     /// The last time that was written out: a batch of events shares it.
     time: (i64, String),
+}
+
+/// What became of a record that was to leave.
+enum Offered {
+    Sent,
+    /// The client library knows at once what would become of it.
+    Failed(Delivery),
+    /// Its topic is held, and what is behind it may pass.
+    MakesWay,
+    /// It stays where it is.
+    Waits,
 }
 
 /// What [`Drain::pump`] leaves to be done.
@@ -76,6 +106,8 @@ pub(crate) struct Parts {
     pub uplink: Uplink,
     pub addresses: Addresses,
     pub shaper: Shaper,
+    /// Lanes whose records leave in order.
+    pub in_order: Vec<bool>,
     pub allowance: Allowance,
     pub clock: Clock,
     pub gateway: String,
@@ -95,7 +127,13 @@ impl Drain {
             link: Link::new(parts.has_backlog, now),
             shaper: parts.shaper,
             allowance: parts.allowance,
-            holdback: Holdback::new(parts.topic_retry, &topics),
+            holdback: Holdback::new(&topics),
+            topics: Topics::new(parts.topic_retry),
+            standings: HashMap::new(),
+            timestamps: Timestamps::default(),
+            wall: None,
+            constant: parts.addresses.constant(),
+            in_order: parts.in_order,
             lanes: (0..).map(LaneId).take(lanes.len()).collect(),
             names: lanes.iter().map(|lane| lane.name.clone()).collect(),
             clock: parts.clock,
@@ -133,21 +171,11 @@ impl Drain {
         for signal in signals.drain(..) {
             changes.extend(self.signal(lanes, signal, now));
         }
-        let oldest = self.lanes.iter().filter(|lane| lanes.in_flight(**lane) > 0);
-        let oldest = oldest.filter_map(|lane| lanes.in_flight_since(*lane)).min();
+        let oldest = self.uplink.waiting_since();
         let oldest = oldest.map(|since| since.max(self.uplink.silent_until()));
         changes.extend(self.link.watch(oldest, now));
         (self.reports, self.signals) = (reports, signals);
         changes
-    }
-
-    /// Records in flight that may be in one batch with those of `lane`.
-    fn in_flight(&self, lanes: &Lanes<Record, Claim>, lane: LaneId) -> usize {
-        let mates = self
-            .lanes
-            .iter()
-            .filter(|mate| self.holdback.share(lane, **mate));
-        mates.map(|mate| lanes.in_flight(*mate)).sum()
     }
 
     /// Tells the shaper what is usual; to be called every second or so.
@@ -165,6 +193,11 @@ impl Drain {
         let stamp = self.clock.stamp();
         let is_set = stamp.unsynced_boot_us.is_none();
         let wall = Timestamp::from_microsecond(stamp.unix_us).ok();
+        self.wall = is_set.then_some(Wall {
+            ms: stamp.unix_us / 1000,
+            at: now,
+        });
+        self.revise(now);
         self.allowance.follow_calendar(wall.filter(|_| is_set), now)
     }
 
@@ -189,39 +222,22 @@ impl Drain {
     }
 
     fn unblock(&mut self, lanes: &mut Lanes<Record, Claim>, now: Instant) {
-        let expired = self.holdback.expired(now);
-        if lanes.has_deferred() && (expired || self.holdback.is_idle()) {
+        let expired = self.holdback.expired(now) | self.topics.expired(now);
+        let idle = self.holdback.is_idle() && self.topics.is_empty();
+        if lanes.has_deferred() && (expired || idle) {
             lanes.retry_deferred();
         }
     }
 
-    fn backlog(&mut self, lanes: &Lanes<Record, Claim>, lane: LaneId, now: Instant) -> Backlog {
-        let waits = self.holdback.is_careful(lane) && self.in_flight(lanes, lane) > 0;
-        let next = lanes.peek(lane).filter(|_| !waits);
-        let replay = next.as_ref().is_some_and(|next| self.is_replay(next));
-        let next = next.map(|next| next.bytes);
-        let room = self.room(lane, next, now);
-        Backlog {
-            lane,
-            next,
-            replay,
-            room,
-            in_flight: lanes.in_flight(lane),
+    /// Frees topics that nobody tries any more; to be called every second or so.
+    fn revise(&mut self, now: Instant) {
+        let uplink = &self.uplink;
+        for topic in self.topics.revise(|topic| uplink.under_way(topic)) {
+            self.uplink.hold(&topic, false, now);
         }
-    }
-
-    /// `next` is the size of the record that is to leave, if one is in memory.
-    fn room(&mut self, lane: LaneId, next: Option<usize>, now: Instant) -> Room {
-        match (self.allowance.ask(lane, self.uplink.uncounted(), now), next) {
-            (Room::Now(allowed), Some(next)) => self.uplink.ask(lane, next, now).at_most(allowed),
-            (Room::Now(_), None) => Room::WhenDelivered,
-            (room, _) => room,
+        if self.topics.is_empty() {
+            self.standings.clear();
         }
-    }
-
-    /// It was on disk, or waited in memory for the link to come back.
-    fn is_replay(&self, next: &Next<'_, Record>) -> bool {
-        next.replay || (next.arrived < self.link.since() && self.link.returned_from().is_some())
     }
 
     fn send(
@@ -238,33 +254,27 @@ impl Drain {
             {
                 break;
             }
-            let (size, token) = (next.bytes, next.token);
-            let address = self.addresses.of(lane, &next.placed.record.origin);
-            let blocked = self.holdback.is_blocked(&address.topic);
-            let sent = if blocked {
-                Ok(())
-            } else {
-                self.hand_over(lane, &next, replay, &address, now)
-            };
-            self.holdback.alone(lane, token);
-            match sent {
-                Ok(()) => lanes.hand_over(lane, now),
-                Err(Unsent::Full) => break,
-                Err(Unsent::Failed(outcome)) => {
-                    lanes.hand_over(lane, now);
-                    self.take_report(
-                        lanes,
-                        DeliveryReport {
-                            lane,
-                            token,
-                            outcome,
-                        },
-                        now,
-                    );
-                }
+            if events > 0 && self.goes_alone(lane, &next.placed.record, now) {
+                break;
             }
-            if blocked {
-                lanes.defer(lane, token);
+            let (size, token) = (next.bytes, next.token);
+            let offered = self.offer(lane, &next, replay, now);
+            if matches!(offered, Offered::Waits) {
+                break;
+            }
+            self.holdback.alone(lane, token);
+            lanes.hand_over(lane, now);
+            match offered {
+                Offered::Sent | Offered::Waits => {}
+                Offered::MakesWay => lanes.defer(lane, token),
+                Offered::Failed(outcome) => {
+                    let report = DeliveryReport {
+                        lane,
+                        token,
+                        outcome,
+                    };
+                    self.take_report(lanes, report, now);
+                }
             }
             events += 1;
             bytes += size;
@@ -277,6 +287,32 @@ impl Drain {
         self.allowance.sent(lane, bytes);
         self.shaper
             .sent(lane, events, bytes, kind.unwrap_or(false), &self.link, now);
+    }
+
+    /// Hands a record over if its topic allows it.
+    fn offer(
+        &mut self,
+        lane: LaneId,
+        next: &Next<'_, Record>,
+        replay: bool,
+        now: Instant,
+    ) -> Offered {
+        let address = self.addresses.of(lane, &next.placed.record.origin);
+        if !self.topics.is_empty() {
+            match self.topics.verdict(&address.topic, now) {
+                Verdict::Held { stalled, .. } if stalled || self.is_constant(lane) => {
+                    return Offered::Waits;
+                }
+                Verdict::Held { .. } => return Offered::MakesWay,
+                Verdict::Probe => self.topics.probes(&address.topic),
+                Verdict::Free => {}
+            }
+        }
+        match self.hand_over(lane, next, replay, &address, now) {
+            Ok(()) => Offered::Sent,
+            Err(Unsent::Full) => Offered::Waits,
+            Err(Unsent::Failed(outcome)) => Offered::Failed(outcome),
+        }
     }
 
     /// Events a second that a lane takes in on average.
@@ -309,6 +345,6 @@ impl Drain {
 
     /// Topics that are waited for, and why.
     pub(crate) fn blocked(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.holdback.topics()
+        self.topics.iter()
     }
 }

@@ -1,15 +1,21 @@
 //! The way out. Only the files beneath name rdkafka; everything else knows these words.
 
+mod accounts;
 mod batch;
 mod callbacks;
 mod connection;
+mod credentials;
 mod failure;
+mod inquiry;
 mod kafka;
+mod measure;
 mod section;
 mod settings;
 mod sockets;
+mod topics;
 
 pub(crate) use connection::wait_for_ends;
+pub(crate) use inquiry::Standing;
 pub(crate) use kafka::Uplink;
 pub(crate) use section::UplinkSection;
 pub(crate) use settings::{Cluster, CompressionKind, Sending, UplinkError};
@@ -46,10 +52,14 @@ pub(crate) enum Delivery {
     Delivered,
     /// The cluster will never take this record: set it aside.
     Rejected { reason: String },
-    /// The topic is unknown or forbidden: wait for a person, let other topics pass.
+    /// The cluster will never take this record with its timestamp: send it with another, or set it aside.
+    Untimely { topic: String, reason: String },
+    /// The cluster does not take this topic: wait for a person, let other topics pass.
     Blocked { topic: String, reason: String },
     /// It did not work this time: send it again.
     Again,
+    /// It was taken back before it was sent, or while its answer was awaited: send it again at once.
+    Recalled,
 }
 
 /// What the connections have to say.
@@ -61,6 +71,15 @@ pub(crate) enum Signal {
     Answered,
     /// Why a connection or a login failed.
     Trouble(String),
+    /// Nothing of this topic was delivered since then, though a record was under way.
+    Stalled {
+        topic: String,
+        since: std::time::Instant,
+    },
+    /// What the cluster says of a topic that it was asked about.
+    Asked { topic: String, standing: Standing },
+    /// A record of a topic that is held was delivered.
+    Accepted { topic: String },
     /// A producer was rebuilt: what these lanes had in flight is forgotten, and must be sent again.
     Resend(Vec<LaneId>),
 }

@@ -36,6 +36,24 @@ pub struct Origin {
     pub quality: Quality,
 }
 
+impl Origin {
+    /// Of no source at all: what a template makes of it does not depend on an event.
+    #[must_use]
+    pub fn nowhere() -> Origin {
+        Origin {
+            adapter: AdapterKind::Gateway,
+            source: String::new(),
+            subject: String::new(),
+            device: String::new(),
+            kind: String::new(),
+            tags: BTreeMap::new(),
+            intent: None,
+            content_type: None,
+            quality: Quality::Good,
+        }
+    }
+}
+
 // Persisted in packed CBOR, by the number of each variant: add variants at the end, never reorder or remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -30,18 +30,30 @@ pub enum SecretError {
 impl SecretRef {
     /// The secret, without the line end that editors leave.
     pub fn read(&self) -> Result<String, SecretError> {
-        let path = match self {
-            SecretRef::File(path) => path.clone(),
-            SecretRef::Credential(name) => {
-                let directory = std::env::var_os("CREDENTIALS_DIRECTORY");
-                PathBuf::from(
-                    directory.ok_or_else(|| SecretError::NoCredentials { name: name.clone() })?,
-                )
-                .join(name)
-            }
-        };
+        let path = self.path().ok_or_else(|| SecretError::NoCredentials {
+            name: self.name().to_owned(),
+        })?;
         let text = std::fs::read_to_string(&path)
             .map_err(|source| SecretError::Unreadable { path, source })?;
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    }
+
+    /// The file that holds it; `None` for a credential where systemd gave none.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        match self {
+            SecretRef::File(path) => Some(path.clone()),
+            SecretRef::Credential(name) => {
+                let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+                Some(PathBuf::from(directory).join(name))
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            SecretRef::File(_) => "",
+            SecretRef::Credential(name) => name,
+        }
     }
 }

@@ -339,6 +339,14 @@ impl<R: Record, T: Claim> Lane<R, T> {
         self.window.in_flight()
     }
 
+    pub(crate) fn sent(&self, token: u64) -> Option<&Placed<R>> {
+        self.window.sent(token).map(|entry| &entry.placed)
+    }
+
+    pub(crate) fn next_token(&self) -> u64 {
+        self.window.next_token()
+    }
+
     /// When the oldest record in flight was handed over.
     pub(crate) fn in_flight_since(&self) -> Option<Instant> {
         self.window.oldest()

@@ -139,6 +139,23 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         self.lane_mut(lane).defer(token);
     }
 
+    /// As [`Lanes::defer`], and what follows in an ordered lane waits for it.
+    pub fn put_back(&mut self, lane: LaneId, token: u64) {
+        self.lane_mut(lane).put_back(token);
+    }
+
+    /// A record that is in flight.
+    #[must_use]
+    pub fn sent(&self, lane: LaneId, token: u64) -> Option<&Placed<R>> {
+        self.lane(lane).sent(token)
+    }
+
+    /// The token of the next record that is handed over.
+    #[must_use]
+    pub fn next_token(&self, lane: LaneId) -> u64 {
+        self.lane(lane).next_token()
+    }
+
     /// Deferred records are to be tried again.
     pub fn retry_deferred(&mut self) {
         self.all.iter_mut().for_each(Lane::retry_deferred);

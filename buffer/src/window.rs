@@ -97,6 +97,13 @@ impl<R, T> Window<R, T> {
         Some(entry)
     }
 
+    /// The record of this token, if it is in flight.
+    pub(crate) fn sent(&self, token: u64) -> Option<&Entry<R, T>> {
+        let index = usize::try_from(token.checked_sub(self.base)?).ok()?;
+        let (entry, flight) = self.sent.get(index)?;
+        (*flight == Flight::Sent).then_some(entry)
+    }
+
     /// Takes from the front what is done, and what is deferred and stored; in a lane that `keeps`, only what is stored.
     pub(crate) fn settle(&mut self, stored_to: u64, keeps: bool) -> Option<(Entry<R, T>, Flight)> {
         let leaves = |(entry, flight): &(Entry<R, T>, Flight)| match flight {

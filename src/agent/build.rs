@@ -121,6 +121,7 @@ fn drain_parts(
             identity.clone(),
             settings.drain.fallback_topic.clone(),
         ),
+        in_order: paces.iter().map(|pace| pace.in_order).collect(),
         shaper: Shaper::new(shape, &paces, found, now),
         allowance,
         clock,

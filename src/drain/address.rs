@@ -63,6 +63,15 @@ impl Addresses {
         &self.lanes
     }
 
+    /// The topic of each lane whose records all go to one.
+    pub(crate) fn constant(&self) -> Vec<Option<String>> {
+        let lanes = self.lanes.iter();
+        let topics = lanes.map(|lane| lane.topic.constant(&lane.name, &self.identity));
+        topics
+            .map(|topic| topic.map(|name| topic_name(&name)))
+            .collect()
+    }
+
     pub(crate) fn of(&mut self, lane: LaneId, origin: &Arc<Origin>) -> Arc<Address> {
         let pointer = (lane, Arc::as_ptr(origin).addr());
         if let Some((_, address)) = self.by_pointer.get(&pointer) {

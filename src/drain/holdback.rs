@@ -1,23 +1,17 @@
-//! Topics that the cluster does not take, and lanes that go on one record at a time.
+//! Lanes that pause, and lanes that go on one record at a time.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use buffer::LaneId;
 
-/// A topic that stays blocked is told of this often.
-const TELL_EVERY: Duration = Duration::from_mins(15);
 /// Pause before a record is sent again that the cluster did not take this time.
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Holdback {
-    topic_retry: Duration,
-    /// Until when, and why.
-    topics: HashMap<String, (Instant, String)>,
-    told: HashMap<String, Instant>,
-    /// Until when records wait that are to be sent again.
-    again: Option<Instant>,
+    /// Until when a lane waits whose records are to be sent again.
+    paused: HashMap<LaneId, Instant>,
     /// Lanes with the same number write to the same topic, so that a batch may hold records of all.
     topic_of: Vec<usize>,
     /// A broker refuses a whole batch for one record that is too large: into these topics goes one record
@@ -34,52 +28,34 @@ struct Careful {
 
 impl Holdback {
     /// `topics` has the topic of each lane, as configured.
-    pub(crate) fn new<T: PartialEq>(topic_retry: Duration, topics: &[T]) -> Holdback {
+    pub(crate) fn new<T: PartialEq>(topics: &[T]) -> Holdback {
         let first = |topic| topics.iter().position(|other| other == topic).unwrap_or(0);
         Holdback {
             topic_of: topics.iter().map(first).collect(),
-            topic_retry,
-            topics: HashMap::new(),
-            told: HashMap::new(),
-            again: None,
+            paused: HashMap::new(),
             careful: HashMap::new(),
         }
     }
 
-    /// The cluster does not take `topic` for now.
-    pub(crate) fn block(&mut self, topic: String, reason: String, now: Instant) {
-        let told = self
-            .told
-            .get(&topic)
-            .is_some_and(|at| *at + TELL_EVERY > now);
-        if !told {
-            tracing::error!(topic, reason, retry_every = ?self.topic_retry,
-                "the cluster does not take this topic; create it or grant the right to write; its events wait in the buffer");
-            self.told.insert(topic.clone(), now);
-        }
-        self.topics.insert(topic, (now + self.topic_retry, reason));
+    /// A record of `lane` is to be sent again after a pause.
+    pub(crate) fn pause(&mut self, lane: LaneId, now: Instant) {
+        self.paused.insert(lane, now + AGAIN);
     }
 
-    /// A record is to be sent again after a pause.
-    pub(crate) fn pause(&mut self, now: Instant) {
-        self.again = Some(now + AGAIN);
+    pub(super) fn paused(&self, lane: LaneId) -> Option<Instant> {
+        self.paused.get(&lane).copied()
     }
 
-    pub(super) fn is_blocked(&self, topic: &str) -> bool {
-        self.topics.contains_key(topic)
-    }
-
-    /// Whether something that was held back is to be tried again now.
+    /// Whether a pause is over.
     pub(super) fn expired(&mut self, now: Instant) -> bool {
-        let before = self.topics.len();
-        self.topics.retain(|_, (until, _)| *until > now);
-        let again = self.again.take_if(|until| *until <= now).is_some();
-        again || self.topics.len() < before
+        let before = self.paused.len();
+        self.paused.retain(|_, until| *until > now);
+        self.paused.len() < before
     }
 
     /// Nothing is being held back.
     pub(super) fn is_idle(&self) -> bool {
-        self.topics.is_empty() && self.again.is_none()
+        self.paused.is_empty()
     }
 
     fn topic_of(&self, lane: LaneId) -> usize {
@@ -125,13 +101,6 @@ impl Holdback {
             }
         }
     }
-
-    /// Blocked topics, and why.
-    pub(crate) fn topics(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.topics
-            .iter()
-            .map(|(topic, (_, reason))| (topic.as_str(), reason.as_str()))
-    }
 }
 
 #[cfg(test)]
@@ -139,18 +108,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_is_tried_again_after_its_time() {
+    fn a_lane_pauses_before_it_sends_again_and_no_other() {
         let begun = Instant::now();
-        let mut holdback = Holdback::new(Duration::from_secs(30), &["a"]);
-        holdback.block("a".into(), "unknown".into(), begun);
-        assert!(holdback.is_blocked("a") && !holdback.expired(begun + Duration::from_secs(29)));
-        assert!(holdback.expired(begun + Duration::from_secs(30)) && !holdback.is_blocked("a"));
-        assert!(holdback.is_idle());
+        let mut holdback = Holdback::new(&["a", "b"]);
+        holdback.pause(LaneId(0), begun);
+        assert_eq!(holdback.paused(LaneId(0)), Some(begun + AGAIN));
+        assert!(holdback.paused(LaneId(1)).is_none() && !holdback.expired(begun));
+        assert!(holdback.expired(begun + AGAIN) && holdback.is_idle());
     }
 
     #[test]
     fn lanes_of_a_topic_are_careful_until_its_suspects_passed() {
-        let mut holdback = Holdback::new(Duration::from_secs(30), &["a", "b", "a"]);
+        let mut holdback = Holdback::new(&["a", "b", "a"]);
         holdback.suspect(LaneId(0));
         holdback.suspect(LaneId(0));
         assert!(holdback.is_careful(LaneId(2)) && !holdback.is_careful(LaneId(1)));
@@ -162,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_last_of_a_refused_batch_was_not_alone() {
-        let mut holdback = Holdback::new(Duration::from_secs(30), &["a"]);
+        let mut holdback = Holdback::new(&["a"]);
         for token in 0..3 {
             assert!(!holdback.was_alone(LaneId(0), token));
             holdback.suspect(LaneId(0));

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use adapters::Stamp;
 use buffer::{LaneId, Next};
 use jiff::Timestamp;
 
@@ -20,18 +21,11 @@ impl Drain {
         now: Instant,
     ) -> Result<(), Unsent> {
         let record = &next.placed.record;
-        let stamp = match record.stamp.unsynced_boot_us {
-            None => record.stamp,
-            Some(_) => self.clock.corrected(record.stamp),
-        };
+        let stamp = self.stamp(record);
+        let own = stamp.unix_us / 1000;
+        let (timestamp, clamped) = self.timestamps.of(&address.topic, own, self.wall, now);
         let id = record.id(&self.gateway);
-        if self.time.0 != stamp.unix_us {
-            let time = Timestamp::from_microsecond(stamp.unix_us);
-            self.time = (
-                stamp.unix_us,
-                time.unwrap_or(Timestamp::UNIX_EPOCH).to_string(),
-            );
-        }
+        self.write_time(stamp);
         let (mut epoch, mut sequence) = (itoa::Buffer::new(), itoa::Buffer::new());
         let epoch = epoch.format(next.placed.epoch);
         let sequence = sequence.format(next.placed.sequence);
@@ -58,6 +52,7 @@ impl Drain {
                 record.origin.content_type.as_deref().map(str::as_bytes),
             ),
             ("tg-quality", bad.then_some(b"bad".as_slice())),
+            ("tg-clamped", clamped.then_some(b"true".as_slice())),
         ];
         let message = Message {
             lane,
@@ -65,9 +60,33 @@ impl Drain {
             topic: &address.topic,
             key: &address.key,
             payload: &record.payload,
-            timestamp: stamp.unix_us / 1000,
+            timestamp,
             headers: &headers,
         };
-        self.uplink.send(&message, now)
+        self.uplink.send(&message, now)?;
+        let doubt = self
+            .timestamps
+            .doubt(&address.topic, timestamp, self.wall, now);
+        let doubt = doubt.map(|ahead| (address.topic.as_str(), ahead));
+        self.timestamps
+            .sent(lane, next.token, timestamp, doubt, now);
+        Ok(())
+    }
+
+    /// A batch of events shares the text.
+    fn write_time(&mut self, stamp: Stamp) {
+        if self.time.0 != stamp.unix_us {
+            let time = Timestamp::from_microsecond(stamp.unix_us);
+            let time = time.unwrap_or(Timestamp::UNIX_EPOCH);
+            self.time = (stamp.unix_us, time.to_string());
+        }
+    }
+
+    /// When the event was seen, corrected where its clock was not yet true.
+    pub(super) fn stamp(&self, record: &Record) -> Stamp {
+        match record.stamp.unsynced_boot_us {
+            None => record.stamp,
+            Some(_) => self.clock.corrected(record.stamp),
+        }
     }
 }

@@ -5,12 +5,17 @@ use std::time::{Duration, Instant};
 use buffer::{LaneId, Lanes};
 
 use super::Drain;
+use super::timestamps::{Refused, Remedy};
 use crate::ingest::{Claim, Record};
 use crate::pace::Change;
-use crate::uplink::{Delivery, DeliveryReport, Signal};
+use crate::uplink::{Delivery, DeliveryReport, Signal, Standing};
 
 /// Events of trouble on a connection are told at most this often.
 const TROUBLE_EVERY: Duration = Duration::from_mins(1);
+/// A topic is held that takes nothing for longer, and that the cluster calls sick.
+const SICK: Duration = Duration::from_millis(2500);
+/// The same of one that the cluster calls well.
+const STALLED: Duration = Duration::from_secs(6);
 
 impl Drain {
     pub(super) fn take_report(
@@ -24,6 +29,8 @@ impl Drain {
             token,
             outcome,
         } = report;
+        let delivered = outcome == Delivery::Delivered;
+        self.timestamps.landed(lane, token, delivered, now);
         match outcome {
             Delivery::Delivered => {
                 self.holdback.passed(lane);
@@ -35,18 +42,67 @@ impl Drain {
             }
             Delivery::Rejected { .. } => {
                 self.holdback.suspect(lane);
-                self.holdback.pause(now);
-                lanes.defer(lane, token);
+                self.holdback.pause(lane, now);
+                self.send_again(lanes, lane, token);
+            }
+            Delivery::Untimely { topic, reason } => {
+                self.untimely(lanes, (lane, token), (&topic, &reason), now);
             }
             Delivery::Blocked { topic, reason } => {
-                self.holdback.block(topic, reason, now);
-                lanes.defer(lane, token);
+                self.topics.refuse(&topic, &reason, now);
+                self.uplink.hold(&topic, true, now);
+                if self.is_constant(lane) {
+                    lanes.put_back(lane, token);
+                } else {
+                    lanes.defer(lane, token);
+                }
             }
             Delivery::Again => {
-                self.holdback.pause(now);
-                lanes.defer(lane, token);
+                self.holdback.pause(lane, now);
+                lanes.put_back(lane, token);
             }
+            Delivery::Recalled => lanes.put_back(lane, token),
         }
+    }
+
+    /// A record goes again; what is newer must not overtake it.
+    fn send_again(&mut self, lanes: &mut Lanes<Record, Claim>, lane: LaneId, token: u64) {
+        lanes.put_back(lane, token);
+        self.uplink.recall(lane);
+    }
+
+    /// The cluster does not take the record of `id` with the timestamp that it was sent with.
+    fn untimely(
+        &mut self,
+        lanes: &mut Lanes<Record, Claim>,
+        (lane, token): (LaneId, u64),
+        (topic, reason): (&str, &str),
+        now: Instant,
+    ) {
+        let Some(placed) = lanes.sent(lane, token) else {
+            return;
+        };
+        let refused = Refused {
+            lane,
+            token,
+            next: lanes.next_token(lane),
+            ms: self.stamp(&placed.record).unix_us / 1000,
+        };
+        let remedy = self.timestamps.refused(topic, refused, self.wall, now);
+        if remedy == Remedy::None {
+            self.reject(lanes, lane, token, reason);
+            return;
+        }
+        if remedy == Remedy::Found {
+            let name = self.names.get(lane.index()).map_or("", String::as_str);
+            tracing::warn!(
+                lane = name,
+                topic,
+                reason,
+                "the cluster does not take an event with its time; it is sent with a timestamp that the cluster takes, and its own time stays in ce_time; check the clocks of the gateway, its devices and the brokers"
+            );
+        }
+        self.send_again(lanes, lane, token);
     }
 
     fn reject(&mut self, lanes: &mut Lanes<Record, Claim>, lane: LaneId, token: u64, reason: &str) {
@@ -82,12 +138,52 @@ impl Drain {
                 None
             }
             Signal::Answered => self.link.answered(now),
+            Signal::Stalled { topic, since } => {
+                self.stalled(&topic, since, now);
+                None
+            }
+            Signal::Asked { topic, standing } => {
+                self.standings.insert(topic, (now, standing));
+                self.link.answered(now)
+            }
+            Signal::Accepted { topic } => {
+                self.topics.accept(&topic, now);
+                self.uplink.hold(&topic, false, now);
+                None
+            }
             Signal::Resend(resend) => {
                 for lane in resend {
+                    self.timestamps.forget(lane);
                     lanes.resend(lane);
                 }
                 None
             }
+        }
+    }
+
+    /// A topic of which nothing was delivered since then is held, if brokers answer all the while.
+    fn stalled(&mut self, topic: &str, since: Instant, now: Instant) {
+        let since = since.max(self.link.since()).max(self.uplink.silent_until());
+        let lasts = now.saturating_duration_since(since);
+        let sick = self.standings.get(topic).filter(|(at, _)| *at >= since);
+        let reason = match sick.map(|(_, standing)| standing) {
+            Some(Standing::Sick(reason)) if lasts > SICK => reason.clone(),
+            Some(Standing::Writable(leaders)) if lasts > STALLED => {
+                let trouble = self.uplink.trouble_of(topic);
+                let leads = || leaders.iter().map(ToString::to_string).collect::<Vec<_>>();
+                trouble.map_or_else(
+                    || {
+                        let leads = leads().join(", ");
+                        format!("what leads its partitions, broker {leads}, does not take records, though the cluster answers")
+                    },
+                    str::to_owned,
+                )
+            }
+            Some(_) | None => return,
+        };
+        if self.link.is_up() || self.link.is_stalled() {
+            self.topics.stall(topic, &reason, now);
+            self.uplink.hold(topic, true, now);
         }
     }
 }

@@ -79,6 +79,16 @@ impl Template {
         })
     }
 
+    /// The text, if it is the same for all events of a gateway.
+    pub(crate) fn constant(&self, intent: &str, identity: &Identity) -> Option<String> {
+        let given = |name: &str| matches!(name, "gateway" | "site" | "region" | "intent");
+        let nothing = Origin::nowhere();
+        self.names()
+            .all(given)
+            .then(|| self.render(&nothing, intent, identity))
+            .flatten()
+    }
+
     /// The text for this event; `None` when it has no value for a field.
     #[must_use]
     pub(crate) fn render(

@@ -122,6 +122,11 @@ impl Flow {
         }
     }
 
+    /// `bytes` no longer count, and say nothing of the link.
+    pub(crate) fn forget(&mut self, bytes: usize) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
+
     /// `bytes` came back, delivered or not.
     pub(crate) fn landed(&mut self, bytes: usize, delivered: bool, now: Instant) {
         self.end_window(now);

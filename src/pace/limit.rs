@@ -46,6 +46,14 @@ impl Limit {
         }
     }
 
+    /// `bytes` are under way, and no longer count: that says nothing of the link.
+    pub(crate) fn forget(&mut self, bytes: usize) {
+        match self {
+            Limit::Flow(flow) => flow.forget(bytes),
+            Limit::Fixed { in_flight, .. } => *in_flight = in_flight.saturating_sub(bytes),
+        }
+    }
+
     /// Bytes under way.
     #[must_use]
     pub(crate) fn in_flight(&self) -> usize {

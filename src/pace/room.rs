@@ -25,6 +25,14 @@ impl Room {
         }
     }
 
+    /// What both allow.
+    pub(crate) fn and(self, other: Room) -> Room {
+        match self {
+            Room::Now(bytes) => other.at_most(bytes),
+            Room::Until(_) | Room::WhenDelivered | Room::Closed { .. } => self,
+        }
+    }
+
     /// When to ask again, if that is known.
     pub(crate) fn until(&self) -> Option<Instant> {
         match self {
@@ -44,6 +52,8 @@ pub(crate) enum Wait {
     Window(Duration),
     /// Its share of the bytes of a period is used up; the next begins after this.
     Budget(Period, Duration),
+    /// The cluster does not take its topic, for this reason.
+    Topic(String),
     /// Its kafka producer failed for this reason, and is rebuilt.
     ProducerFailed(String),
     /// The cluster's quota is reached.

@@ -12,6 +12,7 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::statistics::Statistics;
 
 use super::Delivery;
+use super::accounts::Names;
 
 /// Errors and statistics that wait to be looked at; more of the same say nothing new.
 const SAID_MAX: usize = 64;
@@ -25,11 +26,23 @@ const FORGOTTEN: u32 = 3;
 /// one that was replaced still says.
 #[derive(Default)]
 pub(super) struct Inbox {
-    /// Token, bytes that are no longer in flight, and outcome.
-    pub(super) reports: Mutex<Vec<(usize, usize, Delivery)>>,
+    pub(super) reports: Mutex<Vec<Report>>,
+    /// Numbers of the topics that this producer writes.
+    pub(super) names: Mutex<Names>,
     pub(super) said: Mutex<Vec<Said>>,
     /// Callbacks served so far.
     heard: AtomicUsize,
+}
+
+/// librdkafka's delivery report.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) token: usize,
+    /// No longer in flight.
+    pub(super) bytes: usize,
+    /// Its number in [`Inbox::names`].
+    pub(super) topic: usize,
+    pub(super) outcome: Delivery,
 }
 
 /// What a producer says besides its delivery reports.
@@ -168,6 +181,10 @@ impl ClientContext for Context {
 
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.inbox.hear_one();
+        // An idempotent producer that gets no producer id sends nothing, and says so nowhere else.
+        if facility == "GETPID" {
+            self.say(Said::Trouble(message.to_owned()));
+        }
         tracing::debug!(connection = self.number, facility, "{message}");
     }
 }
@@ -181,35 +198,81 @@ impl ProducerContext for Context {
             Ok(message) => (message, Delivery::Delivered),
             Err((error, message)) => (message, sort(error, message.topic())),
         };
-        let bytes = cost(message.payload().map_or(0, <[u8]>::len));
-        lock(&self.inbox.reports).push((token, bytes, outcome));
+        let report = Report {
+            token,
+            bytes: cost(message.payload().map_or(0, <[u8]>::len)),
+            topic: lock(&self.inbox.names).number(message.topic()),
+            outcome,
+        };
+        lock(&self.inbox.reports).push(report);
     }
 }
 
-/// Sorts a failure by what is to be done next. Codes that are not named are worth another try.
+/// Sorts a failure by what is to be done next. What librdkafka gives up on is worth another try where the link or the
+/// producer is at fault; anything else that a broker answers is about the topic.
 pub(super) fn sort(error: &KafkaError, topic: &str) -> Delivery {
-    let reason = || error.to_string();
-    match error.rdkafka_error_code() {
-        Some(
-            Code::MessageSizeTooLarge
+    let Some(code) = error.rdkafka_error_code() else {
+        return Delivery::Again;
+    };
+    let (reason, topic) = (reason(code), topic.to_owned());
+    if is_rejection(code) {
+        Delivery::Rejected { reason }
+    } else if code == Code::InvalidTimestamp {
+        Delivery::Untimely { topic, reason }
+    } else if matches!(
+        code,
+        Code::PurgeQueue | Code::PurgeInflight | Code::InvalidDifferentRecord
+    ) {
+        Delivery::Recalled
+    } else if is_passing(code) {
+        Delivery::Again
+    } else {
+        Delivery::Blocked { topic, reason }
+    }
+}
+
+/// The record itself is at fault, and always will be.
+fn is_rejection(code: Code) -> bool {
+    matches!(
+        code,
+        Code::MessageSizeTooLarge
+            | Code::MessageBatchTooLarge
             | Code::InvalidMessageSize
             | Code::InvalidRecord
-            | Code::InvalidTimestamp
-            | Code::PolicyViolation,
-        ) => Delivery::Rejected { reason: reason() },
-        Some(
-            Code::UnknownTopic
-            | Code::UnknownPartition
-            | Code::UnknownTopicOrPartition
-            | Code::InvalidTopic
-            | Code::TopicAuthorizationFailed
-            | Code::ClusterAuthorizationFailed,
-        ) => Delivery::Blocked {
-            topic: topic.to_owned(),
-            reason: reason(),
-        },
-        _ => Delivery::Again,
-    }
+            | Code::PolicyViolation
+    )
+}
+
+/// What librdkafka calls an error, with the number that Kafka gives it.
+pub(super) fn reason(code: Code) -> String {
+    format!("{code} (Kafka error {})", code as i32)
+}
+
+/// librdkafka's own error, or a broker's answer that speaks of a moment or of this producer, and not of the topic.
+fn is_passing(code: Code) -> bool {
+    let ours = (code as i32) < 0 && !matches!(code, Code::UnknownTopic | Code::UnknownPartition);
+    ours || matches!(
+        code,
+        Code::InvalidMessage
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::RequestTimedOut
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::NetworkException
+            | Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend
+            | Code::OutOfOrderSequenceNumber
+            | Code::DuplicateSequenceNumber
+            | Code::InvalidProducerEpoch
+            | Code::InvalidProducerIdMapping
+            | Code::InvalidTransactionalState
+            | Code::KafkaStorageError
+            | Code::UnknownProducerId
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::StaleBrokerEpoch
+    )
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One Kafka producer, and how much it is given.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,10 +9,11 @@ use std::time::{Duration, Instant};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
-use super::UplinkError;
+use super::accounts::Accounts;
 use super::batch::Batch;
-use super::callbacks::{Context, Inbox, Measured};
+use super::callbacks::{Context, Inbox, Measured, Report, lock};
 use super::failure::Failure;
+use super::{Delivery, UplinkError};
 use crate::pace::number;
 use crate::pace::{Flow, Limit, Room, Wait};
 
@@ -34,11 +36,14 @@ pub(super) struct Connection {
     batch: Batch,
     /// It is to be made anew, with batches of another size, once nothing is in flight.
     renew: bool,
-    /// Where the last record went.
-    pub(super) topic: String,
+    pub(super) accounts: Accounts,
+    /// Topics that are held, by name: their numbers are another producer's after a rebuild.
+    held: BTreeSet<String>,
     pub(super) throttle: Duration,
     /// Whether it has a broker, by its last word on it, if it has said one.
     pub(super) connected: Option<bool>,
+    /// What its client library complained of last, since it last delivered.
+    trouble: Option<String>,
     /// When the producer is asked next whether it can still do anything.
     next_check: Instant,
     failure: Option<Failure>,
@@ -67,9 +72,11 @@ impl Connection {
             wire: 0,
             answers: 0,
             limit,
-            topic: String::new(),
+            accounts: Accounts::default(),
+            held: BTreeSet::new(),
             throttle: Duration::ZERO,
             connected: None,
+            trouble: None,
             next_check: Instant::now(),
             failure: None,
         })
@@ -83,6 +90,16 @@ impl Connection {
     /// Has [`Connection::check`] ask the producer at once: there was an error.
     pub(super) fn suspect(&mut self, now: Instant) {
         self.next_check = self.next_check.min(now);
+    }
+
+    /// Its client library complains.
+    pub(super) fn is_in_trouble(&mut self, reason: &str, now: Instant) {
+        self.trouble = Some(reason.to_owned());
+        self.suspect(now);
+    }
+
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// Asks the producer whether it can still do anything.
@@ -162,14 +179,40 @@ impl Connection {
         }
     }
 
-    /// Makes it anew if that is due and nothing is in flight.
-    pub(super) fn renew(&mut self) -> Result<(), UplinkError> {
+    /// Makes it anew if that is due and nothing is in flight; says whether records of topics that are held were forgotten.
+    pub(super) fn renew(&mut self) -> Result<bool, UplinkError> {
         if !self.renew || self.limit.in_flight() > 0 {
-            return Ok(());
+            return Ok(false);
         }
         self.renew = false;
+        let forgets = !self.accounts.is_empty();
         drop(self.replace()?);
-        Ok(())
+        Ok(forgets)
+    }
+
+    /// Begins anew with other settings: at once where it is not connected, which the old ones may be the reason for, else once
+    /// nothing is in flight. Says whether what was in flight is forgotten.
+    pub(super) fn begin_with(&mut self, mut config: ClientConfig, now: Instant) -> bool {
+        if self.limit.flow().is_some() {
+            config.set(BATCH, self.batch.bytes().to_string());
+        }
+        self.config = config;
+        self.renew = true;
+        if self.connected == Some(true) {
+            return false;
+        }
+        match self.replace() {
+            Ok(old) => {
+                drop(old);
+                self.limit.landed(self.limit.in_flight(), false, now);
+                true
+            }
+            Err(error) => {
+                tracing::error!(connection = self.number, %error, "cannot make a kafka producer with the new credentials; it goes on with the old ones until a file changes again");
+                self.renew = false;
+                false
+            }
+        }
     }
 
     /// Begins with a new producer, and gives back the old one.
@@ -178,6 +221,10 @@ impl Connection {
         self.inbox = inbox;
         (self.connected, self.renew) = (None, false);
         (self.landed, self.wire, self.answers) = (0, 0, 0);
+        self.accounts = Accounts::default();
+        for topic in self.held.clone() {
+            self.account(&topic, true, Instant::now());
+        }
         Ok(std::mem::replace(&mut self.producer, new))
     }
 
@@ -193,27 +240,73 @@ impl Connection {
     }
 
     pub(super) fn sent(&mut self, bytes: usize, topic: &str, now: Instant) {
-        self.limit.sent(bytes, now);
-        if self.topic != topic {
-            topic.clone_into(&mut self.topic);
+        let topic = lock(&self.inbox.names).number(topic);
+        if self.accounts.sent(topic, bytes, now) {
+            self.limit.sent(bytes, now);
         }
     }
 
-    pub(super) fn landed(&mut self, bytes: usize, delivered: bool, now: Instant) {
-        self.limit.landed(bytes, delivered, now);
-        if delivered {
-            self.landed += bytes;
-            self.connected = Some(true);
-            // What a broken producer still has to say is no sign of a new one.
-            if self.rebuild_at().is_none()
-                && let Some(failure) = self.failure.take()
-            {
-                let (connection, rebuilds) = (self.number, failure.rebuilds());
-                tracing::info!(connection, rebuilds, "the new kafka producer delivers");
-            }
+    /// Holds or frees a topic: held, it does not count for what the connection may have under way.
+    pub(super) fn hold(&mut self, topic: &str, held: bool, now: Instant) {
+        let changed = if held {
+            self.held.insert(topic.to_owned())
         } else {
-            self.suspect(now);
+            self.held.remove(topic)
+        };
+        if changed {
+            self.account(topic, held, now);
         }
+    }
+
+    fn account(&mut self, topic: &str, held: bool, now: Instant) {
+        let number = lock(&self.inbox.names).number(topic);
+        let bytes = self.accounts.hold(number, held, now);
+        if held {
+            self.limit.forget(bytes);
+        } else {
+            self.limit.sent(bytes, now);
+        }
+    }
+
+    /// Records of `topic` under way.
+    pub(super) fn under_way(&self, topic: &str) -> usize {
+        let number = lock(&self.inbox.names).number(topic);
+        self.accounts.records(number)
+    }
+
+    /// Nothing of `topic` was delivered yet since the producer began.
+    pub(super) fn is_fresh(&self, topic: &str) -> bool {
+        let number = lock(&self.inbox.names).number(topic);
+        self.accounts.is_fresh(number)
+    }
+
+    /// Takes in a report. Returns the topic if it is held, and takes records again.
+    pub(super) fn landed(&mut self, report: &Report, now: Instant) -> Option<String> {
+        let (bytes, delivered) = (report.bytes, report.outcome == Delivery::Delivered);
+        let counts = self.accounts.landed(report.topic, bytes, delivered, now);
+        if counts {
+            self.limit.landed(bytes, delivered, now);
+        }
+        if !delivered {
+            self.accounts.begin_anew();
+            self.suspect(now);
+            return None;
+        }
+        self.connected = Some(true);
+        self.trouble = None;
+        // What a broken producer still has to say is no sign of a new one.
+        if self.rebuild_at().is_none()
+            && let Some(failure) = self.failure.take()
+        {
+            let (connection, rebuilds) = (self.number, failure.rebuilds());
+            tracing::info!(connection, rebuilds, "the new kafka producer delivers");
+        }
+        self.landed += bytes;
+        if counts {
+            return None;
+        }
+        let names = lock(&self.inbox.names);
+        Some(names.name(report.topic).to_owned())
     }
 
     /// Takes in statistics. Returns how many bytes went over the wire since the last ones, how many bytes of records were
@@ -237,7 +330,7 @@ fn producer(config: &ClientConfig, number: usize) -> Result<(Owned, Arc<Inbox>),
     let inbox = Arc::new(Inbox::default());
     let producer = config.create_with_context(Context::new(number, &inbox));
     let producer = producer.map_err(UplinkError::Settings)?;
-    Ok((Owned(Some(producer)), inbox))
+    Ok((Owned(Some(Arc::new(producer))), inbox))
 }
 
 /// Producers that are ending.
@@ -252,7 +345,14 @@ pub(crate) fn wait_for_ends(most: Duration) {
 }
 
 /// A producer that ends on a thread of its own: that takes up to seconds, more where names are not resolved.
-pub(super) struct Owned(Option<BaseProducer<Context>>);
+pub(super) struct Owned(Option<Arc<BaseProducer<Context>>>);
+
+impl Owned {
+    /// For a question to the cluster.
+    pub(super) fn share(&self) -> Option<Arc<BaseProducer<Context>>> {
+        self.0.clone()
+    }
+}
 
 impl Deref for Owned {
     type Target = BaseProducer<Context>;

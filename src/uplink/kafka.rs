@@ -7,17 +7,18 @@
 use std::time::{Duration, Instant};
 
 use buffer::LaneId;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
-use super::callbacks::{Measured, Said, cost, lock, sort};
+use super::callbacks::{Report, Said, cost, lock, sort};
 use super::connection::Connection;
+use super::credentials::{self, Credentials};
+use super::inquiry::Inquiries;
 use super::section::Dscp;
-use super::settings::{Cluster, Sending, settings};
+use super::settings::{Cluster, Sending};
 use super::sockets::{self, Wish};
-use super::{Carried, Delivery, DeliveryReport, Message, Signal, Unsent, UplinkError};
+use super::{Carried, DeliveryReport, Message, Signal, Unsent, UplinkError};
 use crate::pace::number;
 use crate::pace::{Flow, Limit, Room};
 
@@ -35,19 +36,25 @@ const FORGOTTEN: &str =
 const TOKEN_BITS: u32 = 24;
 
 pub(crate) struct Uplink {
-    connections: Vec<Connection>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) credentials: Credentials,
     /// The connection of each lane, and the token after its last.
-    lanes: Vec<(usize, u64)>,
+    pub(super) lanes: Vec<(usize, u64)>,
     /// Swapped with those of an inbox, so that neither has to grow again each time.
-    taken: Vec<(usize, usize, Delivery)>,
+    taken: Vec<Report>,
     /// Whether sockets can be set, and when that is done next.
     next_set: Option<Instant>,
     dscp: Dscp,
-    silent_until: Instant,
-    carried: Vec<Carried>,
+    pub(super) silent_until: Instant,
+    pub(super) carried: Vec<Carried>,
     /// When something was last sent or reported, and when reports are looked for next.
     active: Instant,
     next_poll: Instant,
+    /// Questions about topics, and when they are looked at and asked about next.
+    pub(super) inquiries: Inquiries,
+    pub(super) next_watch: Instant,
+    pub(super) next_ask: Instant,
+    pub(super) asks: u64,
 }
 
 impl Uplink {
@@ -65,10 +72,8 @@ impl Uplink {
         }
         let mut connections = Vec::new();
         let most = number::in_memory(cluster.in_flight);
-        for (number, sending) in kinds.into_iter().enumerate() {
-            let mut config = ClientConfig::new();
-            config.extend(settings(cluster, sending, number)?);
-            config.set_log_level(RDKafkaLogLevel::Warning);
+        for (number, sending) in kinds.iter().enumerate() {
+            let config = credentials::config(cluster, sending, number)?;
             let urgent = sending.urgent;
             let limit = if urgent {
                 Limit::Fixed { most, in_flight: 0 }
@@ -77,8 +82,10 @@ impl Uplink {
             };
             connections.push(Connection::new(config, number, limit)?);
         }
+        let kinds = kinds.into_iter().cloned().collect();
         Ok(Uplink {
             connections,
+            credentials: Credentials::new(cluster, kinds, Instant::now()),
             lanes: numbers,
             taken: Vec::new(),
             next_set: Some(Instant::now()),
@@ -87,6 +94,10 @@ impl Uplink {
             carried: Vec::new(),
             active: Instant::now(),
             next_poll: Instant::now(),
+            inquiries: Inquiries::default(),
+            next_watch: Instant::now(),
+            next_ask: Instant::now(),
+            asks: 0,
         })
     }
 
@@ -185,8 +196,10 @@ impl Uplink {
             return;
         }
         for number in 0..self.connections.len() {
-            self.take_reports(number, reports, now);
+            self.take_reports(number, reports, signals, now);
         }
+        self.watch_topics(signals, now);
+        self.follow_credentials(signals, now);
         self.set_sockets(now);
         let mut news = false;
         for number in 0..self.connections.len() {
@@ -210,7 +223,13 @@ impl Uplink {
         self.next_poll = now + pause.clamp(POLL_MIN, most);
     }
 
-    fn take_reports(&mut self, number: usize, reports: &mut Vec<DeliveryReport>, now: Instant) {
+    fn take_reports(
+        &mut self,
+        number: usize,
+        reports: &mut Vec<DeliveryReport>,
+        signals: &mut Vec<Signal>,
+        now: Instant,
+    ) {
         let Some(connection) = self.connections.get_mut(number) else {
             return;
         };
@@ -218,8 +237,10 @@ impl Uplink {
             self.active = now;
         }
         std::mem::swap(&mut self.taken, &mut *lock(&connection.inbox.reports));
-        for (token, bytes, outcome) in self.taken.drain(..) {
-            connection.landed(bytes, outcome == Delivery::Delivered, now);
+        for report in self.taken.drain(..) {
+            let accepted = connection.landed(&report, now);
+            signals.extend(accepted.map(|topic| Signal::Accepted { topic }));
+            let Report { token, outcome, .. } = report;
             let lane = token >> TOKEN_BITS;
             if let Some((_, last)) = self.lanes.get(lane) {
                 let behind = low_bits(last.wrapping_sub((token & low_bits(u64::MAX)) as u64));
@@ -247,7 +268,7 @@ impl Uplink {
                     news = true;
                 }
                 Said::Trouble(reason) => {
-                    connection.suspect(now);
+                    connection.is_in_trouble(&reason, now);
                     signals.push(Signal::Trouble(reason));
                 }
                 Said::Forgotten => connection.fail(FORGOTTEN.to_owned(), now),
@@ -269,10 +290,40 @@ impl Uplink {
             return;
         };
         connection.check(now);
-        if connection.rebuild(now) {
+        let forgets = connection.rebuild(now)
+            || connection.renew().unwrap_or_else(|error| {
+                tracing::error!(%error, "cannot make a new kafka producer; the old one goes on");
+                false
+            });
+        if forgets {
             signals.push(Signal::Resend(self.lanes_of(number)));
-        } else if let Err(error) = connection.renew() {
-            tracing::error!(%error, "cannot make a kafka producer for requests of another size; the old one goes on");
+        }
+    }
+
+    /// Has the connections begin anew where a file of theirs was replaced.
+    fn follow_credentials(&mut self, signals: &mut Vec<Signal>, now: Instant) {
+        let Some(file) = self.credentials.changed(now) else {
+            return;
+        };
+        tracing::info!(file = %file.display(), "a file that the login to the cluster takes was replaced; the connections begin anew with it");
+        for number in 0..self.connections.len() {
+            let config = match self.credentials.config(number) {
+                Ok(Some(config)) => config,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the new credentials cannot be used; the connections go on with the old ones until a file changes again"
+                    );
+                    return;
+                }
+            };
+            let Some(connection) = self.connections.get_mut(number) else {
+                continue;
+            };
+            if connection.begin_with(config, now) {
+                signals.push(Signal::Resend(self.lanes_of(number)));
+            }
         }
     }
 
@@ -300,79 +351,10 @@ impl Uplink {
         }
     }
 
-    /// Takes in statistics; says whether a broker answered. A quota may be of the user, or of one connection.
-    fn measured(&mut self, number: usize, one: &Measured, now: Instant) -> bool {
-        let (round_trip, throttle) = (one.round_trip, one.throttle);
-        let lanes = self.lanes_of(number);
-        let urgent = self
-            .connections
-            .get(number)
-            .is_some_and(Connection::is_urgent);
-        let mut answered = false;
-        for (other, connection) in self.connections.iter_mut().enumerate() {
-            if other == number {
-                connection.throttle = throttle;
-                let (wire, landed, heard) = connection.carried(one);
-                answered = heard;
-                let (in_flight, urgent) = (connection.limit.in_flight(), connection.is_urgent());
-                tracing::trace!(
-                    urgent,
-                    landed,
-                    in_flight,
-                    wire,
-                    ?round_trip,
-                    ?throttle,
-                    "measured"
-                );
-                self.carried.push(Carried {
-                    lanes: lanes.clone(),
-                    wire,
-                    landed,
-                });
-                if !throttle.is_zero() {
-                    self.silent_until = self.silent_until.max(now + throttle);
-                }
-            }
-            let Some(flow) = connection.limit.flow_mut() else {
-                continue;
-            };
-            if let Some(round_trip) = round_trip {
-                flow.took(round_trip);
-            }
-            if !throttle.is_zero() && (urgent || other == number) {
-                flow.throttled(throttle, now);
-            }
-            if other == number {
-                connection.fit_batch(now);
-            }
-        }
-        answered
-    }
-
     /// Why the connection of `lane` cannot send, until it delivers again.
     pub(crate) fn failure(&self, lane: LaneId) -> Option<&str> {
         let (number, _) = self.lanes.get(lane.index())?;
         self.connections.get(*number)?.failure()
-    }
-
-    fn lanes_of(&self, number: usize) -> Vec<LaneId> {
-        let lanes = self.lanes.iter().enumerate();
-        let lanes = lanes.filter(|(_, (connection, _))| *connection == number);
-        lanes
-            .filter_map(|(lane, _)| u8::try_from(lane).ok().map(LaneId))
-            .collect()
-    }
-
-    /// What went over the connections since this was last asked.
-    pub(crate) fn carried(&mut self) -> Vec<Carried> {
-        std::mem::take(&mut self.carried)
-    }
-
-    /// Bytes handed over on connections that are not urgent, and not yet in [`Self::carried`].
-    #[must_use]
-    pub(crate) fn uncounted(&self) -> usize {
-        let bulk = self.connections.iter().filter(|one| !one.is_urgent());
-        bulk.map(|one| one.limit.in_flight() + one.landed).sum()
     }
 
     /// Has the next [`Self::take`] look for reports at once.

@@ -17,6 +17,10 @@ mod mends;
 
 mod topics;
 
+mod refusals;
+
+mod times;
+
 mod allowances;
 
 mod inputs;

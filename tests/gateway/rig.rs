@@ -62,8 +62,18 @@ impl Gateway {
         wait_for("the gateway's status", || self.try_status());
     }
 
+    /// With more in its environment.
+    pub(crate) fn launch_with(&mut self, environment: &[(&str, &str)]) {
+        self.spawn_with(environment);
+        wait_for("the gateway's status", || self.try_status());
+    }
+
     /// Starts it, and does not wait until it says how it is.
     pub(crate) fn spawn(&mut self) {
+        self.spawn_with(&[]);
+    }
+
+    fn spawn_with(&mut self, environment: &[(&str, &str)]) {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -74,7 +84,8 @@ impl Gateway {
             .args(["--pdeathsig", "KILL", "--", &binary(), "run", "-c"])
             .arg(&self.config)
             // Whatever a test binds there plays systemd.
-            .env("NOTIFY_SOCKET", self.path("notify"));
+            .env("NOTIFY_SOCKET", self.path("notify"))
+            .envs(environment.iter().copied());
         let child = command
             .stdout(Stdio::null())
             .stderr(log)

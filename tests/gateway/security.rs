@@ -96,6 +96,13 @@ fn a_wrong_password_is_said_in_the_log_and_nothing_is_lost() {
     publish_to(mqtt.port, "plant/{d}/state/temp", 0..50, 0, 1);
     gateway.wait_for_log("uthentication failed");
     assert_eq!(gateway.lane("state")["buffered"], 50);
+    // Rotated, as a secret store does it: a new file takes the place of the old one, and nobody sends a signal.
+    grant(&kafka, "User:gateway");
+    fs::write(gateway.path("password.new"), "gateway-secret\n").unwrap();
+    fs::rename(gateway.path("password.new"), gateway.path("password")).unwrap();
+    gateway.wait_until_drained();
+    gateway.assert_account_closes();
+    gateway.wait_for_log("the connections begin anew with it");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What could not be delivered, and goes again.
 
 use super::Lane;
+use crate::settings::Order;
 use crate::window::Flight;
 use crate::{Claim, Record};
 
@@ -8,6 +9,12 @@ impl<R: Record, T: Claim> Lane<R, T> {
     /// It cannot be delivered for now: it makes way, and is read again after [`Lane::retry_deferred`].
     pub(crate) fn defer(&mut self, token: u64) {
         self.window.land(token, Flight::Deferred);
+    }
+
+    /// It is to be sent again: in order, nothing that is newer is handed out before that.
+    pub(crate) fn put_back(&mut self, token: u64) {
+        self.defer(token);
+        self.retrying |= self.settings.order == Order::InOrder;
     }
 
     /// Nothing more is handed out until that is done: what is newer must not overtake it.

@@ -15,6 +15,15 @@ pub enum Requests {
     Identity,
 }
 
+impl Requests {
+    fn key(self) -> RDKafkaApiKey {
+        match self {
+            Requests::Produce => RDKafkaApiKey::Produce,
+            Requests::Identity => RDKafkaApiKey::InitProducerId,
+        }
+    }
+}
+
 pub struct Cluster {
     mock: MockCluster<'static, DefaultProducerContext>,
 }
@@ -34,11 +43,17 @@ impl Cluster {
 
     /// The next requests to produce, or for a producer's identity, are answered with these errors, one each.
     pub fn refuse(&self, requests: Requests, errors: &[RDKafkaRespErr]) {
-        let key = match requests {
-            Requests::Produce => RDKafkaApiKey::Produce,
-            Requests::Identity => RDKafkaApiKey::InitProducerId,
-        };
-        self.mock.request_errors(key, errors);
+        self.mock.request_errors(requests.key(), errors);
+    }
+
+    /// All such requests are answered with this error, until [`Cluster::accept`].
+    pub fn refuse_all(&self, requests: Requests, error: RDKafkaRespErr) {
+        self.refuse(requests, &vec![error; 10_000]);
+    }
+
+    /// Requests are no longer refused.
+    pub fn accept(&self, requests: Requests) {
+        self.mock.clear_request_errors(requests.key());
     }
 
     #[must_use]

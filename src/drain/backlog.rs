@@ -1,0 +1,121 @@
+//! What each lane would send next, and whether it may.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use adapters::Origin;
+use buffer::{LaneId, Lanes, Next};
+
+use super::Drain;
+use super::topics::Verdict;
+use crate::ingest::{Claim, Record};
+use crate::pace::{Backlog, Room, Wait};
+
+impl Drain {
+    /// Records in flight that may be in one batch with those of `lane`.
+    fn in_flight(&self, lanes: &Lanes<Record, Claim>, lane: LaneId) -> usize {
+        let mates = self
+            .lanes
+            .iter()
+            .filter(|mate| self.holdback.share(lane, **mate));
+        mates.map(|mate| lanes.in_flight(*mate)).sum()
+    }
+
+    pub(super) fn is_constant(&self, lane: LaneId) -> bool {
+        self.constant.get(lane.index()).is_none_or(Option::is_some)
+    }
+
+    pub(super) fn backlog(
+        &mut self,
+        lanes: &Lanes<Record, Claim>,
+        lane: LaneId,
+        now: Instant,
+    ) -> Backlog {
+        let waits = self.holdback.is_careful(lane) && self.in_flight(lanes, lane) > 0;
+        let next = lanes.peek(lane).filter(|_| !waits);
+        let replay = next.as_ref().is_some_and(|next| self.is_replay(next));
+        let verdict = next.as_ref().map_or(Verdict::Free, |next| {
+            self.verdict(lane, &next.placed.record.origin, now)
+        });
+        let begins = self.begins(lane, next.as_ref().map(|next| &next.placed.record), now);
+        let next = next.map(|next| next.bytes);
+        let room = match verdict {
+            Verdict::Free => begins.and(self.room(lane, next, now)),
+            Verdict::Probe => self.room(lane, next, now).at_most(next.unwrap_or(0)),
+            Verdict::Held { until, reason, .. } => Room::Closed {
+                until,
+                why: Wait::Topic(reason),
+            },
+        };
+        let paused = self.holdback.paused(lane);
+        Backlog {
+            lane,
+            next,
+            replay,
+            room: paused.map_or(room, Room::Until),
+            in_flight: lanes.in_flight(lane),
+        }
+    }
+
+    /// Whether the next record of a lane may leave, as far as its topic goes. In a lane with several topics a record that was
+    /// refused makes way for those behind it.
+    fn verdict(&mut self, lane: LaneId, origin: &Arc<Origin>, now: Instant) -> Verdict {
+        if self.topics.is_empty() {
+            return Verdict::Free;
+        }
+        let address = self.addresses.of(lane, origin);
+        match self.topics.verdict(&address.topic, now) {
+            Verdict::Held { stalled: false, .. } if !self.is_constant(lane) => Verdict::Free,
+            verdict @ (Verdict::Free | Verdict::Probe | Verdict::Held { .. }) => verdict,
+        }
+    }
+
+    /// A record of an ordered lane that may be refused leaves alone: it would be overtaken by what is behind it.
+    fn begins(&self, lane: LaneId, record: Option<&Record>, now: Instant) -> Room {
+        let in_order = self.in_order.get(lane.index()).is_some_and(|one| *one);
+        let topic = self.constant.get(lane.index()).and_then(Option::as_deref);
+        let Some((topic, record)) = topic.filter(|_| in_order).zip(record) else {
+            return Room::Now(usize::MAX);
+        };
+        if self.timestamps.is_in_doubt(lane) {
+            return Room::WhenDelivered;
+        }
+        if !self.is_doubtful(topic, record, now) && !self.uplink.is_fresh(lane, topic) {
+            return Room::Now(usize::MAX);
+        }
+        match self.uplink.under_way(topic) {
+            0 => Room::Now(0),
+            _ => Room::WhenDelivered,
+        }
+    }
+
+    /// Its topic has taken no record with a time like it.
+    fn is_doubtful(&self, topic: &str, record: &Record, now: Instant) -> bool {
+        let own = self.stamp(record).unix_us / 1000;
+        let (ms, _) = self.timestamps.of(topic, own, self.wall, now);
+        let doubt = self.timestamps.doubt(topic, ms, self.wall, now);
+        doubt.is_some()
+    }
+
+    /// Whether a record of an ordered lane must not follow others that are under way.
+    pub(super) fn goes_alone(&self, lane: LaneId, record: &Record, now: Instant) -> bool {
+        let in_order = self.in_order.get(lane.index()).is_some_and(|one| *one);
+        let topic = self.constant.get(lane.index()).and_then(Option::as_deref);
+        let topic = topic.filter(|_| in_order);
+        topic.is_some_and(|topic| self.is_doubtful(topic, record, now))
+    }
+
+    /// `next` is the size of the record that is to leave, if one is in memory.
+    fn room(&mut self, lane: LaneId, next: Option<usize>, now: Instant) -> Room {
+        match (self.allowance.ask(lane, self.uplink.uncounted(), now), next) {
+            (Room::Now(allowed), Some(next)) => self.uplink.ask(lane, next, now).at_most(allowed),
+            (Room::Now(_), None) => Room::WhenDelivered,
+            (room, _) => room,
+        }
+    }
+
+    /// It was on disk, or waited in memory for the link to come back.
+    pub(super) fn is_replay(&self, next: &Next<'_, Record>) -> bool {
+        next.replay || (next.arrived < self.link.since() && self.link.returned_from().is_some())
+    }
+}

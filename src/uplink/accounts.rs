@@ -1,0 +1,222 @@
+//! What each topic has under way on one connection, and since when none of it was delivered.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// Topics that are told apart; what goes to more than these is counted as one topic without a name.
+const TOPICS_MAX: usize = 4096;
+/// The number of all topics over [`TOPICS_MAX`].
+const OTHERS: usize = 0;
+
+/// Numbers for the names of topics.
+#[derive(Debug)]
+pub(super) struct Names {
+    by_number: Vec<String>,
+    numbers: HashMap<String, usize>,
+    /// Asked for last: most records go where the one before went.
+    last: usize,
+}
+
+impl Default for Names {
+    fn default() -> Names {
+        Names {
+            by_number: vec![String::new()],
+            numbers: HashMap::new(),
+            last: OTHERS,
+        }
+    }
+}
+
+impl Names {
+    pub(super) fn number(&mut self, topic: &str) -> usize {
+        if self
+            .by_number
+            .get(self.last)
+            .is_some_and(|last| last == topic)
+        {
+            return self.last;
+        }
+        let known = self.numbers.get(topic).copied();
+        self.last = known.unwrap_or_else(|| self.add(topic));
+        self.last
+    }
+
+    fn add(&mut self, topic: &str) -> usize {
+        if self.by_number.len() > TOPICS_MAX {
+            return OTHERS;
+        }
+        self.by_number.push(topic.to_owned());
+        let number = self.by_number.len() - 1;
+        self.numbers.insert(topic.to_owned(), number);
+        number
+    }
+
+    pub(super) fn name(&self, number: usize) -> &str {
+        self.by_number.get(number).map_or("", String::as_str)
+    }
+}
+
+/// What a topic has under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Account {
+    records: usize,
+    bytes: usize,
+    /// Something of it was delivered last, or the first of what is under way was handed over.
+    progress: Instant,
+    /// Nothing of it was delivered since the producer began, or began anew after a refusal.
+    fresh: bool,
+    /// It does not count for what the connection may have under way, nor for what the link carries.
+    held: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Accounts(Vec<Account>);
+
+impl Accounts {
+    fn of(&mut self, topic: usize, now: Instant) -> &mut Account {
+        if self.0.len() <= topic {
+            let empty = Account {
+                records: 0,
+                bytes: 0,
+                progress: now,
+                fresh: true,
+                held: false,
+            };
+            self.0.resize(topic + 1, empty);
+        }
+        &mut self.0[topic]
+    }
+
+    /// Returns whether it counts for the connection.
+    pub(super) fn sent(&mut self, topic: usize, bytes: usize, now: Instant) -> bool {
+        let account = self.of(topic, now);
+        if account.records == 0 {
+            account.progress = now;
+        }
+        account.records += 1;
+        account.bytes += bytes;
+        !account.held
+    }
+
+    /// Returns whether it counts for the connection.
+    pub(super) fn landed(
+        &mut self,
+        topic: usize,
+        bytes: usize,
+        delivered: bool,
+        now: Instant,
+    ) -> bool {
+        let account = self.of(topic, now);
+        account.records = account.records.saturating_sub(1);
+        account.bytes = account.bytes.saturating_sub(bytes);
+        if delivered {
+            account.progress = now;
+            account.fresh = false;
+        }
+        !account.held
+    }
+
+    /// Holds or frees a topic. Returns the bytes that no longer count for the connection, or count again.
+    pub(super) fn hold(&mut self, topic: usize, held: bool, now: Instant) -> usize {
+        let account = self.of(topic, now);
+        if std::mem::replace(&mut account.held, held) == held {
+            return 0;
+        }
+        account.progress = now;
+        account.bytes
+    }
+
+    /// The producer begins anew: librdkafka takes another producer id after a refusal, and a broker that knows none accepts a
+    /// batch also where it has refused the one before.
+    pub(super) fn begin_anew(&mut self) {
+        self.0.iter_mut().for_each(|account| account.fresh = true);
+    }
+
+    pub(super) fn is_fresh(&self, topic: usize) -> bool {
+        self.0.get(topic).is_none_or(|account| account.fresh)
+    }
+
+    /// Nothing is under way, held or not.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|account| account.records == 0)
+    }
+
+    /// Records under way, held or not.
+    pub(super) fn records(&self, topic: usize) -> usize {
+        self.0.get(topic).map_or(0, |account| account.records)
+    }
+
+    /// Topics of which nothing was delivered for longer than `most`, though something is under way; since when, and whether
+    /// they are held.
+    pub(super) fn stalled(
+        &self,
+        most: Duration,
+        now: Instant,
+    ) -> impl Iterator<Item = (usize, Instant, bool)> {
+        let waits = self.0.iter().enumerate();
+        let waits = waits.filter(|(_, account)| account.records > 0);
+        waits
+            .map(|(topic, account)| (topic, account.progress, account.held))
+            .filter(move |(_, since, _)| now.saturating_duration_since(*since) > most)
+    }
+
+    /// Since when a topic that is not held has waited for a delivery.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        let waits = self.0.iter();
+        let waits = waits.filter(|account| account.records > 0 && !account.held);
+        waits.map(|account| account.progress).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_takes_nothing_is_told_from_one_that_does() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let (mut names, mut accounts) = (Names::default(), Accounts::default());
+        let (well, sick) = (names.number("well"), names.number("sick"));
+        assert_eq!((names.number("well"), names.name(sick)), (well, "sick"));
+        for topic in [well, sick] {
+            assert!(accounts.sent(topic, 100, at(0)));
+            assert!(accounts.sent(topic, 100, at(1)));
+        }
+        assert!(accounts.landed(well, 100, true, at(4)));
+        let stalled = |accounts: &Accounts| {
+            let stalled = accounts.stalled(Duration::from_secs(3), at(5));
+            let stalled = stalled.filter(|(.., held)| !held);
+            stalled.map(|(topic, ..)| topic).collect::<Vec<_>>()
+        };
+        assert_eq!(stalled(&accounts), [sick]);
+        assert_eq!(accounts.waiting_since(), Some(at(0)));
+        assert_eq!(
+            accounts.hold(sick, true, at(5)),
+            200,
+            "they no longer count"
+        );
+        assert_eq!(accounts.hold(sick, true, at(5)), 0, "once");
+        assert!(!accounts.sent(sick, 50, at(6)) && !accounts.landed(sick, 50, false, at(6)));
+        assert!(stalled(&accounts).is_empty());
+        assert_eq!(accounts.waiting_since(), Some(at(4)));
+        assert_eq!(
+            accounts.hold(sick, false, at(7)),
+            200,
+            "what is left counts again"
+        );
+        assert!(accounts.is_fresh(sick) && !accounts.is_fresh(well));
+        accounts.begin_anew();
+        assert!(accounts.is_fresh(well));
+        assert_eq!((accounts.records(sick), accounts.records(well)), (2, 1));
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let mut names = Names::default();
+        let numbers = (0..TOPICS_MAX + 10).map(|number| names.number(&number.to_string()));
+        assert_eq!(numbers.last(), Some(OTHERS));
+        assert_eq!(names.number("7"), 8);
+        assert_eq!(names.number("another"), OTHERS);
+    }
+}

@@ -1,0 +1,85 @@
+//! Files that a login to the cluster takes: when one of them changes, the connections begin anew with it. Passwords and
+//! certificates are rotated while nobody thinks of the gateway.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+use super::UplinkError;
+use super::settings::{Cluster, Sending, settings};
+
+/// How often the files are looked at.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// What tells that a file was replaced: its inode, its length, and when it was written.
+type Mark = Option<(u64, u64, i64, i64)>;
+
+pub(super) struct Credentials {
+    cluster: Cluster,
+    /// Of each connection.
+    sendings: Vec<Sending>,
+    files: Vec<PathBuf>,
+    seen: Vec<Mark>,
+    next: Instant,
+}
+
+impl Credentials {
+    pub(super) fn new(cluster: &Cluster, sendings: Vec<Sending>, now: Instant) -> Credentials {
+        let section = &cluster.section;
+        let password = section.sasl.iter().filter_map(|sasl| sasl.password.path());
+        let tls = section.tls.iter();
+        let tls = tls.flat_map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]);
+        let files: Vec<PathBuf> = password.chain(tls.flatten().cloned()).collect();
+        Credentials {
+            cluster: cluster.clone(),
+            sendings,
+            seen: files.iter().map(mark).collect(),
+            files,
+            next: now + EVERY,
+        }
+    }
+
+    /// The file that was replaced since the last call, if it is time to look.
+    pub(super) fn changed(&mut self, now: Instant) -> Option<PathBuf> {
+        if self.files.is_empty() || now < self.next {
+            return None;
+        }
+        self.next = now + EVERY;
+        let marks: Vec<Mark> = self.files.iter().map(mark).collect();
+        let pairs = marks.iter().zip(&self.seen);
+        // One that is gone is about to be replaced.
+        let changed = pairs
+            .zip(&self.files)
+            .find_map(|((is, was), file)| (is.is_some() && is != was).then(|| file.clone()));
+        if changed.is_some() {
+            self.seen = marks;
+        }
+        changed
+    }
+
+    /// The settings of connection `number`, with what is in the files now.
+    pub(super) fn config(&self, number: usize) -> Result<Option<ClientConfig>, UplinkError> {
+        let Some(sending) = self.sendings.get(number) else {
+            return Ok(None);
+        };
+        config(&self.cluster, sending, number).map(Some)
+    }
+}
+
+pub(super) fn config(
+    cluster: &Cluster,
+    sending: &Sending,
+    number: usize,
+) -> Result<ClientConfig, UplinkError> {
+    let mut config = ClientConfig::new();
+    config.extend(settings(cluster, sending, number)?);
+    config.set_log_level(RDKafkaLogLevel::Warning);
+    Ok(config)
+}
+
+fn mark(file: &PathBuf) -> Mark {
+    let about = std::fs::metadata(file).ok()?;
+    Some((about.ino(), about.len(), about.mtime(), about.mtime_nsec()))
+}

@@ -1,0 +1,127 @@
+//! Asking the cluster about topics that take nothing: its answer says why, and shows that a broker answers.
+//!
+//! It is asked on a thread of its own, since librdkafka waits for the answer, and through another connection than the one
+//! that the topic is on where there is one: a broker works off one request of a connection after the other, so that a
+//! record which waits there for a replica would hold up the question.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rdkafka::metadata::{Metadata, MetadataPartition};
+use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::types::RDKafkaRespErr;
+
+use super::callbacks::{self, Context, lock};
+
+/// How long the cluster may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// Topics asked about at once.
+const TOPICS_MAX: usize = 8;
+
+/// What the cluster says of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It can be written, as far as the cluster knows; these brokers lead its partitions.
+    Writable(Vec<i32>),
+    /// It cannot, for this reason.
+    Sick(String),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inquiries {
+    answers: Arc<Mutex<Vec<(String, Standing)>>>,
+    asking: Arc<AtomicBool>,
+}
+
+impl Inquiries {
+    /// Asks about `topics`, unless it is still being asked.
+    pub(super) fn ask(&self, through: Arc<BaseProducer<Context>>, mut topics: Vec<String>) {
+        topics.truncate(TOPICS_MAX);
+        if topics.is_empty() || self.asking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (answers, asking) = (Arc::clone(&self.answers), Arc::clone(&self.asking));
+        let ask = move || {
+            for topic in topics {
+                match through.client().fetch_metadata(Some(&topic), PATIENCE) {
+                    Ok(metadata) => {
+                        let standing = standing(&topic, &metadata);
+                        lock(&answers).push((topic, standing));
+                    }
+                    Err(error) => {
+                        tracing::debug!(topic, %error, "the cluster does not say how a topic is");
+                        break;
+                    }
+                }
+            }
+            drop(through);
+            asking.store(false, Ordering::Release);
+        };
+        let asker = std::thread::Builder::new().name("kafka-ask".into());
+        if let Err(error) = asker.spawn(ask) {
+            self.asking.store(false, Ordering::Release);
+            tracing::debug!(%error, "no thread to ask the cluster about topics on");
+        }
+    }
+
+    pub(super) fn take(&self) -> Vec<(String, Standing)> {
+        std::mem::take(&mut *lock(&self.answers))
+    }
+}
+
+fn standing(topic: &str, metadata: &Metadata) -> Standing {
+    let Some(said) = metadata.topics().iter().find(|one| one.name() == topic) else {
+        return Standing::Sick("the cluster does not know it; create it".into());
+    };
+    if let Some(error) = said.error() {
+        return Standing::Sick(reason(error));
+    }
+    let partitions = said.partitions();
+    let leaderless = partitions.iter().filter(|one| one.leader() < 0);
+    let (all, without) = (partitions.len(), leaderless.count());
+    if without > 0 {
+        return Standing::Sick(format!(
+            "{without} of its {all} partitions have no leader; start the brokers that hold its replicas"
+        ));
+    }
+    let short = partitions
+        .iter()
+        .filter(|one| one.isr().len() < one.replicas().len());
+    if let Some(one) = short.min_by_key(|one| one.isr().len()) {
+        let (in_sync, replicas) = (one.isr().len(), one.replicas().len());
+        return Standing::Sick(format!(
+            "partition {} has {in_sync} of its {replicas} replicas in sync, which may be fewer than min.insync.replicas; start the brokers that hold the others",
+            one.id()
+        ));
+    }
+    let mut leaders: Vec<i32> = partitions.iter().map(MetadataPartition::leader).collect();
+    leaders.sort_unstable();
+    leaders.dedup();
+    Standing::Writable(leaders)
+}
+
+fn reason(error: RDKafkaRespErr) -> String {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    let code = Code::from(error);
+    let known = [
+        (
+            Code::UnknownTopicOrPartition,
+            "the cluster does not know it; create it",
+        ),
+        (
+            Code::UnknownTopic,
+            "the cluster does not know it; create it",
+        ),
+        (
+            Code::TopicAuthorizationFailed,
+            "it may not be written; grant the right to write",
+        ),
+        (
+            Code::LeaderNotAvailable,
+            "it has no leader; start the brokers that hold its replicas",
+        ),
+    ];
+    let known = known.iter().find(|(one, _)| *one == code);
+    known.map_or_else(|| callbacks::reason(code), |(_, said)| (*said).to_owned())
+}
