@@ -154,9 +154,7 @@ impl Agent {
             Left::Until(at) => until = until.min(at),
             Left::Nothing => {}
         }
-        self.lanes
-            .next_due(self.outage())
-            .map_or(until, |due| until.min(due))
+        self.disk_due().map_or(until, |due| until.min(due))
     }
 
     fn outage(&self) -> bool {
