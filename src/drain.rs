@@ -43,7 +43,8 @@ pub(crate) struct Drain {
     gateway: String,
     names: Vec<String>,
     holdback: Holdback,
-    rejected: Rejected,
+    /// What the cluster will never take.
+    pub rejected: Rejected,
     reports: Vec<DeliveryReport>,
     signals: Vec<Signal>,
     trouble: Option<(Instant, String)>,

@@ -31,13 +31,14 @@ impl Drain {
             }
             Delivery::Rejected { reason } if self.holdback.was_alone(lane, token) => {
                 self.holdback.passed(lane);
-                self.reject(lanes, lane, token, &reason);
+                if self.rejected.has_room() {
+                    self.reject(lanes, lane, token, &reason);
+                } else {
+                    // The disk hangs: the record is sent, and refused, again.
+                    self.suspect(lanes, lane, token, now);
+                }
             }
-            Delivery::Rejected { .. } => {
-                self.holdback.suspect(lane);
-                self.holdback.pause(now);
-                lanes.defer(lane, token);
-            }
+            Delivery::Rejected { .. } => self.suspect(lanes, lane, token, now),
             Delivery::Blocked { topic, reason } => {
                 self.holdback.block(topic, reason, now);
                 lanes.defer(lane, token);
@@ -47,6 +48,18 @@ impl Drain {
                 lanes.defer(lane, token);
             }
         }
+    }
+
+    fn suspect(
+        &mut self,
+        lanes: &mut Lanes<Record, Claim>,
+        lane: LaneId,
+        token: u64,
+        now: Instant,
+    ) {
+        self.holdback.suspect(lane);
+        self.holdback.pause(now);
+        lanes.defer(lane, token);
     }
 
     fn reject(&mut self, lanes: &mut Lanes<Record, Claim>, lane: LaneId, token: u64, reason: &str) {

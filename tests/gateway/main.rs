@@ -41,4 +41,6 @@ mod maps;
 
 mod operator;
 
+mod parts;
+
 mod tidy;
