@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Child, Command, Stdio};
 
 use crate::keeping::AWAY;
@@ -127,6 +127,8 @@ fn a_source_that_panics_is_told_by_name_and_started_again_and_no_event_is_lost()
     ));
     let listen = format!("http = true\nlisten = \"127.0.0.1:{port}\"");
     gateway.change("http = false", &listen);
+    // Its queue holds a few messages: a systemd that does not read must not stop the agent either.
+    let systemd = UnixDatagram::bind(gateway.path("notify")).unwrap();
     gateway.launch();
     gateway.wait_until_connected("plant");
     wait_for("the last idle thread to end", || {
@@ -159,5 +161,13 @@ fn a_source_that_panics_is_told_by_name_and_started_again_and_no_event_is_lost()
         (gateway.lane("state")["buffered"] == 20).then_some(())
     });
     gateway.assert_account_closes();
+    let mut message = [0; 64];
+    let mut read = || {
+        let length = systemd.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let told: Vec<String> = (0..12).map(|_| read()).collect();
+    let fed = told.iter().filter(|text| text.starts_with("WATCHDOG=1"));
+    assert!(fed.count() > 9, "while a source is mended too: {told:?}");
     gateway.stop();
 }
