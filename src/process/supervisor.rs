@@ -24,15 +24,15 @@ pub(crate) fn reloading() {
 
 /// Feeds systemd's watchdog; called by the agent's own loop, so that a hung loop is noticed.
 pub(crate) fn alive() {
-    notify_at_once(NotifyState::Watchdog);
+    notify_at_once(&NotifyState::Watchdog);
 }
 
 pub(crate) fn stopping() {
-    notify_at_once(NotifyState::Stopping);
+    notify_at_once(&NotifyState::Stopping);
 }
 
 /// As [`notify`] while the agent runs: where systemd does not read, the message is left out, and the agent does not wait.
-fn notify_at_once(state: NotifyState<'_>) {
+fn notify_at_once(state: &NotifyState<'_>) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };
