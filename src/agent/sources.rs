@@ -147,17 +147,49 @@ mod tests {
     use super::*;
     use crate::config;
 
-    /// Sources of a configuration that names one socket in `root`.
-    fn one_socket(root: &std::path::Path) -> Sources {
-        let text = format!(
-            "[uplink]\nbrokers = [\"localhost:9\"]\n[[inference]]\nname = \"vision\"\nsocket = \"{}/vision.sock\"\n",
-            root.display()
-        );
+    /// Sources of a configuration that names one, `section`, with `$DIR` for `root`.
+    fn configured(root: &std::path::Path, section: &str) -> Sources {
+        let text = format!("[uplink]\nbrokers = [\"localhost:9\"]\n{section}");
         let path = root.join("gateway.toml");
+        let text = text.replace("$DIR", &root.display().to_string());
         std::fs::write(&path, text).unwrap();
         let loaded = Rc::new(config::load(&path).unwrap());
         let (sender, _submissions) = adapters::channel(1);
         Sources::new(loaded, sender, Arc::default(), Clock::new(0))
+    }
+
+    const SOCKET: &str = "[[inference]]\nname = \"vision\"\nsocket = \"$DIR/vision.sock\"\n";
+    const WITH_PASSWORD: &str = "[[mqtt]]\nname = \"plant\"\nhost = \"127.0.0.1\"\nport = 9\nusername = \"gw\"\npassword = { file = \"$DIR/password\" }\n\
+         [[mqtt.subscribe]]\ntopic = \"a/#\"\nintent = \"state\"\n";
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_source_that_cannot_be_opened_again_is_tried_until_it_can() {
+        let root = tempfile::tempdir().unwrap();
+        let password = root.path().join("password");
+        std::fs::write(&password, "secret").unwrap();
+        let local = tokio::task::LocalSet::new();
+        let whole = local.run_until(async {
+            let mut sources = configured(root.path(), WITH_PASSWORD);
+            let mut now = Instant::now();
+            let place = sources.add("plant");
+            sources.parts.start(place, async {}, now);
+            tokio::task::yield_now().await;
+            assert_eq!(sources.look_after(now).len(), 1, "it ended by itself");
+            std::fs::remove_file(&password).unwrap();
+            now += Duration::from_secs(1);
+            let news = sources.look_after(now);
+            let PartIs::Down { reason, again_in } = &news[0].now else {
+                panic!("{news:?}");
+            };
+            assert!(reason.contains("cannot read the secret in"), "{reason}");
+            assert_eq!(*again_in, Duration::from_secs(2));
+            std::fs::write(&password, "secret").unwrap();
+            now += *again_in;
+            assert!(sources.look_after(now).is_empty());
+            let seen = sources.iter().next().unwrap();
+            assert_eq!((seen.down, seen.restarts), (None, 1));
+        });
+        whole.await;
     }
 
     #[tokio::test(flavor = "current_thread")]
@@ -165,7 +197,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let local = tokio::task::LocalSet::new();
         let whole = local.run_until(async {
-            let (mut sources, now) = (one_socket(root.path()), Instant::now());
+            let (mut sources, now) = (configured(root.path(), SOCKET), Instant::now());
             let place = sources.add("vision");
             let (intake, _receipts, _stop) = sources.way_in(place).unwrap();
             let faulty = async move {
