@@ -27,6 +27,8 @@ mod sources;
 
 mod stop;
 
+mod watch;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,7 +50,7 @@ use crate::ingest::Ingest;
 use crate::ingest::{Claim, Record};
 use crate::process::flash;
 use crate::state::Keeper;
-use crate::status::{Ask, Meter};
+use crate::status::{Ask, Meter, Serving};
 use health::Health;
 use sources::Sources;
 
@@ -70,6 +72,9 @@ pub(crate) struct Agent {
     asks: mpsc::Receiver<Ask>,
     urge: Arc<Urge>,
     sources: Sources,
+    serving: Serving,
+    /// Systemd's watchdog is no longer fed.
+    starving: bool,
     stopping: bool,
     facts: Facts,
     batch: Vec<Submission>,
@@ -154,9 +159,7 @@ impl Agent {
             Left::Until(at) => until = until.min(at),
             Left::Nothing => {}
         }
-        self.lanes
-            .next_due(self.outage())
-            .map_or(until, |due| until.min(due))
+        self.disk_due().map_or(until, |due| until.min(due))
     }
 
     fn outage(&self) -> bool {
@@ -208,15 +211,13 @@ impl Agent {
             }
         }
         self.look_after_disk(now);
-        self.sources.reap();
+        self.look_after_parts(now);
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.facts.heartbeat;
             let notice = self.snapshot(now).heartbeat();
             self.notice("heartbeat", &notice, now);
         }
-        if !self.keeper.is_hung(now) {
-            crate::process::supervisor::alive();
-        }
+        self.feed_watchdog(now);
     }
 }
 

@@ -62,7 +62,8 @@ pub(crate) struct Drain {
     timestamps: Timestamps,
     /// Our clock, where it is trusted.
     wall: Option<Wall>,
-    rejected: Rejected,
+    /// What the cluster will never take.
+    pub rejected: Rejected,
     reports: Vec<DeliveryReport>,
     signals: Vec<Signal>,
     trouble: Option<(Instant, String)>,

@@ -1,5 +1,5 @@
 //! What the process owes its system: signals and systemd's notifications, the log, the allocator, the flash below its state
-//! directory, its version.
+//! directory, its version; and the parts that work in it beside the agent's task.
 
 pub(crate) mod allocator;
 
@@ -7,9 +7,24 @@ pub(crate) mod flash;
 
 pub(crate) mod logging;
 
+pub(crate) mod parts;
+
 pub(crate) mod supervisor;
 
 pub(crate) mod version;
+
+/// Characters of a text from elsewhere that are shown.
+const PRINTED_MAX: usize = 400;
+
+/// A text from elsewhere as a log or a terminal may show it: short, and with its control characters written out.
+pub(crate) fn printable(text: &str) -> String {
+    let written = text.chars().flat_map(|one| {
+        let escaped = one.is_control().then(|| one.escape_default());
+        let itself = escaped.is_none().then_some(one);
+        escaped.into_iter().flatten().chain(itself)
+    });
+    written.take(PRINTED_MAX).collect()
+}
 
 /// An error and its causes, on one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -1,6 +1,10 @@
 //! What the agent shows of itself: a snapshot, made when somebody asks.
 
+mod answer;
+
 mod ask;
+
+mod connections;
 
 mod meter;
 
@@ -20,7 +24,7 @@ use serde_json::{Value, json};
 pub(crate) use ask::Ask;
 pub(crate) use meter::Meter;
 pub(crate) use section::{StatusSection, StatusSettings};
-pub(crate) use serve::{Port, StatusError, ask, listen, serve};
+pub(crate) use serve::{Port, Serving, StatusError, ask, listen};
 pub(crate) use table::table;
 pub(crate) use words::words;
 
@@ -36,6 +40,9 @@ pub(crate) struct Snapshot {
     pub link: LinkStatus,
     pub lanes: Vec<LaneStatus>,
     pub sources: Vec<SourceStatus>,
+    /// Parts of the agent that do not work.
+    #[serde(default)]
+    pub parts: Vec<PartStatus>,
     /// What keeps the disk from taking what must be kept.
     pub disk_error: Option<String>,
     pub flash: FlashStatus,
@@ -134,6 +141,25 @@ pub(crate) struct SourceStatus {
     pub refused: u64,
     pub errors: u64,
     pub last_error: String,
+    /// How often it was started again because it had ended by itself.
+    #[serde(default)]
+    pub restarts: u64,
+    /// Why it does not run, if it does not.
+    #[serde(default)]
+    pub down: Option<String>,
+}
+
+/// A part of the agent that does not work: a source's task, the status server, the disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PartStatus {
+    pub part: String,
+    pub reason: String,
+    /// How long it has been so, where that is known.
+    pub down_s: Option<f64>,
+    /// It has been so for too long to be left alone.
+    pub unhealthy: bool,
+    /// It is being started again; the agent is restarted for one that is not.
+    pub is_mended: bool,
 }
 
 impl LaneStatus {
@@ -175,12 +201,13 @@ impl Snapshot {
             .map(|s| s.name.as_str())
             .collect();
         json!({ "uptime_s": self.uptime_s, "link_up": self.link.up, "lanes": lanes.collect::<serde_json::Map<_, _>>(),
-            "sources_down": down, "disk_error": self.disk_error, "flash": self.flash })
+            "sources_down": down, "parts_down": self.parts, "disk_error": self.disk_error, "flash": self.flash })
     }
 
-    /// Well enough to be left alone: the disk takes what must be kept. An outage is not an illness.
-    #[must_use]
-    pub(crate) fn is_healthy(&self) -> bool {
-        self.disk_error.is_none()
+    /// Why it is not well enough to be left alone: a line for each part of the agent that has not worked for too long. An outage
+    /// of the link is not an illness.
+    pub(crate) fn illnesses(&self) -> impl Iterator<Item = String> {
+        let ill = self.parts.iter().filter(|part| part.unhealthy);
+        ill.map(|part| format!("{}: {}", part.part, part.reason))
     }
 }

@@ -14,6 +14,8 @@ mod backoff;
 
 mod retry;
 
+mod files;
+
 mod origins;
 
 mod units;
@@ -35,6 +37,7 @@ pub mod inference;
 pub use backoff::Backoff;
 pub use clock::Clock;
 pub use event::{AdapterKind, Event, Origin, Quality, Stamp};
+pub use files::{off_task, write_whole};
 pub use intake::{
     Claim, Intake, Outcome, Receipts, Refused, SourceStats, Submission, Urge, channel,
 };

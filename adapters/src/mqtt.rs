@@ -37,7 +37,7 @@ use crate::retry::{Reconnect, Works};
 use crate::secret::SecretError;
 use crate::tls::TlsError;
 use crate::topic::PatternError;
-use crate::{Backoff, Intake, Receipts, Stop};
+use crate::{Backoff, Intake, Receipts, Stop, stopped};
 use session::SessionFile;
 use source::Source;
 
@@ -110,7 +110,10 @@ impl Mqtt {
 
     /// Runs until stopped, reconnecting for ever.
     pub async fn run(mut self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
-        let mut session = SessionFile::open(&self.session);
+        let mut session = tokio::select! {
+            session = SessionFile::open(&self.session) => session,
+            () = stopped(&mut stop) => return,
+        };
         let (settings, source) = (&self.settings, &mut self.source);
         let reconnect = Reconnect {
             intake: &intake,

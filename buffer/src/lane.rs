@@ -54,6 +54,8 @@ pub(crate) struct Lane<R, T> {
     /// Deferred records are to be tried again as soon as nothing is in flight.
     retrying: bool,
     reading: bool,
+    /// The last read failed: the next one is not begun before then.
+    read_again: Option<Instant>,
     /// In memory, and no longer on disk.
     unbacked: BTreeMap<DropReason, Ranges>,
     on_disk: u64,
@@ -97,6 +99,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
             deferred_from: None,
             retrying: false,
             reading: false,
+            read_again: None,
             unbacked: BTreeMap::new(),
             on_disk: opened.bytes,
             retry_at: None,

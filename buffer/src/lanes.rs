@@ -12,6 +12,8 @@ use crate::{Claim, LaneId, Record};
 
 /// After a write failed the lane goes on from memory and tries again this much later.
 const WRITE_RETRY: Duration = Duration::from_secs(2);
+/// A read that failed is tried again this much later, so that a disk that fails is not asked all the time.
+const READ_RETRY: Duration = Duration::from_secs(1);
 /// Marks are written this long after the last ones, never for each batch; a lost one is a repeat.
 const MARK_EVERY: Duration = Duration::from_secs(2);
 /// A commit that took longer makes the next wait no longer than this.
@@ -229,10 +231,10 @@ impl<R: Record, T: Claim> Lanes<R, T> {
     }
 
     /// Reads that are to be done now. The answers go to [`Lanes::read_back`].
-    pub fn reads(&mut self) -> Vec<ReadAsk> {
+    pub fn reads(&mut self, now: Instant) -> Vec<ReadAsk> {
         let asks = self
             .ids()
-            .map(|lane| (lane, self.lane_mut(lane).begin_read()));
+            .map(|lane| (lane, self.lane_mut(lane).begin_read(now)));
         asks.collect::<Vec<_>>()
             .into_iter()
             .filter_map(|(lane, sequences)| {
@@ -250,10 +252,16 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         lane.retry_once_landed();
     }
 
-    /// A read failed; it is asked for again by a later [`Lanes::reads`].
-    pub fn read_failed(&mut self, lane: LaneId) {
+    /// The moment at which [`Lanes::reads`] will ask again for a read that failed.
+    #[must_use]
+    pub fn reads_due(&self) -> Option<Instant> {
+        self.all.iter().filter_map(Lane::read_due).min()
+    }
+
+    /// A read failed; it is asked for again by [`Lanes::reads`], a second later.
+    pub fn read_failed(&mut self, lane: LaneId, now: Instant) {
         let lane = self.lane_mut(lane);
-        lane.read_failed();
+        lane.read_failed(now + READ_RETRY);
         lane.retry_once_landed();
     }
 

@@ -1,6 +1,7 @@
 //! From a checked configuration to a running agent.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,20 +22,18 @@ use crate::ingest::{Claim, Ingest, Record, Router};
 use crate::pace::{Allowance, Recovered, Shaper};
 use crate::process::{chain, flash, version};
 use crate::state::{Keeper, LastStop, LinkUse, Store, StoreError};
-use crate::status::{Ask, Meter};
+use crate::status::{Meter, Serving};
 use crate::uplink::Uplink;
 
 /// Asks that wait; more than a few at once is nobody's use.
 const ASKS: usize = 16;
 
-/// Opens the buffer, connects nothing yet, and starts the sources. What is `carried` over is accepted first; after an error
+/// Opens the buffer, connects nothing yet, and starts the sources and the status server. What is `carried` over is accepted first; after an error
 /// it is still there.
-pub(crate) fn build(
-    prepared: Prepared,
-    carried: &mut Carried,
-) -> Result<(Agent, mpsc::Sender<Ask>), AgentError> {
+pub(crate) fn build(prepared: Prepared, carried: &mut Carried) -> Result<Agent, AgentError> {
     let started = Instant::now();
-    let settings = &prepared.loaded.settings;
+    let loaded = Rc::clone(&prepared.loaded);
+    let settings = &loaded.settings;
     let (intents, store) = (settings.intents.clone(), prepared.store);
     let clock = Clock::new(version::BUILT_UNIX_US);
     let (disk, opened, missing) = open(&store, &intents, carried.in_use.as_deref())?;
@@ -46,6 +45,7 @@ pub(crate) fn build(
     let (asker, asks) = mpsc::channel(ASKS);
     let urge = Arc::new(Urge::default());
     let facts = facts(settings, opened.epoch, started);
+    let serving = Serving::new(&settings.status, prepared.port, asker);
     let mut agent = Agent {
         lanes: Lanes::new(opened.epoch, intents.lanes(), opened.lanes),
         ingest: Ingest {
@@ -59,7 +59,9 @@ pub(crate) fn build(
         submissions,
         asks,
         urge: Arc::clone(&urge),
-        sources: Sources::new(sender, urge, clock),
+        sources: Sources::new(Rc::clone(&loaded), sender, urge, clock),
+        serving,
+        starving: false,
         stopping: false,
         batch: Vec::with_capacity(BATCH),
         next_tick: started + TICK,
@@ -73,10 +75,9 @@ pub(crate) fn build(
     agent.disk_is(missing);
     agent.take_over(carried, started);
     agent.tell_start(recovered, &opened.findings, started);
-    for source in prepared.sources {
-        agent.sources.start(source);
-    }
-    Ok((agent, asker))
+    agent.sources.start(prepared.sources, started);
+    agent.serving.start(started);
+    Ok(agent)
 }
 
 /// The buffer, or what keeps it from being opened. Without a disk everything begins at nothing: epoch 0 tells such

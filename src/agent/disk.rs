@@ -50,11 +50,26 @@ impl Agent {
         if let Some(marks) = self.lanes.marks(now) {
             self.keeper.ask(Job::Mark(marks));
         }
-        if self.drain.link.is_up() || self.drain.link.is_stalled() {
-            for ask in self.lanes.reads() {
+        if self.reads_on() {
+            for ask in self.lanes.reads(now) {
                 self.keeper.ask(Job::Read(ask));
             }
         }
+    }
+
+    /// What is read now can be sent soon.
+    fn reads_on(&self) -> bool {
+        self.drain.link.is_up() || self.drain.link.is_stalled()
+    }
+
+    /// When the disk is to be asked next, unless something happens before.
+    pub(super) fn disk_due(&self) -> Option<Instant> {
+        let reads = self.reads_on().then(|| self.lanes.reads_due()).flatten();
+        self.lanes
+            .next_due(self.outage())
+            .into_iter()
+            .chain(reads)
+            .min()
     }
 
     /// Finds out whether a disk that failed is well again, also when there is nothing to write, and has what is too
@@ -92,7 +107,7 @@ impl Agent {
             }
             Answer::Read(Err((lane, error))) => {
                 self.disk_is(Some(chain(&error)));
-                self.lanes.read_failed(lane);
+                self.lanes.read_failed(lane, now);
             }
             Answer::Marked(Ok(marked)) => self.marked(marked),
             Answer::Marked(Err(error)) => {

@@ -28,7 +28,7 @@ impl Health {
         }
     }
 
-    /// A notice of `kind`: `start`, `stop`, `link`, `drops`, `damage`, `heartbeat`.
+    /// A notice of `kind`: `start`, `stop`, `link`, `drops`, `damage`, `heartbeat`, `part`.
     pub(crate) fn event(&mut self, kind: &'static str, notice: &Value) -> Event {
         let origin = self.origins.entry(kind).or_insert_with(|| {
             Arc::new(Origin {

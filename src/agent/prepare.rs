@@ -4,9 +4,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use adapters::{Context, Source, SourceError};
+use adapters::{Context, Source, SourceError, SourceSettings};
 
-use crate::config::{HEALTH, Loaded};
+use crate::config::{HEALTH, Loaded, Settings};
 use crate::ingest::Router;
 use crate::state::{Store, StoreError};
 use crate::status::{self, Port, StatusError};
@@ -37,17 +37,8 @@ pub(crate) fn prepare(loaded: &Rc<Loaded>, open: Option<&Port>) -> Result<Prepar
     let settings = &loaded.settings;
     let port = status::listen(&settings.status, open)?;
     let store = Store::new(&settings.store)?;
-    let router = RefCell::new(Router::new(settings.routes.clone()));
-    let context = Context {
-        gateway: &settings.gateway.identity.id,
-        state: &settings.store.state,
-        health: HEALTH,
-        is_urgent: &|origin| {
-            let lane = router.borrow_mut().lane(origin);
-            settings.intents.get(lane).pace.urgent
-        },
-    };
-    let sources = settings.sources.iter().map(|one| one.open(&context));
+    let sources = settings.sources.iter();
+    let sources = sources.map(|one| open_source(settings, one));
     let sources = sources.collect::<Result<_, _>>()?;
     // The last, since it begins to connect.
     let uplink = Uplink::new(settings.cluster(), &settings.intents.sendings())?;
@@ -57,5 +48,22 @@ pub(crate) fn prepare(loaded: &Rc<Loaded>, open: Option<&Port>) -> Result<Prepar
         port,
         store,
         uplink,
+    })
+}
+
+/// Opens one of the sources of `settings`: before the agent runs, and again where it ended while it ran.
+pub(super) fn open_source(
+    settings: &Settings,
+    one: &SourceSettings,
+) -> Result<Source, SourceError> {
+    let router = RefCell::new(Router::new(settings.routes.clone()));
+    one.open(&Context {
+        gateway: &settings.gateway.identity.id,
+        state: &settings.store.state,
+        health: HEALTH,
+        is_urgent: &|origin| {
+            let lane = router.borrow_mut().lane(origin);
+            settings.intents.get(lane).pace.urgent
+        },
     })
 }

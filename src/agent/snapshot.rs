@@ -6,6 +6,7 @@ use std::time::Instant;
 use buffer::{DropReason, LaneId};
 
 use super::Agent;
+use super::sources::Seen;
 use crate::pace::{BudgetUse, Flow};
 use crate::process::version;
 use crate::status::{
@@ -30,8 +31,9 @@ impl Agent {
             sources: self
                 .sources
                 .iter()
-                .map(|running| source_status(&running.name, &running.stats))
+                .map(|source| source_status(&source))
                 .collect(),
+            parts: self.parts_down(now),
             disk_error: self.disk.error.clone(),
             flash: self.flash_status(),
             too_large: self.ingest.too_large,
@@ -126,9 +128,12 @@ fn budget_status(budget: BudgetUse) -> BudgetStatus {
     }
 }
 
-fn source_status(name: &str, stats: &adapters::SourceStats) -> SourceStatus {
+fn source_status(source: &Seen<'_>) -> SourceStatus {
+    let stats = source.stats;
     SourceStatus {
-        name: name.into(),
+        name: source.name.into(),
+        restarts: source.restarts,
+        down: source.down.map(ToOwned::to_owned),
         connected: stats.connected.load(Ordering::Relaxed),
         received: stats.received.load(Ordering::Relaxed),
         refused: stats.refused.load(Ordering::Relaxed),

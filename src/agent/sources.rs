@@ -1,88 +1,242 @@
-//! The sources that run, each with a handle of its own: it can be stopped alone, and its end is seen.
+//! The sources that run, each with a task of its own: it can be stopped alone, its end is seen, and it is started again.
 
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
-use adapters::{Clock, Intake, Source, SourceStats, Submission, Urge};
+use adapters::{Clock, Intake, Receipts, Source, SourceStats, Stop, Submission, Urge};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{Id, JoinSet};
+
+use super::prepare::open_source;
+use crate::config::Loaded;
+use crate::process::chain;
+use crate::process::parts::{Down, PartIs, PartNews, Parts};
 
 pub(super) struct Sources {
-    running: Vec<Running>,
-    tasks: JoinSet<()>,
+    /// What they are opened from, in their order.
+    loaded: Rc<Loaded>,
+    all: Vec<One>,
+    /// Their tasks, in the same order.
+    parts: Parts,
     sender: mpsc::Sender<Submission>,
     urge: Arc<Urge>,
     clock: Clock,
 }
 
-pub(super) struct Running {
-    pub(super) name: String,
-    pub(super) stats: Arc<SourceStats>,
+struct One {
+    name: String,
+    /// Over all of its runs.
+    stats: Arc<SourceStats>,
     stop: watch::Sender<bool>,
-    task: Id,
+}
+
+/// A source, as an operator sees it.
+pub(super) struct Seen<'a> {
+    pub(super) name: &'a str,
+    pub(super) stats: &'a SourceStats,
+    pub(super) restarts: u64,
+    /// Why it does not run.
+    pub(super) down: Option<&'a str>,
 }
 
 impl Sources {
-    pub(super) fn new(sender: mpsc::Sender<Submission>, urge: Arc<Urge>, clock: Clock) -> Sources {
+    pub(super) fn new(
+        loaded: Rc<Loaded>,
+        sender: mpsc::Sender<Submission>,
+        urge: Arc<Urge>,
+        clock: Clock,
+    ) -> Sources {
         Sources {
-            running: Vec::new(),
-            tasks: JoinSet::new(),
+            loaded,
+            all: Vec::new(),
+            parts: Parts::default(),
             sender,
             urge,
             clock,
         }
     }
 
-    pub(super) fn start(&mut self, source: Source) {
-        let urge = Arc::clone(&self.urge);
-        let (intake, receipts) = Intake::new(self.sender.clone(), urge, self.clock);
-        let (name, stats) = (source.name().to_owned(), Arc::clone(&intake.stats));
-        let (stop, stopped) = watch::channel(false);
-        let task = self
-            .tasks
-            .spawn_local(source.run(intake, receipts, stopped))
-            .id();
-        self.running.push(Running {
-            name,
-            stats,
-            stop,
-            task,
+    /// Starts all; they are in the order of the configuration.
+    pub(super) fn start(&mut self, sources: Vec<Source>, now: Instant) {
+        for source in sources {
+            let place = self.add(source.name());
+            self.run(place, source, now);
+        }
+    }
+
+    fn add(&mut self, name: &str) -> usize {
+        self.all.push(One {
+            name: name.to_owned(),
+            stats: Arc::default(),
+            stop: watch::channel(false).0,
         });
+        self.parts.add(format!("source `{name}`"))
+    }
+
+    fn run(&mut self, place: usize, source: Source, now: Instant) {
+        if let Some((intake, receipts, stop)) = self.way_in(place) {
+            self.parts
+                .start(place, source.run(intake, receipts, stop), now);
+        }
+    }
+
+    /// A new way in for each run: claims of an earlier one are nobody's, and what they stand for is offered again.
+    fn way_in(&self, place: usize) -> Option<(Intake, Receipts, Stop)> {
+        let one = self.all.get(place)?;
+        let urge = Arc::clone(&self.urge);
+        let (mut intake, receipts) = Intake::new(self.sender.clone(), urge, self.clock);
+        intake.stats = Arc::clone(&one.stats);
+        Some((intake, receipts, one.stop.subscribe()))
+    }
+
+    /// Notices which have ended, and starts again what is due. Returns what is to be told.
+    pub(super) fn look_after(&mut self, now: Instant) -> Vec<PartNews> {
+        let mut news = self.parts.news(now);
+        for place in self.parts.due(now) {
+            match self.open(place) {
+                Ok(source) => self.run(place, source, now),
+                Err(reason) => news.extend(self.parts.failed(place, &reason, now)),
+            }
+        }
+        for one in &news {
+            if let (PartIs::Down { reason, .. }, Some(source)) = (&one.now, self.all.get(one.place))
+            {
+                source.stats.down(reason);
+            }
+        }
+        news
+    }
+
+    fn open(&self, place: usize) -> Result<Source, String> {
+        let settings = &self.loaded.settings;
+        let one = settings.sources.get(place);
+        let one = one.ok_or("the configuration has no such source")?;
+        open_source(settings, one).map_err(|error| chain(&error))
     }
 
     /// Has all of them take nothing new, wait for the receipts that they still need, and end.
-    pub(super) fn stop(&self) {
-        for running in &self.running {
-            running.stop.send_replace(true);
+    pub(super) fn stop(&mut self) {
+        self.parts.stop();
+        for one in &self.all {
+            one.stop.send_replace(true);
         }
     }
 
-    /// Lets go of those that have ended, and says which ended badly. Returns whether all have.
-    pub(super) fn reap(&mut self) -> bool {
-        while let Some(ended) = self.tasks.try_join_next_with_id() {
-            let id = match &ended {
-                Ok((id, ())) => *id,
-                Err(error) => error.id(),
+    pub(super) fn have_ended(&self) -> bool {
+        self.parts.have_ended()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Seen<'_>> {
+        self.all.iter().enumerate().map(|(place, one)| Seen {
+            name: &one.name,
+            stats: &one.stats,
+            restarts: self.parts.restarts(place),
+            down: self.parts.down_for(place),
+        })
+    }
+
+    pub(super) fn down(&self) -> impl Iterator<Item = Down<'_>> {
+        self.parts.down()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config;
+
+    /// Sources of a configuration that names one, `section`, with `$DIR` for `root`.
+    fn configured(root: &std::path::Path, section: &str) -> Sources {
+        let text = format!("[uplink]\nbrokers = [\"localhost:9\"]\n{section}");
+        let path = root.join("gateway.toml");
+        let text = text.replace("$DIR", &root.display().to_string());
+        std::fs::write(&path, text).unwrap();
+        let loaded = Rc::new(config::load(&path).unwrap());
+        let (sender, _submissions) = adapters::channel(1);
+        Sources::new(loaded, sender, Arc::default(), Clock::new(0))
+    }
+
+    const SOCKET: &str = "[[inference]]\nname = \"vision\"\nsocket = \"$DIR/vision.sock\"\n";
+    const WITH_PASSWORD: &str = "[[mqtt]]\nname = \"plant\"\nhost = \"127.0.0.1\"\nport = 9\nusername = \"gw\"\npassword = { file = \"$DIR/password\" }\n\
+         [[mqtt.subscribe]]\ntopic = \"a/#\"\nintent = \"state\"\n";
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_source_that_cannot_be_opened_again_is_tried_until_it_can() {
+        let root = tempfile::tempdir().unwrap();
+        let password = root.path().join("password");
+        std::fs::write(&password, "secret").unwrap();
+        let local = tokio::task::LocalSet::new();
+        let whole = local.run_until(async {
+            let mut sources = configured(root.path(), WITH_PASSWORD);
+            let mut now = Instant::now();
+            let place = sources.add("plant");
+            sources.parts.start(place, async {}, now);
+            tokio::task::yield_now().await;
+            assert_eq!(sources.look_after(now).len(), 1, "it ended by itself");
+            std::fs::remove_file(&password).unwrap();
+            now += Duration::from_secs(1);
+            let news = sources.look_after(now);
+            let PartIs::Down { reason, again_in } = &news[0].now else {
+                panic!("{news:?}");
             };
-            let one = self.running.iter().find(|running| running.task == id);
-            let name = one.map_or("", |running| running.name.as_str());
-            let stopping = one.is_none_or(|running| *running.stop.borrow());
-            match ended {
-                Ok(_) if stopping => {}
-                Ok(_) => {
-                    tracing::error!(
-                        source = name,
-                        "a source has ended by itself; restart the agent"
-                    );
-                }
-                Err(error) => {
-                    tracing::error!(source = name, %error, "a source ended badly; what it had not acknowledged stays with it");
-                }
-            }
-        }
-        self.tasks.is_empty()
+            assert!(reason.contains("cannot read the secret in"), "{reason}");
+            assert_eq!(*again_in, Duration::from_secs(2));
+            std::fs::write(&password, "secret").unwrap();
+            now += *again_in;
+            assert!(sources.look_after(now).is_empty());
+            let seen = sources.iter().next().unwrap();
+            assert_eq!((seen.down, seen.restarts), (None, 1));
+        });
+        whole.await;
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Running> {
-        self.running.iter()
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_source_that_panics_is_told_by_name_and_started_again_with_its_counters() {
+        let root = tempfile::tempdir().unwrap();
+        let local = tokio::task::LocalSet::new();
+        let whole = local.run_until(async {
+            let (mut sources, now) = (configured(root.path(), SOCKET), Instant::now());
+            let place = sources.add("vision");
+            let (intake, _receipts, _stop) = sources.way_in(place).unwrap();
+            let faulty = async move {
+                intake.stats.up();
+                panic!("a value out of range");
+            };
+            sources.parts.start(place, faulty, now);
+            tokio::task::yield_now().await;
+            let news = sources.look_after(now);
+            assert_eq!(news.len(), 1);
+            assert_eq!(news[0].part, "source `vision`");
+            let seen = sources.iter().next().unwrap();
+            assert_eq!(seen.down, Some("it panicked: a value out of range"));
+            assert_eq!(seen.stats.last_error(), seen.down.unwrap());
+            assert!(
+                !seen
+                    .stats
+                    .connected
+                    .load(std::sync::atomic::Ordering::Relaxed)
+            );
+            assert!(sources.look_after(now).is_empty(), "it is told once");
+
+            let later = now + Duration::from_secs(1);
+            assert!(sources.look_after(later).is_empty());
+            let connect =
+                || std::os::unix::net::UnixStream::connect(root.path().join("vision.sock"));
+            while connect().is_err() {
+                tokio::task::yield_now().await;
+            }
+            let seen = sources.iter().next().unwrap();
+            assert_eq!((seen.down, seen.restarts), (None, 1));
+            let news = sources.look_after(later + Duration::from_secs(5));
+            assert_eq!(news[0].now, PartIs::Mended);
+            sources.stop();
+            while !sources.have_ended() {
+                tokio::task::yield_now().await;
+                assert!(sources.look_after(later).is_empty(), "a stop is no fault");
+            }
+        });
+        whole.await;
     }
 }

@@ -53,9 +53,12 @@ impl Agent {
         loop {
             let now = Instant::now();
             // A source may wait for receipts that a failing disk does not give: it keeps what has none.
-            let sources = !(self.sources.reap() && self.submissions.is_empty());
-            let left =
-                sources || !self.lanes.all_stored() || (next.is_none() && !self.nothing_to_send());
+            self.look_after_parts(now);
+            let sources = !(self.sources.have_ended() && self.submissions.is_empty());
+            let left = sources
+                || !self.lanes.all_stored()
+                || !self.drain.rejected.is_written()
+                || (next.is_none() && !self.nothing_to_send());
             if !left || now >= grace {
                 break;
             }
@@ -77,7 +80,8 @@ impl Agent {
             .map(|(lane, _)| self.lanes.waiting(lane))
             .sum();
         let seconds = begun.elapsed().as_secs_f64();
-        LastStop::in_state(&self.facts.state).note(&json!({ "reason": reason, "buffered": left }));
+        let note = json!({ "reason": reason, "buffered": left });
+        LastStop::in_state(&self.facts.state).note(&note).await;
         tracing::info!(reason, buffered = left, seconds, "tidegate stopped");
         let Some(next) = next else {
             return Ended::Stopped;
@@ -147,6 +151,21 @@ impl Agent {
         } else {
             tracing::warn!("the disk did not close in time; the next start recovers it");
         }
+        self.set_aside().await;
         closed
+    }
+
+    /// Waits for the last records that the cluster will never take to be written.
+    async fn set_aside(&self) {
+        let written = tokio::time::timeout(CLOSING, async {
+            while !self.drain.rejected.is_written() {
+                tokio::time::sleep(LOOK).await;
+            }
+        });
+        if written.await.is_err() {
+            tracing::error!(
+                "the disk does not take the last records that the cluster rejected; they are lost"
+            );
+        }
     }
 }

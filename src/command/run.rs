@@ -10,7 +10,7 @@ use crate::agent::{self, AgentError, Carried, Ended, Orders, Prepared};
 use crate::config::Loaded;
 use crate::process::supervisor::{self, Signals};
 use crate::process::{allocator, chain, logging};
-use crate::{status, uplink};
+use crate::uplink;
 
 /// Before a configuration is tried again that an agent has run with, and with which the next could not begin.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -99,12 +99,11 @@ async fn run_one(
     // Sources share the one thread and need not be able to change it.
     let local = tokio::task::LocalSet::new();
     let whole = local.run_until(async {
-        let (agent, asks) = match agent::build(prepared, carried) {
-            Ok(built) => built,
+        let agent = match agent::build(prepared, carried) {
+            Ok(agent) => agent,
             Err(error) => return (Err(error), orders),
         };
         orders.runs_with(&loaded, port.as_ref());
-        let _serving = status::serve(&loaded.settings.status, port, asks);
         supervisor::ready();
         // A task of its own: this one is woken whenever a source is.
         let running = tokio::task::spawn_local(async move {

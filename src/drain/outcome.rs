@@ -38,16 +38,12 @@ impl Drain {
             }
             Delivery::Rejected { reason } if self.holdback.was_alone(lane, token) => {
                 self.holdback.passed(lane);
-                self.reject(lanes, lane, token, &reason);
-            }
-            Delivery::Rejected { .. } => {
-                self.holdback.suspect(lane);
-                self.holdback.pause(lane, now);
-                self.send_again(lanes, lane, token);
+                self.give_up(lanes, lane, token, &reason, now);
             }
             Delivery::Untimely { topic, reason } => {
                 self.untimely(lanes, (lane, token), (&topic, &reason), now);
             }
+            Delivery::Rejected { .. } => self.suspect(lanes, lane, token, now),
             Delivery::Blocked { topic, reason } => {
                 self.topics.refuse(&topic, &reason, now);
                 self.uplink.hold(&topic, true, now);
@@ -90,7 +86,7 @@ impl Drain {
         };
         let remedy = self.timestamps.refused(topic, refused, self.wall, now);
         if remedy == Remedy::None {
-            self.reject(lanes, lane, token, reason);
+            self.give_up(lanes, lane, token, reason, now);
             return;
         }
         if remedy == Remedy::Found {
@@ -102,6 +98,34 @@ impl Drain {
                 "the cluster does not take an event with its time; it is sent with a timestamp that the cluster takes, and its own time stays in ce_time; check the clocks of the gateway, its devices and the brokers"
             );
         }
+        self.send_again(lanes, lane, token);
+    }
+
+    /// A record that the cluster will never take is set aside; while the disk does not take it, it is sent, and refused, again.
+    fn give_up(
+        &mut self,
+        lanes: &mut Lanes<Record, Claim>,
+        lane: LaneId,
+        token: u64,
+        reason: &str,
+        now: Instant,
+    ) {
+        if self.rejected.has_room() {
+            self.reject(lanes, lane, token, reason);
+        } else {
+            self.suspect(lanes, lane, token, now);
+        }
+    }
+
+    fn suspect(
+        &mut self,
+        lanes: &mut Lanes<Record, Claim>,
+        lane: LaneId,
+        token: u64,
+        now: Instant,
+    ) {
+        self.holdback.suspect(lane);
+        self.holdback.pause(lane, now);
         self.send_again(lanes, lane, token);
     }
 

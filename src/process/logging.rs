@@ -1,12 +1,15 @@
 //! Logs: one line a change of state, for people, for machines or for journald.
 
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use super::printable;
 
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -77,6 +80,22 @@ pub(crate) fn begin(section: &LogSection) {
     if let Err(error) = begun {
         tracing::debug!(%error, "logging had begun before");
     }
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+/// A panic is a line of the log as any other, whatever was in the values that it names. What follows from it is said by whoever
+/// waits for its task or thread.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("without a name");
+    let place = panic.location().map(ToString::to_string);
+    let reason = printable(panic.payload_as_str().unwrap_or("no reason given"));
+    tracing::error!(
+        thread,
+        place,
+        reason,
+        "the agent panicked, which is a fault of its code; report this line"
+    );
 }
 
 fn lines<S>() -> tracing_subscriber::fmt::Layer<

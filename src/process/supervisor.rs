@@ -1,5 +1,11 @@
 //! Signals in, and systemd's notifications out (`sd_notify(3)`, `Type=notify-reload`).
 
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -18,11 +24,31 @@ pub(crate) fn reloading() {
 
 /// Feeds systemd's watchdog; called by the agent's own loop, so that a hung loop is noticed.
 pub(crate) fn alive() {
-    notify(&[NotifyState::Watchdog]);
+    notify_at_once(&NotifyState::Watchdog);
 }
 
 pub(crate) fn stopping() {
-    notify(&[NotifyState::Stopping]);
+    notify_at_once(&NotifyState::Stopping);
+}
+
+/// As [`notify`] while the agent runs: where systemd does not read, the message is left out, and the agent does not wait.
+fn notify_at_once(state: &NotifyState<'_>) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    if let Err(error) = send_at_once(&path, &state.to_string()) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+fn send_at_once(path: &OsStr, message: &str) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?,
+        None => socket.connect(path)?,
+    }
+    socket.send(message.as_bytes()).map(|_| ())
 }
 
 fn notify(states: &[NotifyState<'_>]) {

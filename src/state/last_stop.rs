@@ -2,8 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use adapters::{off_task, write_whole};
 use serde_json::{Value, json};
+
+/// How long a stop waits for its note.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the agent stopped last, for its next start.
 #[derive(Debug)]
@@ -28,9 +33,15 @@ impl LastStop {
             .unwrap_or_else(|| json!({ "reason": "killed or without power, or the first start" }))
     }
 
-    pub(crate) fn note(&self, reason: &Value) {
-        if let Err(error) = fs::write(&self.0, reason.to_string()) {
-            tracing::warn!(%error, path = %self.0.display(), "cannot note the reason of this stop");
-        }
+    /// Writes the reason; a disk that hangs does not keep the agent from ending.
+    pub(crate) async fn note(&self, reason: &Value) {
+        let (path, text) = (self.0.clone(), reason.to_string());
+        let written = off_task(move || write_whole(&path, &text));
+        let error = match tokio::time::timeout(PATIENCE, written).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the disk did not take it within {} s", PATIENCE.as_secs()),
+        };
+        tracing::warn!(error, path = %self.0.display(), "cannot note the reason of this stop; the next start takes it for a kill");
     }
 }

@@ -23,7 +23,7 @@ enum Kind {
 }
 use Kind::{Count, Level};
 
-const AGENT: [Reading<Snapshot>; 5] = [
+const AGENT: [Reading<Snapshot>; 6] = [
     (Level, "uptime_seconds", "since the start", |all| {
         all.uptime_s
     }),
@@ -31,7 +31,13 @@ const AGENT: [Reading<Snapshot>; 5] = [
         Level,
         "disk_ok",
         "whether the disk takes what must be kept",
-        |all| flag(all.is_healthy()),
+        |all| flag(all.disk_error.is_none()),
+    ),
+    (
+        Level,
+        "healthy",
+        "whether all parts of the agent work, as /healthz says",
+        |all| flag(all.illnesses().next().is_none()),
     ),
     (
         Count,
@@ -191,7 +197,7 @@ const FLASH: [Reading<FlashStatus>; 4] = [
     ),
 ];
 
-const SOURCE: [Reading<SourceStatus>; 4] = [
+const SOURCE: [Reading<SourceStatus>; 5] = [
     (
         Level,
         "source_connected",
@@ -215,6 +221,12 @@ const SOURCE: [Reading<SourceStatus>; 4] = [
         "source_errors",
         "failures to connect or to read",
         |source| count(source.errors),
+    ),
+    (
+        Count,
+        "source_restarts",
+        "how often the source was started again after it had ended by itself",
+        |source| count(source.restarts),
     ),
 ];
 

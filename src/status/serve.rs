@@ -1,31 +1,29 @@
 //! Serving the snapshot: on a loopback port, and on a Unix socket in the state directory.
 
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
+use super::Snapshot;
 use super::ask::Ask;
+use super::connections::{Failures, take_in};
 use super::section::StatusSettings;
-use super::{Snapshot, metrics};
+use crate::process::parts::{Down, PartNews, Parts};
 
-/// Connections at once; a scraper needs one.
-const CONNECTIONS_MAX: usize = 16;
-/// A client that is slower than this is not waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-static CONNECTIONS: Semaphore = Semaphore::const_new(CONNECTIONS_MAX);
+/// Connections to the port at once; a scraper needs one.
+const PORT_CONNECTIONS: usize = 16;
+/// Connections to the socket at once: `tidegate status` gets an answer whatever is done to the port.
+const SOCKET_CONNECTIONS: usize = 8;
+/// An agent that is alive answers within this.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatusError {
@@ -78,112 +76,99 @@ pub(crate) fn listen(
     }))
 }
 
-/// Serves on the socket and on `port`, until what it returns is dropped.
-#[must_use]
-pub(crate) fn serve(
-    settings: &StatusSettings,
-    port: Option<Port>,
+/// Serves on the socket and on the port until it is dropped; what ends before is started again.
+pub(crate) struct Serving {
+    doors: Vec<Door>,
+    /// A task for each door, in the same order.
+    parts: Parts,
     asks: mpsc::Sender<Ask>,
-) -> JoinSet<()> {
-    let mut serving = JoinSet::new();
-    let path = socket_path(&settings.state);
-    // The buffer's lock is held: whoever made it is gone.
-    drop(std::fs::remove_file(&path));
-    match UnixListener::bind(&path) {
-        Ok(socket) => {
-            let on_socket = asks.clone();
-            serving.spawn_local(async move {
-                while let Ok((stream, _)) = socket.accept().await {
-                    tokio::spawn(connection(stream, on_socket.clone()));
-                }
-            });
-        }
-        // The state directory may be missing or read-only.
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "`tidegate status` will not find the agent");
+}
+
+#[derive(Clone)]
+enum Door {
+    Socket(PathBuf),
+    Port(Port),
+}
+
+impl Serving {
+    #[must_use]
+    pub(crate) fn new(
+        settings: &StatusSettings,
+        port: Option<Port>,
+        asks: mpsc::Sender<Ask>,
+    ) -> Serving {
+        let socket = Door::Socket(socket_path(&settings.state));
+        Serving {
+            doors: [socket].into_iter().chain(port.map(Door::Port)).collect(),
+            parts: Parts::default(),
+            asks,
         }
     }
-    if let Some(port) = port {
-        serving.spawn_local(async move {
-            while let Ok((stream, _)) = port.listener.accept().await {
-                tokio::spawn(connection(stream, asks.clone()));
+
+    pub(crate) fn start(&mut self, now: Instant) {
+        for door in self.doors.clone() {
+            let place = self.parts.add(format!("status server on {}", door.at()));
+            self.parts.start(place, door.serve(self.asks.clone()), now);
+        }
+    }
+
+    /// Starts again what has ended. Returns what is to be told.
+    pub(crate) fn look_after(&mut self, now: Instant) -> Vec<PartNews> {
+        let news = self.parts.news(now);
+        for place in self.parts.due(now) {
+            if let Some(door) = self.doors.get(place).cloned() {
+                self.parts.start(place, door.serve(self.asks.clone()), now);
             }
-        });
+        }
+        news
     }
-    serving
-}
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, asks: mpsc::Sender<Ask>) {
-    let Ok(_permit) = CONNECTIONS.try_acquire() else {
-        return;
-    };
-    let service = service_fn(|request| answer(request, asks.clone()));
-    // One request each: a client that keeps its connection would be cut off in an answer when its time is over.
-    let serving = hyper::server::conn::http1::Builder::new()
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, serving).await {
-        tracing::debug!(%error, "a status connection ended badly");
+    pub(crate) fn down(&self) -> impl Iterator<Item = Down<'_>> {
+        self.parts.down()
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    asks: mpsc::Sender<Ask>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (tell, told) = oneshot::channel();
-    let asked = asks.send(Ask::Snapshot(tell)).await.is_ok();
-    let snapshot = if asked { told.await.ok() } else { None };
-    let Some(snapshot) = snapshot else {
-        return Ok(response(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "text/plain",
-            "stopping\n".into(),
-        ));
-    };
-    Ok(match request.uri().path() {
-        "/metrics" => match metrics::render(&snapshot) {
-            Ok(text) => response(
-                StatusCode::OK,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                text,
-            ),
-            Err(error) => response(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "text/plain",
-                format!("{error}\n"),
-            ),
-        },
-        "/healthz" if snapshot.is_healthy() => {
-            response(StatusCode::OK, "text/plain", "ok\n".into())
+impl Door {
+    fn at(&self) -> String {
+        match self {
+            Door::Socket(path) => path.display().to_string(),
+            Door::Port(port) => port.at.clone(),
         }
-        "/healthz" => {
-            let why = snapshot.disk_error.unwrap_or_default();
-            response(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "text/plain",
-                format!("disk: {why}\n"),
-            )
+    }
+
+    async fn serve(self, asks: mpsc::Sender<Ask>) {
+        let at = self.at();
+        match self {
+            Door::Socket(path) => {
+                let socket = bind(&path, &at).await;
+                let accept = async || Ok(socket.accept().await?.0);
+                take_in(&at, SOCKET_CONNECTIONS, &asks, accept).await;
+            }
+            Door::Port(port) => {
+                let accept = async || Ok(port.listener.accept().await?.0);
+                take_in(&at, PORT_CONNECTIONS, &asks, accept).await;
+            }
         }
-        "/status" => response(
-            StatusCode::OK,
-            "application/json",
-            serde_json::json!(snapshot).to_string(),
-        ),
-        _ => response(
-            StatusCode::NOT_FOUND,
-            "text/plain",
-            "there are /metrics, /healthz and /status\n".into(),
-        ),
-    })
+    }
 }
 
-fn response(status: StatusCode, kind: &str, body: String) -> Response<Full<Bytes>> {
-    let built = Response::builder()
-        .status(status)
-        .header("content-type", kind)
-        .body(Full::new(Bytes::from(body)));
-    built.expect("status and header are valid")
+/// Listens on the socket, as soon as that is possible: the state directory may be missing or read-only.
+async fn bind(path: &Path, at: &str) -> UnixListener {
+    let mut failures = Failures::new(at);
+    loop {
+        // The buffer's lock is held: whoever made it is gone.
+        drop(std::fs::remove_file(path));
+        match UnixListener::bind(path) {
+            Ok(socket) => {
+                failures.end();
+                return socket;
+            }
+            Err(error) => {
+                let lost = "`tidegate status` will not find the agent, for its socket cannot be made; events flow on; trying again";
+                failures.wait(&error, lost).await;
+            }
+        }
+    }
 }
 
 /// Asks the agent that runs on `state`.
@@ -211,7 +196,10 @@ pub(crate) async fn ask(state: &Path) -> Result<Snapshot, StatusError> {
         Ok::<_, hyper::Error>(response.into_body().collect().await?.to_bytes())
     };
     // The connection may end before the answer is read out of it.
-    let (body, _ended) = tokio::join!(asked, connection);
+    let both = async { tokio::join!(asked, connection) };
+    let (body, _ended) = timeout(PATIENCE, both)
+        .await
+        .map_err(|_| failed(format!("nothing within {} s", PATIENCE.as_secs())))?;
     let body = body.map_err(|error| failed(error.to_string()))?;
     serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))
 }

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use adapters::{age, size};
 
-use super::{FlashStatus, LaneStatus, LinkStatus, Snapshot};
+use super::{FlashStatus, LaneStatus, LinkStatus, PartStatus, Snapshot};
+use crate::process::printable;
 
 /// Lines that fit a terminal of 100 columns.
 #[must_use]
@@ -30,6 +31,8 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
     if let Some(error) = &snapshot.disk_error {
         writeln!(text, "DISK {error}")?;
     }
+    let mut parts = snapshot.parts.iter().filter(|part| part.part != "disk");
+    parts.try_for_each(|one| part(one, text))?;
     flash(&snapshot.flash, text)?;
     writeln!(
         text,
@@ -62,10 +65,21 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
         writeln!(
             text,
             "{:<24}{:>6}{:>12}{:>9}{:>8}  {}",
-            source.name, state, source.received, source.refused, source.errors, source.last_error
+            source.name,
+            state,
+            source.received,
+            source.refused,
+            source.errors,
+            printable(&source.last_error)
         )?;
     }
     Ok(())
+}
+
+/// The disk has a line of its own.
+fn part(part: &PartStatus, text: &mut String) -> std::fmt::Result {
+    let lasts = age(part.down_s.unwrap_or(0.0));
+    writeln!(text, "{} DOWN for {lasts}: {}", part.part, part.reason)
 }
 
 fn link(link: &LinkStatus, text: &mut String) -> std::fmt::Result {

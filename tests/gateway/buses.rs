@@ -237,7 +237,7 @@ fn a_port_that_vanishes_is_opened_again_when_it_is_back() {
     gateway.launch();
     gateway.wait_until_connected("bus");
     drop(line);
-    gateway.wait_for_log("modbus line lost");
+    gateway.wait_for_log("source lost; reconnecting until it works");
     let line = SlaveLine::start(&[(1, Fault::None)]);
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(line.path(), &link).unwrap();

@@ -45,4 +45,6 @@ mod maps;
 
 mod operator;
 
+mod parts;
+
 mod tidy;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::rig::{Gateway, PATIENCE, free_port, project, send_signal, tidegate, wait_for};
 
 /// A gateway whose cluster is away, with its status on a port.
-fn gateway_with_port() -> (Gateway, u16) {
+pub(crate) fn gateway_with_port() -> (Gateway, u16) {
     let gateway = Gateway::new(
         "[uplink]\nbrokers = [\"127.0.0.1:9\"]\n[[inference]]\nname = \"vision\"\nsocket = \"$DIR/vision.sock\"\n",
     );
@@ -23,7 +23,7 @@ fn gateway_with_port() -> (Gateway, u16) {
 }
 
 /// Head and body of an answer.
-fn get(port: u16, path: &str) -> (String, String) {
+pub(crate) fn get(port: u16, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     write!(
         stream,

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream, unix::OwnedReadHalf};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
 use super::message::{Message, MessageError};
@@ -45,7 +45,6 @@ pub(super) async fn serve(
                         continue;
                     }
                 };
-                while clients.try_join_next().is_some() {}
                 if clients.len() >= input.section.max_clients {
                     refuse(stream, input.section.max_clients).await;
                     continue;
@@ -54,11 +53,22 @@ pub(super) async fn serve(
                 let maker = Maker::new(&input.section, intake.now());
                 clients.spawn_local(client(stream, maker, intake, receipts, stop.clone()));
             }
+            Some(ended) = clients.join_next() => client_ended(ended, input, intake),
             () = stopped(stop) => break,
         }
     }
-    while clients.join_next().await.is_some() {}
+    while let Some(ended) = clients.join_next().await {
+        client_ended(ended, input, intake);
+    }
     Ok(())
+}
+
+/// A client that ends as it should says nothing.
+fn client_ended(ended: Result<(), JoinError>, input: &Inference, intake: &Intake) {
+    if let Err(error) = ended {
+        intake.stats.error(&error);
+        tracing::error!(source = %input.section.name, %error, "the task of a client panicked, and its connection is closed; it offers again what it has no receipt for; report this line");
+    }
 }
 
 fn listen(input: &Inference, path: &Path) -> io::Result<UnixListener> {

@@ -107,16 +107,15 @@ async fn tcp(
     request: Request,
     patience: Duration,
 ) -> Result<Vec<u8>, ExchangeError> {
-    stream
-        .write_all(&request.tcp(transaction, slave))
-        .await
-        .map_err(gone)?;
     let until = Instant::now() + patience;
+    // A connection with half a frame on it cannot be used again.
+    let late = |_| gone(std::io::ErrorKind::TimedOut.into());
+    let request_frame = request.tcp(transaction, slave);
+    let written = timeout_at(until, stream.write_all(&request_frame)).await;
+    written.map_err(late)?.map_err(gone)?;
     loop {
         let begun = timeout_at(until, stream.peek(&mut [0])).await;
         begun.map_err(|_| ExchangeError::Silent)?.map_err(gone)?;
-        // A connection with half a frame on it cannot be used again.
-        let late = |_| gone(std::io::ErrorKind::TimedOut.into());
         let mut header = [0; 7];
         let read = timeout_at(until, stream.read_exact(&mut header)).await;
         read.map_err(late)?.map_err(gone)?;

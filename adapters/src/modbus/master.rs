@@ -26,6 +26,9 @@ const LATEST: Duration = Duration::from_secs(10);
 /// later than t3.5, the first time, is not told from an answer to the next request if that has the same length.
 const TALKATIVE: Duration = Duration::from_mins(10);
 
+/// A line that does not take a request within this is lost: the longest one takes 10 s at 300 baud.
+const SAID: Duration = Duration::from_secs(30);
+
 /// How a slave is to be treated.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manners {
@@ -182,7 +185,9 @@ impl<W: Wire> Master<W> {
         timeout: Duration,
     ) -> Result<Vec<u8>, ExchangeError> {
         let frame = self.coding.request(slave, request);
-        self.say(&frame).await.map_err(gone)?;
+        let said = timeout_at(Instant::now() + SAID, self.say(&frame)).await;
+        let said = said.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        said.map_err(gone)?;
         let skipped = if self.echo { frame.len() } else { 0 };
         let until = Instant::now() + self.timing.on_wire(self.coding, request) + timeout;
         let mut heard = Vec::with_capacity(ASCII_FRAME_MAX);

@@ -24,7 +24,10 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
         () = stopped(stop) => return Err(Lost::Stopped),
     };
     if !session_present {
-        parts.session.begin();
+        tokio::select! {
+            () = parts.session.begin() => {}
+            () = stopped(stop) => return Err(Lost::Stopped),
+        }
     }
     let window = parts.settings.window;
     let most = match parts.settings.version {

@@ -7,10 +7,11 @@
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
+
+use crate::{off_task, write_whole};
 
 #[derive(Debug)]
 pub(super) struct SessionFile {
@@ -19,33 +20,23 @@ pub(super) struct SessionFile {
 }
 
 impl SessionFile {
-    pub(super) fn open(path: &Path) -> SessionFile {
-        let stored = fs::read_to_string(path)
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
+    pub(super) async fn open(path: &Path) -> SessionFile {
+        let file = path.to_owned();
+        let text = off_task(|| fs::read_to_string(file)).await;
+        let stored = text.ok().and_then(|text| text.trim().parse().ok());
         SessionFile {
             path: path.to_owned(),
             number: stored.unwrap_or_else(fresh_number),
         }
     }
 
-    /// The broker knows no session: what comes from here on is new.
-    pub(super) fn begin(&mut self) {
+    /// The broker knows no session: what comes from here on is new. The number is on disk before a message is marked with it.
+    pub(super) async fn begin(&mut self) {
         self.number = fresh_number();
-        if let Err(error) = self.store() {
+        let (path, number) = (self.path.clone(), self.number.to_string());
+        if let Err(error) = off_task(move || write_whole(&path, &number)).await {
             warn!(path = %self.path.display(), %error, "cannot remember the mqtt session; after a crash repeated events may carry new ids");
         }
-    }
-
-    fn store(&self) -> std::io::Result<()> {
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)?;
-        let fresh = self.path.with_extension("new");
-        let mut file = fs::File::create(&fresh)?;
-        write!(file, "{}", self.number)?;
-        file.sync_data()?;
-        fs::rename(&fresh, &self.path)?;
-        fs::File::open(directory)?.sync_all()
     }
 
     /// The mark of the message with this packet identifier.

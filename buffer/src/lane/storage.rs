@@ -234,11 +234,12 @@ impl<R: Record, T: Claim> Lane<R, T> {
     }
 
     /// Where to read on, if there is room and something to read. The caller must do it.
-    pub(crate) fn begin_read(&mut self) -> Option<Range<u64>> {
-        if self.reading || self.ahead_bytes >= AHEAD_BYTES {
+    pub(crate) fn begin_read(&mut self, now: Instant) -> Option<Range<u64>> {
+        let from = self.wants_to_read()?;
+        if self.read_again.is_some_and(|at| at > now) {
             return None;
         }
-        let from = self.unread()?;
+        self.read_again = None;
         let front = self
             .front
             .front()
@@ -247,8 +248,22 @@ impl<R: Record, T: Claim> Lane<R, T> {
         Some(from..front)
     }
 
-    pub(crate) fn read_failed(&mut self) {
+    /// Where a read would begin, if there is room for what it gives.
+    fn wants_to_read(&self) -> Option<u64> {
+        if self.reading || self.ahead_bytes >= AHEAD_BYTES {
+            return None;
+        }
+        self.unread()
+    }
+
+    /// When [`Lane::begin_read`] is to be called for a read that failed before.
+    pub(crate) fn read_due(&self) -> Option<Instant> {
+        self.read_again.filter(|_| self.wants_to_read().is_some())
+    }
+
+    pub(crate) fn read_failed(&mut self, again: Instant) {
         self.reading = false;
+        self.read_again = Some(again);
     }
 
     pub(crate) fn read_back(&mut self, back: ReadBack<R>, now: Instant) {

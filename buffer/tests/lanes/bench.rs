@@ -187,7 +187,7 @@ impl Bench {
         let mut sent = Vec::new();
         for _ in 0..count {
             if self.lanes.peek(LANE).is_none() {
-                for ask in self.lanes.reads() {
+                for ask in self.lanes.reads(self.now) {
                     let back = self
                         .disk
                         .read(ask.lane, ask.sequences.start, ask.sequences.end)
@@ -227,7 +227,10 @@ impl Bench {
         let mut all = Vec::new();
         loop {
             let sent = self.send(100);
-            if sent.is_empty() && self.lanes.peek(LANE).is_none() && self.lanes.reads().is_empty() {
+            if sent.is_empty()
+                && self.lanes.peek(LANE).is_none()
+                && self.lanes.reads(self.now).is_empty()
+            {
                 return all;
             }
             self.deliver(&sent);

@@ -12,6 +12,8 @@ mod pace;
 
 mod power;
 
+mod reads;
+
 mod shapes;
 
 use std::collections::BTreeMap;

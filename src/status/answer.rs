@@ -1,0 +1,86 @@
+//! What the status server answers to a request.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::ask::Ask;
+use super::{Snapshot, metrics};
+
+/// An agent that does not say within this how it is, is not well.
+const AGENT_ANSWERS: Duration = Duration::from_secs(5);
+
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    asks: mpsc::Sender<Ask>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(match timeout(AGENT_ANSWERS, snapshot(asks)).await {
+        Ok(Some(snapshot)) => page(request.uri().path(), &snapshot),
+        Ok(None) => unavailable("stopping\n".into()),
+        Err(_) => {
+            let waited = AGENT_ANSWERS.as_secs();
+            unavailable(format!("agent: it did not answer within {waited} s\n"))
+        }
+    })
+}
+
+async fn snapshot(asks: mpsc::Sender<Ask>) -> Option<Snapshot> {
+    let (tell, told) = oneshot::channel();
+    asks.send(Ask::Snapshot(tell)).await.ok()?;
+    told.await.ok()
+}
+
+fn page(path: &str, snapshot: &Snapshot) -> Response<Full<Bytes>> {
+    match path {
+        "/metrics" => match metrics::render(snapshot) {
+            Ok(text) => response(
+                StatusCode::OK,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                text,
+            ),
+            Err(error) => response(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "text/plain",
+                format!("{error}\n"),
+            ),
+        },
+        "/healthz" => health(snapshot),
+        "/status" => response(
+            StatusCode::OK,
+            "application/json",
+            serde_json::json!(snapshot).to_string(),
+        ),
+        _ => response(
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            "there are /metrics, /healthz and /status\n".into(),
+        ),
+    }
+}
+
+fn health(snapshot: &Snapshot) -> Response<Full<Bytes>> {
+    let lines: String = snapshot.illnesses().map(|line| line + "\n").collect();
+    if lines.is_empty() {
+        response(StatusCode::OK, "text/plain", "ok\n".into())
+    } else {
+        unavailable(lines)
+    }
+}
+
+fn unavailable(why: String) -> Response<Full<Bytes>> {
+    response(StatusCode::SERVICE_UNAVAILABLE, "text/plain", why)
+}
+
+fn response(status: StatusCode, kind: &str, body: String) -> Response<Full<Bytes>> {
+    let built = Response::builder()
+        .status(status)
+        .header("content-type", kind)
+        .body(Full::new(Bytes::from(body)));
+    built.expect("status and header are valid")
+}
