@@ -9,8 +9,12 @@ use crate::process::chain;
 use crate::process::flash;
 use crate::state::{Answer, Disked, Job};
 
-/// How often a disk that failed is asked whether it is well again.
-const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// A disk that failed is asked after this whether it is well again, then after twice as long each time, up to the most: each
+/// time is a small write.
+const PROBE_FIRST: Duration = Duration::from_secs(1);
+const PROBE_MOST: Duration = Duration::from_secs(3);
+/// A read that failed is asked for again after this.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 /// How often the disk is asked for what has grown too old.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 
@@ -19,6 +23,9 @@ const TIDY_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct DiskState {
     pub(super) error: Option<String>,
     next_probe: Instant,
+    probe_pause: Duration,
+    /// No read before it: one has failed.
+    next_read: Instant,
     probing: bool,
     next_tidy: Instant,
     tidying: bool,
@@ -32,6 +39,8 @@ impl DiskState {
         DiskState {
             error: None,
             next_probe: now,
+            probe_pause: PROBE_FIRST,
+            next_read: now,
             probing: false,
             next_tidy: now,
             tidying: false,
@@ -50,7 +59,8 @@ impl Agent {
         if let Some(marks) = self.lanes.marks(now) {
             self.keeper.ask(Job::Mark(marks));
         }
-        if self.drain.link.is_up() || self.drain.link.is_stalled() {
+        let reads = self.drain.link.is_up() || self.drain.link.is_stalled();
+        if reads && now >= self.disk.next_read {
             for ask in self.lanes.reads() {
                 self.keeper.ask(Job::Read(ask));
             }
@@ -61,7 +71,8 @@ impl Agent {
     /// old dropped.
     pub(super) fn look_after_disk(&mut self, now: Instant) {
         if self.disk.error.is_some() && !self.disk.probing && now >= self.disk.next_probe {
-            self.disk.next_probe = now + PROBE_EVERY;
+            self.disk.next_probe = now + self.disk.probe_pause;
+            self.disk.probe_pause = (self.disk.probe_pause * 2).min(PROBE_MOST);
             self.disk.probing = true;
             self.keeper.ask(Job::Probe);
         }
@@ -69,8 +80,8 @@ impl Agent {
             self.disk.next_tidy = now + TIDY_EVERY;
             self.tidy(false);
         }
-        if let Some(silent) = self.keeper.silent(now) {
-            self.disk_is(Some(format!("no answer for {} s", silent.as_secs())));
+        if let Some(trouble) = self.keeper.trouble(now) {
+            self.disk_is(Some(trouble));
         }
     }
 
@@ -93,6 +104,7 @@ impl Agent {
             Answer::Read(Err((lane, error))) => {
                 self.disk_is(Some(chain(&error)));
                 self.lanes.read_failed(lane);
+                self.disk.next_read = now + READ_AGAIN;
             }
             Answer::Marked(Ok(marked)) => self.marked(marked),
             Answer::Marked(Err(error)) => {
@@ -143,7 +155,8 @@ impl Agent {
     pub(super) fn disk_is(&mut self, error: Option<String>) {
         match (&self.disk.error, &error) {
             (None, Some(error)) => {
-                self.disk.next_probe = Instant::now() + PROBE_EVERY;
+                self.disk.next_probe = Instant::now() + PROBE_FIRST;
+                self.disk.probe_pause = PROBE_FIRST;
                 tracing::error!(
                     error,
                     "the disk does not take what must be kept; going on from memory and holding back receipts; free space or replace the disk"
