@@ -235,3 +235,73 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("without a message")
 }
+
+#[cfg(test)]
+mod tests {
+    use buffer::{LaneId, ReadAsk};
+
+    use super::*;
+
+    fn answer(keeper: &mut Keeper) -> Answer {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(keeper.answer()).unwrap()
+    }
+
+    /// A lane that there is not: asking for it is a program error.
+    fn unknown() -> Job {
+        Job::Read(ReadAsk {
+            lane: LaneId(9),
+            sequences: 0..1,
+        })
+    }
+
+    #[test]
+    fn a_panic_in_a_job_is_answered_as_an_error_and_the_disk_is_opened_again() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let store = Store::in_process(directory.path());
+        let (disk, _) = store.open().unwrap();
+        let mut keeper = Keeper::start(Some(disk), store);
+        keeper.ask(unknown());
+        keeper.ask(Job::Mark(Vec::new()));
+        keeper.ask(Job::Probe);
+        assert!(matches!(
+            answer(&mut keeper),
+            Answer::Read(Err((LaneId(9), _)))
+        ));
+        assert!(matches!(answer(&mut keeper), Answer::Marked(Err(_))));
+        let probed = answer(&mut keeper);
+        assert!(
+            matches!(probed, Answer::Probed(Ok(Disked::Ready))),
+            "{probed:?}"
+        );
+        assert!(!keeper.is_hung(Instant::now()));
+    }
+
+    #[test]
+    fn a_thread_that_ends_is_replaced_and_what_it_was_asked_is_answered_as_an_error() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let mut keeper = Keeper::start(None, Store::in_process(directory.path()));
+        let (jobs, taken) = sync_channel(1);
+        let (done, answers) = mpsc::channel(1);
+        let thread = std::thread::spawn(move || {
+            let _job = taken.recv();
+            drop(done);
+            panic!("as no program should");
+        });
+        (keeper.jobs, keeper.answers, keeper.thread) = (jobs, answers, Some(thread));
+        keeper.ask(Job::Mark(Vec::new()));
+        keeper.ask(unknown());
+        assert!(matches!(answer(&mut keeper), Answer::Marked(Err(_))));
+        assert!(matches!(
+            answer(&mut keeper),
+            Answer::Read(Err((LaneId(9), _)))
+        ));
+        keeper.ask(Job::Probe);
+        let probed = answer(&mut keeper);
+        assert!(
+            matches!(probed, Answer::Probed(Ok(Disked::Ready))),
+            "{probed:?}"
+        );
+        assert!(keeper.pending.is_empty());
+    }
+}

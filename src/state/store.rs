@@ -92,6 +92,19 @@ impl Store {
         })
     }
 
+    /// One without a lane, for tests, which have no disk writer.
+    #[cfg(test)]
+    pub(crate) fn in_process(state: &Path) -> Store {
+        Store {
+            state: state.to_owned(),
+            lanes: Vec::new(),
+            floor: 0,
+            keys: Keys::default(),
+            require_mount: false,
+            writer: Writer::InProcess,
+        }
+    }
+
     pub(crate) fn lanes(&self) -> usize {
         self.lanes.len()
     }

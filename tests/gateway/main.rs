@@ -27,6 +27,8 @@ mod keeping;
 
 mod disks;
 
+mod faults;
+
 mod buses;
 
 mod doctor;
