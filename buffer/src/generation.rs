@@ -212,7 +212,9 @@ pub(crate) fn write(
         merged,
         ..Generation::empty(path)
     };
-    blocks.iter().for_each(|block| generation.holds(block));
+    for block in blocks {
+        generation.holds(block);
+    }
     Handle::new(writer, &generation.path).commit(blocks.iter().map(Entry::block))?;
     generation.seal()?;
     Ok(generation)

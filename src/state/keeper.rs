@@ -24,6 +24,8 @@ const JOBS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// After this it is not the disk that is slow: systemd's watchdog may have the agent.
 const HUNG: Duration = Duration::from_mins(10);
+/// A thread that ends at once is not started more often.
+const START_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Keeper {
     jobs: SyncSender<Job>,
@@ -35,6 +37,8 @@ pub(crate) struct Keeper {
     heard: Instant,
     /// How many of the first of them the thread that has ended had.
     orphaned: usize,
+    /// No other thread is started before it.
+    next_start: Instant,
 }
 
 impl Keeper {
@@ -50,6 +54,7 @@ impl Keeper {
             pending: VecDeque::new(),
             heard: Instant::now(),
             orphaned: 0,
+            next_start: Instant::now(),
         }
     }
 
@@ -87,36 +92,41 @@ impl Keeper {
                 return Some(answer);
             }
             if !self.replace() {
-                // Nobody is there to answer: the watchdog has the agent.
+                // Nobody is there to answer, until the next call tries to start somebody.
                 std::future::pending::<()>().await;
             }
         }
     }
 
     /// The thread has ended, and nobody has told it to: another takes its place, without a disk until a probe opens it.
+    /// Returns whether there is somebody to answer, or something to answer without.
     fn replace(&mut self) -> bool {
-        let ended = self.thread.take().map(JoinHandle::join);
-        let reason = match &ended {
-            Some(Err(panic)) => text_of(&**panic),
-            Some(Ok(())) | None => "it has ended",
-        };
-        tracing::error!(
-            thread = "disk",
-            reason,
-            "the thread that writes to the disk ended; what had a receipt is on disk, receipts are held back until the disk is open again"
-        );
+        if let Some(ended) = self.thread.take() {
+            let ended = ended.join();
+            let reason = ended
+                .as_ref()
+                .map_or_else(|panic| text_of(&**panic), |()| "it returned");
+            tracing::error!(
+                thread = "disk",
+                reason,
+                "the thread that writes to the disk ended; what had a receipt is on disk, receipts are held back until the disk is open again"
+            );
+        }
         self.orphaned = self.pending.len();
-        match begin(None, &self.store) {
-            Ok((jobs, answers, thread)) => {
-                (self.jobs, self.answers) = (jobs, answers);
-                self.thread = Some(thread);
-                true
-            }
-            Err(error) => {
-                tracing::error!(thread = "disk", %error, "no other thread can be started; restart the agent");
-                self.orphaned > 0
+        let now = Instant::now();
+        if now >= self.next_start {
+            self.next_start = now + START_AGAIN;
+            match begin(None, &self.store) {
+                Ok((jobs, answers, thread)) => {
+                    (self.jobs, self.answers) = (jobs, answers);
+                    self.thread = Some(thread);
+                }
+                Err(error) => {
+                    tracing::error!(thread = "disk", %error, "no other thread can be started yet; receipts are held back; restart the agent if this goes on");
+                }
             }
         }
+        self.thread.is_some() || self.orphaned > 0
     }
 
     /// Why the disk does not answer, if that has lasted too long or is for good.
@@ -138,7 +148,9 @@ impl Keeper {
         self.thread.is_none() || self.silent(now).is_some_and(|silent| silent > HUNG)
     }
 
+    /// Waits for the end of the thread, which has closed the disk or has none.
     pub(crate) fn join(&mut self) {
+        self.jobs = sync_channel(0).0;
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("the disk thread panicked; what had a receipt is on disk");
         }

@@ -70,7 +70,8 @@ fn batch(socket: &Path, numbers: Range<u64>) -> io::Result<()> {
     for number in numbers {
         let event = json!({ "intent": "state", "device": "press-3", "id": number,
             "payload": { "n": number, "t": 0, "pad": "plainly" }, "ack": (number == last).then_some(number) });
-        lines += &format!("{event}\n");
+        lines.push_str(&event.to_string());
+        lines.push('\n');
     }
     stream.write_all(lines.as_bytes())?;
     let mut answer = String::new();

@@ -61,13 +61,12 @@ impl Host {
                 reason: "it ended after an earlier write".into(),
             });
         }
-        let running = match self.running.take() {
-            Some(running) => self.running.insert(running),
-            None => {
-                let running = Running::start(&self.arguments).map_err(DiskError::io(path))?;
-                self.started += 1;
-                self.running.insert(running)
-            }
+        let running = if let Some(running) = self.running.take() {
+            self.running.insert(running)
+        } else {
+            let running = Running::start(&self.arguments).map_err(DiskError::io(path))?;
+            self.started += 1;
+            self.running.insert(running)
         };
         let fresh = place.is_none();
         let id = place.map_or(running.next, |place| place.id);
