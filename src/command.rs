@@ -11,6 +11,8 @@ mod console;
 #[cfg(feature = "demo")]
 mod demo;
 
+mod disk_writer;
+
 mod modbus;
 
 mod packaging;
@@ -39,6 +41,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Buffer(arguments) => buffer::run(&arguments),
         Command::Modbus(arguments) => modbus::run(&arguments),
+        Command::DiskWriter => disk_writer::run(),
         Command::Version => console::say(&crate::process::version::long()),
         Command::Schema => packaging::schema(),
         Command::Completions { shell } => packaging::completions(shell),

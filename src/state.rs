@@ -1,5 +1,7 @@
 //! The state directory: the buffer in it and the thread that owns that, and the agent's own notes.
 
+mod job;
+
 mod keeper;
 
 mod last_stop;
@@ -10,8 +12,9 @@ mod section;
 
 mod store;
 
-pub(crate) use keeper::{Answer, Disked, Job, Keeper};
+pub(crate) use job::{Answer, Disked, Job};
+pub(crate) use keeper::Keeper;
 pub(crate) use last_stop::LastStop;
 pub(crate) use link_use::LinkUse;
 pub(crate) use section::BufferSection;
-pub(crate) use store::{Store, StoreError, StoreSettings, keys};
+pub(crate) use store::{DISK_WRITER, Store, StoreError, StoreSettings, disk_writer, keys};

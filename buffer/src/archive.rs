@@ -18,6 +18,7 @@ use crate::marks::{self, Marks, MarksRead};
 use crate::ranges::Ranges;
 use crate::setaside;
 use crate::values::OpenError;
+use crate::writer::Writer;
 use crate::{Dropped, Record};
 
 /// A state directory as it is on disk.
@@ -29,6 +30,8 @@ pub struct Inspection {
     /// Where the marks are; `None` when they are not there or damaged: then all is taken to be waiting.
     marks: Option<Marks>,
     pub lanes: Vec<LaneEntry>,
+    /// For [`Inspection::export`] and [`Inspection::repair`].
+    writer: Writer,
 }
 
 #[derive(Debug)]
@@ -93,7 +96,14 @@ impl Inspection {
             epoch,
             marks,
             lanes,
+            writer: Writer::InProcess,
         })
+    }
+
+    /// Has `writer` write what is exported and repaired.
+    #[must_use]
+    pub fn written_by(self, writer: Writer) -> Inspection {
+        Inspection { writer, ..self }
     }
 
     #[must_use]
@@ -116,6 +126,7 @@ impl Inspection {
                         Generation::path_of(&lane, first),
                         &blocks,
                         generation.known.merged,
+                        &self.writer,
                     )?;
                     records += written.present.len();
                 }
@@ -123,7 +134,7 @@ impl Inspection {
         }
         layout::write_format(to)?;
         if let Some(marks) = &self.marks {
-            marks::write_once(&layout::marks(to), marks)?;
+            marks::write_once(&layout::marks(to), marks, &self.writer)?;
         }
         Ok(records)
     }
@@ -147,8 +158,15 @@ impl Inspection {
                 files::remove_directory(path).map_err(DiskError::io(path))?;
             } else {
                 let fresh = files::with_suffix(path, files::FRESH);
-                generation::write(fresh.clone(), &blocks, generation.known.merged)?;
+                generation::write(
+                    fresh.clone(),
+                    &blocks,
+                    generation.known.merged,
+                    &self.writer,
+                )?;
                 files::exchange(&fresh, path).map_err(DiskError::io(path))?;
+                files::sync_directory(fresh.parent().unwrap_or(path))
+                    .map_err(DiskError::io(path))?;
                 fs::remove_dir_all(&fresh).map_err(DiskError::io(&fresh))?;
             }
             repaired.push((path.clone(), missing.len()));

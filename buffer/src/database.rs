@@ -3,14 +3,14 @@
 //! Everything that sled is known to do badly is dealt with here (`docs/decisions/0002-sled.md`): every call is
 //! guarded, for it may panic; its `flush` is not durable on Linux, so we call `fdatasync` ourselves; a growing
 //! tree is rewritten, so a tree holds only [`BLOCKS_PER_TREE`] blocks. And sled only ever makes new databases:
-//! what was written is read from the raw file, see [`crate::log`].
+//! what was written is read from the raw file, see [`crate::log`]. What cannot be dealt with here is that sled's
+//! destructors abort the process when the disk fails: that is what [`crate::writer`] is for.
 
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use crate::block;
 use crate::files;
 use crate::log;
 
@@ -26,6 +26,9 @@ pub enum DiskError {
     Io { path: PathBuf, source: io::Error },
     #[error("{path} is damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },
+    /// What was synced before is in its file; what was not may be there or not.
+    #[error("{path} was not written, because the disk writer process ended: {reason}")]
+    WriterEnded { path: PathBuf, reason: String },
     #[error(
         "{path} has {free} bytes left; {needed} are needed, {floor} of them kept free for the system"
     )]
@@ -114,30 +117,6 @@ impl Database {
         Ok(())
     }
 
-    /// The first block that ends after `sequence`, of those inserted, searching from tree `hint` on.
-    pub(crate) fn block_from(
-        &self,
-        sequence: u64,
-        hint: &mut usize,
-    ) -> Result<Option<sled::IVec>, DiskError> {
-        for (number, tree) in self.trees.iter().enumerate().skip(*hint) {
-            let key = sequence.to_be_bytes();
-            let before = guard(&self.path, || tree.range(..=key).next_back().transpose())?;
-            let covering = before.filter(|(_, encoded)| {
-                block::check(encoded).is_ok_and(|(header, ..)| header.end() > sequence)
-            });
-            let found = match covering {
-                Some(found) => Some(found),
-                None => guard(&self.path, || tree.range(key..).next().transpose())?,
-            };
-            if let Some((_, encoded)) = found {
-                *hint = number;
-                return Ok(Some(encoded));
-            }
-        }
-        Ok(None)
-    }
-
     /// Makes all that was inserted durable.
     pub(crate) fn sync(&mut self) -> Result<(), DiskError> {
         guard(&self.path, || self.sled.flush())?;
@@ -151,7 +130,7 @@ impl Database {
         Ok(())
     }
 
-    pub(crate) fn put(&self, key: &[u8], value: Vec<u8>) -> Result<(), DiskError> {
+    pub(crate) fn put(&self, key: &[u8], value: &[u8]) -> Result<(), DiskError> {
         guard(&self.path, || self.sled.insert(key, value)).map(|_| ())
     }
 }
@@ -168,6 +147,13 @@ fn configuration(path: &Path) -> sled::Config {
 
 /// A value of a database of format 1, the one thing that only sled can read.
 pub(crate) fn read_format_1(path: &Path, key: &[u8]) -> Result<Option<Vec<u8>>, DiskError> {
-    let value = guard(path, || configuration(path).open()?.get(key))?;
+    let value = guard(path, || {
+        let sled = configuration(path).open()?;
+        let value = sled.get(key);
+        // Its destructor syncs the file and aborts the process if that fails. This happens once, at the first start of
+        // this version, so that the memory does not matter.
+        std::mem::forget(sled);
+        value
+    })?;
     Ok(value.map(|value| value.to_vec()))
 }

@@ -206,7 +206,8 @@ impl<R: Record> Disk<R> {
 
     /// Closes every generation, so that the next start has nothing to recover.
     pub fn close(mut self) -> Result<(), DiskError> {
-        self.tails.iter_mut().try_for_each(Tail::seal_head)
+        let sealed: Vec<_> = self.tails.iter_mut().map(Tail::seal_head).collect();
+        sealed.into_iter().collect()
     }
 
     #[must_use]

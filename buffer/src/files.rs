@@ -44,17 +44,29 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Removes a directory so that a power cut leaves it either whole or marked as being removed.
 pub(crate) fn remove_directory(path: &Path) -> io::Result<()> {
-    let doomed = with_suffix(path, REMOVED);
-    fs::rename(path, &doomed)?;
-    path.parent().map_or(Ok(()), sync_directory)?;
-    fs::remove_dir_all(&doomed)
+    finish_removal(&doom(path)?)
 }
 
-/// Exchanges two names in one step (`renameat2`); their directory is synced.
+/// Marks a directory as being removed; after an error it is as it was.
+pub(crate) fn doom(path: &Path) -> io::Result<PathBuf> {
+    let doomed = with_suffix(path, REMOVED);
+    if doomed.exists() {
+        fs::remove_dir_all(&doomed)?; // of an earlier one of this name
+    }
+    fs::rename(path, &doomed)?;
+    Ok(doomed)
+}
+
+/// Removes what is marked so.
+pub(crate) fn finish_removal(doomed: &Path) -> io::Result<()> {
+    doomed.parent().map_or(Ok(()), sync_directory)?;
+    fs::remove_dir_all(doomed)
+}
+
+/// Exchanges two names in one step (`renameat2`), which a sync of their directory makes durable.
 pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?;
-    other.parent().map_or(Ok(()), sync_directory)
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
 }
 
 /// The suffix of a directory that is being removed.

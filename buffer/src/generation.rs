@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::block::Header;
 use crate::cbor;
 use crate::codec::{self, Encoded};
-use crate::database::{Database, DiskError};
+use crate::database::DiskError;
 use crate::files;
 use crate::frame;
 use crate::keys::Keys;
 use crate::log::Log;
 use crate::ranges::Ranges;
+use crate::writer::{Entry, Handle, Writer};
 
 /// Written when a generation is complete. One without it was not closed cleanly.
 pub(crate) const SEAL: &str = "sealed";
@@ -205,17 +206,16 @@ pub(crate) fn write(
     path: PathBuf,
     blocks: &[Encoded],
     merged: bool,
+    writer: &Writer,
 ) -> Result<Generation, DiskError> {
     let mut generation = Generation {
         merged,
         ..Generation::empty(path)
     };
-    let mut database = Database::create(&generation.path)?;
     for block in blocks {
         generation.holds(block);
-        database.insert(block.header.first, &block.bytes)?;
     }
-    database.sync()?;
+    Handle::new(writer, &generation.path).commit(blocks.iter().map(Entry::block))?;
     generation.seal()?;
     Ok(generation)
 }

@@ -4,7 +4,8 @@
 //!
 //! - [`Lanes`] is what is in memory: it takes records, hands them out to be sent, and knows what
 //!   waits. It uses no clock and no I/O, and decides what is to be written, read or forgotten.
-//! - [`Disk`] is what is on disk: it does what it is told, blocking, on a thread of its own.
+//! - [`Disk`] is what is on disk: it does what it is told, blocking, on a thread of its own. [`Writer`] says which process
+//!   calls sled.
 //!
 //! A record is *accepted* by [`Lanes::append`] and then waits until it is delivered, or dropped by
 //! its lane's own budget and counted. Its claim resolves once: when it is on disk for good, or
@@ -32,6 +33,8 @@ mod tail;
 mod generation;
 
 mod database;
+
+mod writer;
 
 mod archive;
 
@@ -76,6 +79,7 @@ pub use values::{
     ReadBack, Tidied, Written,
 };
 pub use wear::{Wear, written_by_this_process};
+pub use writer::{Writer, WriterProcess, serve as write_for_parent};
 
 /// A record as it stands in a block, before compression: for tests that freeze what is on disk.
 #[doc(hidden)]

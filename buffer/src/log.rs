@@ -23,6 +23,8 @@ const OVERLAP: usize = STORED_BYTES_MAX + 128;
 #[derive(Debug)]
 pub(crate) struct Log {
     file: File,
+    /// Whose blocks they are, by the tag of its name.
+    lane: u8,
     /// Sound blocks by their first sequence.
     blocks: Vec<(Header, u64)>,
     /// There is the beginning of a block that is not sound.
@@ -40,22 +42,42 @@ impl Log {
 
     /// Searches the generation in `directory`. What cannot be read is taken for damage, unless nothing can.
     pub(crate) fn open(directory: &Path, lane: u8) -> io::Result<Log> {
-        let file = File::open(directory.join(FILE))?;
-        let (mut blocks, mut torn) = (Vec::new(), false);
-        let mut window = vec![0; CHUNK + OVERLAP];
-        let (mut offset, mut skip, length) = (0, 0, file.metadata()?.len());
+        let mut log = Log {
+            file: File::open(directory.join(FILE))?,
+            lane,
+            blocks: Vec::new(),
+            torn: false,
+        };
+        log.search(0)?;
+        Ok(log)
+    }
+
+    /// Searches what was written since: sled only appends to a database that is only added to. Where it did not, the
+    /// caller does not find what it looks for, and opens the file anew.
+    pub(crate) fn search_on(&mut self) -> io::Result<()> {
+        let ends = self.blocks.iter();
+        let ends = ends.map(|(header, offset)| offset + header.stored_length() as u64);
+        let from = ends.max().unwrap_or(0);
+        self.search(from)
+    }
+
+    fn search(&mut self, from: u64) -> io::Result<()> {
+        let length = self.file.metadata()?.len();
+        let window = usize::try_from(length.saturating_sub(from)).unwrap_or(usize::MAX);
+        let mut window = vec![0; window.min(CHUNK + OVERLAP)];
+        let (mut offset, mut skip) = (from, 0);
         while offset < length {
-            let got = read_what_can_be(&file, &mut window, offset)?;
+            let got = read_what_can_be(&self.file, &mut window, offset)?;
             let bytes = window.get(..got).unwrap_or_default();
             let mut at = skip;
             while let Some(start) = block::find(bytes, at).filter(|start| *start < CHUNK) {
                 at = start + 1;
                 match block::check(bytes.get(start..).unwrap_or_default()) {
-                    Ok((header, ..)) if header.lane == lane => {
-                        blocks.push((header, offset + start as u64));
+                    Ok((header, ..)) if header.lane == self.lane => {
+                        self.blocks.push((header, offset + start as u64));
                         at = start + header.stored_length();
                     }
-                    Err(BlockError::Checksum { .. } | BlockError::Short) => torn = true,
+                    Err(BlockError::Checksum { .. } | BlockError::Short) => self.torn = true,
                     Ok(_) | Err(_) => {}
                 }
             }
@@ -63,9 +85,10 @@ impl Log {
             offset += CHUNK as u64;
         }
         // sled may have written a page again; the last copy is as good as the first.
-        blocks.sort_by_key(|(header, offset)| (header.first, *offset));
-        blocks.dedup_by_key(|(header, _)| header.first);
-        Ok(Log { file, blocks, torn })
+        self.blocks
+            .sort_by_key(|(header, offset)| (header.first, *offset));
+        self.blocks.dedup_by_key(|(header, _)| header.first);
+        Ok(())
     }
 
     pub(crate) fn headers(&self) -> impl ExactSizeIterator<Item = &Header> {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cbor;
 use crate::clock;
-use crate::database::{self, Database, DiskError};
+use crate::database::{self, DiskError};
 use crate::files;
 use crate::frame;
 use crate::generation::Generation;
@@ -22,6 +22,7 @@ use crate::ranges::Ranges;
 use crate::setaside;
 use crate::settings::{DropReason, Dropped};
 use crate::wear::Wear;
+use crate::writer::{Entry, Handle, Writer};
 
 // Persisted: never rename.
 const KEY: &[u8] = b"marks";
@@ -29,6 +30,8 @@ const KEY: &[u8] = b"marks";
 pub(crate) const UPLINK: &str = "uplink";
 /// Bytes of marks in one database.
 const DATABASE_BYTES: u64 = 1024 * 1024;
+/// Marks that were not written for this long, in milliseconds, are closed.
+const REST: u64 = 60_000;
 /// Runs of a cursor that are written down; beyond it the smallest gaps are closed, for repeats.
 const RUNS_MAX: usize = 256;
 
@@ -80,7 +83,10 @@ pub struct LaneMark {
 
 pub(crate) struct MarksFile {
     directory: PathBuf,
-    database: Option<(PathBuf, Database)>,
+    database: Option<(PathBuf, Handle)>,
+    writer: Writer,
+    /// One that could not be begun, and could not be removed.
+    failed: Option<PathBuf>,
     /// Of the last value written.
     number: u64,
     pub(crate) marks: Marks,
@@ -91,12 +97,15 @@ impl MarksFile {
     pub(crate) fn open(
         directory: &Path,
         set_aside: &Path,
+        writer: &Writer,
     ) -> Result<(MarksFile, Option<PathBuf>), DiskError> {
         files::make_directory(directory).map_err(DiskError::io(directory))?;
         let found = read(directory).map_err(DiskError::io(directory))?;
         let begun = MarksFile {
             directory: directory.to_owned(),
             database: None,
+            writer: writer.clone(),
+            failed: None,
             number: 0,
             marks: Marks::default(),
         };
@@ -129,41 +138,79 @@ impl MarksFile {
             return Err(DiskError::io(&self.directory)(much));
         }
         let frame = frame::encode(frame::MARKS, self.number, &value);
-        let outcome = self.put(frame);
+        let mut outcome = self.put(&frame);
+        if matches!(outcome, Err(DiskError::WriterEnded { .. })) {
+            self.database = None;
+            outcome = self.put(&frame);
+        }
         if outcome.is_err() {
             self.database = None;
         }
         outcome
     }
 
-    fn put(&mut self, frame: Vec<u8>) -> Result<(), DiskError> {
+    fn put(&mut self, frame: &[u8]) -> Result<(), DiskError> {
         let grown = |path: &Path| files::disk_usage(path).is_ok_and(|bytes| bytes > DATABASE_BYTES);
         self.database = self.database.take().filter(|(path, _)| !grown(path));
+        let entry = std::iter::once(Entry::value(KEY, frame));
         if let Some((_, database)) = &mut self.database {
-            database.put(KEY, frame)?;
-            return database.sync();
+            return database.commit(entry);
         }
         let path = self.directory.join(format!("{:020}", self.number));
-        if path.exists() {
-            // Begun and never finished: what is sound in a database has numbers from its name on.
-            fs::remove_dir_all(&path).map_err(DiskError::io(&path))?;
+        // Begun and never finished: what is sound in a database has numbers from its name on.
+        for begun in self.failed.take().iter().chain([&path]) {
+            if let Err(error) = remove_all(begun) {
+                self.failed = Some(begun.clone());
+                return Err(DiskError::io(begun)(error));
+            }
         }
-        let mut database = Database::create(&path)?;
-        database.put(KEY, frame)?;
-        database.sync()?;
-        // The new one holds everything, so that those before it can go.
-        remove_others(&self.directory, &path).map_err(DiskError::io(&self.directory))?;
+        let mut database = Handle::new(&self.writer, &path);
+        if let Err(error) = database.commit(entry) {
+            drop(database);
+            // A disk that fails for long must not fill with them.
+            self.failed = remove_all(&path).is_err().then_some(path);
+            return Err(error);
+        }
+        // The new one holds everything, so that those before it can go; if they cannot, the next one sees to it.
+        if let Err(error) = remove_others(&self.directory, &path) {
+            tracing::debug!(%error, "marks that are no longer needed are removed later");
+        }
         self.database = Some((path, database));
         Ok(())
+    }
+
+    /// Closes the database: the next marks begin a new one.
+    pub(crate) fn close(&mut self) {
+        self.database = None;
+    }
+
+    /// Closes it when nothing was written for so long that no process should be kept for it; `now` is the buffer's clock.
+    pub(crate) fn rest(&mut self, now: u64) {
+        if now > self.marks.clock.at_ms + REST {
+            self.close();
+        }
+    }
+}
+
+fn remove_all(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
     }
 }
 
 /// Writes `marks` to a fresh directory.
-pub(crate) fn write_once(directory: &Path, marks: &Marks) -> Result<(), DiskError> {
+pub(crate) fn write_once(
+    directory: &Path,
+    marks: &Marks,
+    writer: &Writer,
+) -> Result<(), DiskError> {
     files::make_directory(directory).map_err(DiskError::io(directory))?;
     let mut file = MarksFile {
         directory: directory.to_owned(),
         database: None,
+        writer: writer.clone(),
+        failed: None,
         number: 0,
         marks: marks.clone(),
     };

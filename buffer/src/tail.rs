@@ -2,21 +2,27 @@
 
 mod merge;
 
+mod read;
+
 use std::collections::VecDeque;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use read::Reader;
+
 use crate::codec::Encoded;
-use crate::database::{Database, DiskError};
+use crate::database::DiskError;
 use crate::files;
 use crate::generation::Generation;
 use crate::keys::Keys;
 use crate::layout;
-use crate::log::{self, Log};
+use crate::log;
 use crate::ranges::Ranges;
 use crate::setaside;
 use crate::values::{Finding, LaneDisk};
+use crate::writer::{Entry, Handle, Writer};
 
 /// Blocks of this many bytes make a generation, or an eighth of the lane's budget if that is less. sled keeps all of
 /// the open one in memory.
@@ -42,27 +48,16 @@ pub(crate) struct Tail {
     /// Open while the last generation is being written.
     head: Option<Head>,
     reader: Option<Reader>,
+    writer: Writer,
+    /// A head that could not be begun, whose directory could not be removed.
+    failed: Option<PathBuf>,
+    /// Something of what was removed is still there.
+    left_over: bool,
 }
 
 struct Head {
-    database: Database,
+    database: Handle,
     stored: u64,
-    hint: usize,
-    asked: u64,
-}
-
-struct Reader {
-    path: PathBuf,
-    /// `None` when the file is gone.
-    log: Option<Log>,
-}
-
-impl Reader {
-    fn block_from(&self, sequence: u64) -> Result<Option<Vec<u8>>, DiskError> {
-        let log = self.log.as_ref();
-        let found = log.map_or(Ok(None), |log| log.block_from(sequence));
-        found.map_err(DiskError::io(&self.path))
-    }
 }
 
 impl Tail {
@@ -71,6 +66,7 @@ impl Tail {
         root: &Path,
         settings: LaneDisk,
         keys: &Keys,
+        writer: &Writer,
         findings: &mut Vec<Finding>,
     ) -> Result<Tail, DiskError> {
         let directory = layout::lane(root, &settings.name);
@@ -84,6 +80,9 @@ impl Tail {
             merged_to: 0,
             head: None,
             reader: None,
+            writer: writer.clone(),
+            failed: None,
+            left_over: false,
             directory,
         };
         layout::finish_removals(&tail.directory).map_err(DiskError::io(&tail.directory))?;
@@ -151,21 +150,34 @@ impl Tail {
     /// Writes `blocks` to the head and makes them durable; `now` is the buffer's clock.
     ///
     /// After an error the head is abandoned: sled's ENOSPC is sticky, and what was committed to it
-    /// before is read from its file.
+    /// before is read from its file. Where only the disk writer has ended, another one begins a new head.
     pub(crate) fn write(&mut self, blocks: &[Encoded]) -> Result<(), DiskError> {
-        let outcome = self.append(blocks);
-        if outcome.is_err() && self.head.take().is_some() {
-            if let Some(head) = self.generations.back_mut() {
-                head.sealed = true;
-            }
-            let begun = |g: &mut Generation| g.present.is_empty();
-            if let Some(empty) = self.generations.pop_back_if(begun)
-                && let Err(error) = fs::remove_dir_all(&empty.path)
-            {
-                tracing::debug!(%error, path = %empty.path.display(), "the next start removes it");
-            }
+        let mut outcome = self.append(blocks);
+        if matches!(outcome, Err(DiskError::WriterEnded { .. })) {
+            self.abandon_head();
+            outcome = self.append(blocks);
+        }
+        if outcome.is_err() {
+            self.abandon_head();
         }
         outcome
+    }
+
+    fn abandon_head(&mut self) {
+        if self.head.take().is_none() {
+            return;
+        }
+        if let Some(head) = self.generations.back_mut() {
+            head.sealed = true;
+        }
+        let begun = |g: &mut Generation| g.present.is_empty();
+        if let Some(empty) = self.generations.pop_back_if(begun)
+            && let Err(error) = fs::remove_dir_all(&empty.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::debug!(%error, path = %empty.path.display(), "the next write or the next start removes it");
+            self.failed = Some(empty.path);
+        }
     }
 
     fn append(&mut self, blocks: &[Encoded]) -> Result<(), DiskError> {
@@ -173,38 +185,47 @@ impl Tail {
             return Ok(());
         };
         if self.head.is_none() {
-            let generation = Generation::empty(Generation::path_of(&self.directory, first));
-            let database = Database::create(&generation.path).inspect_err(|_| {
-                // Whatever was made of it holds nothing.
-                drop(fs::remove_dir_all(&generation.path));
-            })?;
-            self.head = Some(Head {
-                database,
-                stored: 0,
-                hint: 0,
-                asked: 0,
-            });
-            self.generations.push_back(generation);
+            self.begin_head(first)?;
         }
         let (Some(head), Some(generation)) = (self.head.as_mut(), self.generations.back_mut())
         else {
             return Ok(());
         };
+        head.database.commit(blocks.iter().map(Entry::block))?;
+        // From here on they are durable, whatever else fails.
         for block in blocks {
             head.stored += block.bytes.len() as u64;
-            head.database.insert(block.header.first, &block.bytes)?;
-        }
-        head.database.sync()?;
-        for block in blocks {
             generation.holds(block);
         }
         self.last_end = generation.end();
-        generation.measure()?;
-        if head.stored >= generation_bytes(self.settings.budget) {
-            self.seal_head()
-        } else {
-            Ok(())
+        if let Err(error) = generation.measure() {
+            tracing::debug!(path = %generation.path.display(), %error, "what a generation takes on disk is estimated");
+            generation.bytes = GENERATION_OVERHEAD + head.stored + head.stored / 8;
         }
+        if head.stored >= generation_bytes(self.settings.budget)
+            && let Err(error) = self.seal_head()
+        {
+            tracing::debug!(%error, "a generation is left unsealed; the next start searches it");
+        }
+        Ok(())
+    }
+
+    fn begin_head(&mut self, first: u64) -> Result<(), DiskError> {
+        if let Some(failed) = self.failed.take()
+            && let Err(error) = fs::remove_dir_all(&failed)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            // One such directory at most: a disk that fails for long must not fill with them.
+            self.failed = Some(failed.clone());
+            return Err(DiskError::io(&failed)(error));
+        }
+        let generation = Generation::empty(Generation::path_of(&self.directory, first));
+        self.head = Some(Head {
+            database: Handle::new(&self.writer, &generation.path),
+            stored: 0,
+        });
+        self.generations.push_back(generation);
+        Ok(())
     }
 
     pub(crate) fn seal_head(&mut self) -> Result<(), DiskError> {
@@ -229,8 +250,19 @@ impl Tail {
             .reader
             .take()
             .filter(|reader| reader.path != generation.path);
-        generation.remove()?;
+        let path = generation.path.clone();
+        self.remove_directory(&path)?;
         self.generations.remove(index);
+        Ok(())
+    }
+
+    /// After an error it is all there; else it is gone by name, and what cannot be removed of it yet is left for later.
+    fn remove_directory(&mut self, path: &Path) -> Result<(), DiskError> {
+        let doomed = files::doom(path).map_err(DiskError::io(path))?;
+        if let Err(error) = files::finish_removal(&doomed) {
+            tracing::debug!(%error, path = %doomed.display(), "what is left of it is removed later");
+            self.left_over = true;
+        }
         Ok(())
     }
 
@@ -252,6 +284,9 @@ impl Tail {
         needed: impl Fn(&Generation) -> bool,
         now: u64,
     ) -> Result<(), DiskError> {
+        if self.left_over {
+            self.left_over = layout::finish_removals(&self.directory).is_err();
+        }
         let spent = |head: &Generation| {
             !needed(head) && (now > head.newest + HEAD_REST || self.is_worth_it(head))
         };
@@ -278,82 +313,6 @@ impl Tail {
         }
         Ok(())
     }
-
-    /// The first block that ends after `sequence`, as stored. Damage found on the way is told of once.
-    pub(crate) fn block_from(
-        &mut self,
-        sequence: u64,
-        findings: &mut Vec<Finding>,
-    ) -> Result<Option<Vec<u8>>, DiskError> {
-        let mut index = self.generations.partition_point(|g| g.end() <= sequence);
-        while index < self.generations.len() {
-            if let Some(found) = self.block_of(index, sequence, findings)? {
-                return Ok(Some(found));
-            }
-            index += 1;
-        }
-        Ok(None)
-    }
-
-    fn block_of(
-        &mut self,
-        index: usize,
-        sequence: u64,
-        findings: &mut Vec<Finding>,
-    ) -> Result<Option<Vec<u8>>, DiskError> {
-        let is_head = index + 1 == self.generations.len();
-        if let Some(head) = self.head.as_mut().filter(|_| is_head) {
-            if sequence < head.asked {
-                head.hint = 0;
-            }
-            head.asked = sequence;
-            let found = head.database.block_from(sequence, &mut head.hint)?;
-            return Ok(found.map(|block| block.to_vec()));
-        }
-        let Some(generation) = self.generations.get_mut(index) else {
-            return Ok(None);
-        };
-        let open = self
-            .reader
-            .take()
-            .filter(|reader| reader.path == generation.path);
-        let reader = match open {
-            Some(open) => open,
-            None => open_reader(generation, self.tag, &self.set_aside, findings)?,
-        };
-        let found = reader.block_from(sequence);
-        let went_bad = reader.log.as_ref().is_some_and(|log| log.covers(sequence));
-        if matches!(found, Ok(None)) && went_bad {
-            let again = open_reader(generation, self.tag, &self.set_aside, findings)?;
-            return self.reader.insert(again).block_from(sequence);
-        }
-        self.reader = Some(reader);
-        found
-    }
-}
-
-fn open_reader(
-    generation: &mut Generation,
-    tag: u8,
-    set_aside: &Path,
-    findings: &mut Vec<Finding>,
-) -> Result<Reader, DiskError> {
-    let path = generation.path.clone();
-    let log = Log::open_if_there(&path, tag).map_err(DiskError::io(&path))?;
-    let mut missing = generation.present.clone();
-    for header in log.iter().flat_map(Log::headers) {
-        missing.remove(header.first..header.end());
-    }
-    if !missing.is_empty() && !std::mem::replace(&mut generation.told, true) {
-        let file = path.join(log::FILE);
-        let kept_at = setaside::keep(&file, set_aside);
-        findings.push(Finding::Damaged {
-            generation: path.clone(),
-            records: missing.len(),
-            kept_at: kept_at.unwrap_or(file),
-        });
-    }
-    Ok(Reader { path, log })
 }
 
 /// Bytes of blocks that make a generation in a lane of this budget; also what one write may hold.

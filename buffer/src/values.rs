@@ -128,9 +128,16 @@ impl Written {
     /// Of a write that was not even tried.
     #[must_use]
     pub fn failed<R>(write: &LaneWrite<R>, error: DiskError) -> Written {
+        let end = write.records.last().map_or(0, |record| record.sequence + 1);
+        Written::refused(write.lane, end, error)
+    }
+
+    /// The same of a write of `lane` whose records end before `end`.
+    #[must_use]
+    pub fn refused(lane: LaneId, end: u64, error: DiskError) -> Written {
         Written {
-            lane: write.lane,
-            end: write.records.last().map_or(0, |record| record.sequence + 1),
+            lane,
+            end,
             outcome: Err(error),
             cleared: Vec::new(),
             bytes: 0,

@@ -1,6 +1,11 @@
 //! How much the agent writes to the flash.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use serde::{Deserialize, Serialize};
+
+/// The disk writer process that runs, or 0. The kernel adds what it wrote to our own count when it is waited for.
+static WRITER: AtomicU32 = AtomicU32::new(0);
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -23,7 +28,8 @@ impl Wear {
     pub(crate) fn count(&mut self, now_ms: u64) {
         let process = written_by_this_process().unwrap_or(0);
         let fresh = process.saturating_sub(self.counted);
-        self.counted = process;
+        // It falls back for a moment when a disk writer has ended and is not yet waited for.
+        self.counted = self.counted.max(process);
         if now_ms >= self.day_ms + DAY_MS {
             (self.day_ms, self.today) = (now_ms, 0);
         }
@@ -41,15 +47,28 @@ impl Wear {
     }
 }
 
-/// Bytes of pages that this process made the kernel write back (`write_bytes` of `/proc/self/io`): what files, their
-/// names and their rewriting cost, but not the file system's journal. `None` where the kernel does not count.
+/// Bytes of pages that this process and its disk writer made the kernel write back (`write_bytes` of `/proc/PID/io`): what
+/// files, their names and their rewriting cost, but not the file system's journal. `None` where the kernel does not count.
 #[must_use]
 pub fn written_by_this_process() -> Option<u64> {
-    let counts = std::fs::read_to_string("/proc/self/io").ok()?;
+    let writer = match WRITER.load(Ordering::Relaxed) {
+        0 => None,
+        process => written_by(&process.to_string()),
+    };
+    Some(written_by("self")? + writer.unwrap_or(0))
+}
+
+fn written_by(process: &str) -> Option<u64> {
+    let counts = std::fs::read_to_string(format!("/proc/{process}/io")).ok()?;
     let line = counts
         .lines()
         .find_map(|line| line.strip_prefix("write_bytes: "));
     line?.trim().parse().ok()
+}
+
+/// The disk writer process that runs from now on, if any.
+pub(crate) fn writer_is(process: Option<u32>) {
+    WRITER.store(process.unwrap_or(0), Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@ use crate::process::chain;
 use crate::process::flash;
 use crate::state::{Answer, Disked, Job};
 
-/// How often a disk that failed is asked whether it is well again.
-const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// A disk that failed is asked after this whether it is well again, then after twice as long each time, up to the most: each
+/// time is a small write.
+const PROBE_FIRST: Duration = Duration::from_secs(1);
+const PROBE_MOST: Duration = Duration::from_secs(3);
 /// How often the disk is asked for what has grown too old.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 
@@ -19,6 +21,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct DiskState {
     pub(super) error: Option<String>,
     next_probe: Instant,
+    probe_pause: Duration,
     probing: bool,
     next_tidy: Instant,
     tidying: bool,
@@ -32,6 +35,7 @@ impl DiskState {
         DiskState {
             error: None,
             next_probe: now,
+            probe_pause: PROBE_FIRST,
             probing: false,
             next_tidy: now,
             tidying: false,
@@ -76,7 +80,8 @@ impl Agent {
     /// old dropped.
     pub(super) fn look_after_disk(&mut self, now: Instant) {
         if self.disk.error.is_some() && !self.disk.probing && now >= self.disk.next_probe {
-            self.disk.next_probe = now + PROBE_EVERY;
+            self.disk.next_probe = now + self.disk.probe_pause;
+            self.disk.probe_pause = (self.disk.probe_pause * 2).min(PROBE_MOST);
             self.disk.probing = true;
             self.keeper.ask(Job::Probe);
         }
@@ -84,8 +89,8 @@ impl Agent {
             self.disk.next_tidy = now + TIDY_EVERY;
             self.tidy(false);
         }
-        if let Some(silent) = self.keeper.silent(now) {
-            self.disk_is(Some(format!("no answer for {} s", silent.as_secs())));
+        if let Some(trouble) = self.keeper.trouble(now) {
+            self.disk_is(Some(trouble));
         }
     }
 
@@ -158,7 +163,8 @@ impl Agent {
     pub(super) fn disk_is(&mut self, error: Option<String>) {
         match (&self.disk.error, &error) {
             (None, Some(error)) => {
-                self.disk.next_probe = Instant::now() + PROBE_EVERY;
+                self.disk.next_probe = Instant::now() + PROBE_FIRST;
+                self.disk.probe_pause = PROBE_FIRST;
                 tracing::error!(
                     error,
                     "the disk does not take what must be kept; going on from memory and holding back receipts; free space or replace the disk"

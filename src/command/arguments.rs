@@ -6,6 +6,7 @@ use clap_complete::Shell;
 use super::check::CheckArguments;
 use super::run::RunArguments;
 use super::status::StatusArguments;
+use crate::state::DISK_WRITER;
 
 /// Edge gateway agent: collects events from MQTT, Modbus and local inference programs, keeps them on
 /// disk while the link is down, and drains them to Kafka.
@@ -37,6 +38,9 @@ pub(super) enum Command {
     /// Runs the agent's own shaper in virtual time, as configured and without its parts.
     #[cfg(feature = "simulate")]
     Simulate(super::simulate::Simulation),
+    /// Write to sled databases as the agent that has started this process orders; it is of no use to anybody else.
+    #[command(name = DISK_WRITER, hide = true)]
+    DiskWriter,
     /// Show the version, the git revision and the libraries.
     Version,
     /// Print the JSON schema of the configuration.

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::console::{fail, load};
 use crate::ingest::Record;
-use crate::state::keys;
+use crate::state::{disk_writer, keys};
 
 #[derive(Debug, Args)]
 pub(super) struct BufferArguments {
@@ -108,7 +108,9 @@ fn inspect(state: &Path, keys: &Keys, what: &What) -> Result<(), InspectError> {
         path: state.to_owned(),
         source,
     };
-    let found = Inspection::open(state, keys).map_err(failed)?;
+    let found = Inspection::open(state, keys)
+        .map_err(failed)?
+        .written_by(disk_writer());
     let mut out = BufWriter::new(io::stdout().lock());
     match what {
         What::Ls => ls(&found, &mut out)?,

@@ -1,101 +1,73 @@
-//! The thread that owns the disk: it does one job after the other and answers each.
+//! The thread that owns the disk: it does one job after the other and answers each, whatever happens to it.
+//!
+//! A panic in a job is caught and answered as an error; the disk, of which nobody knows then how it stands, is given up,
+//! and opened again with an agent that goes on with what is in memory. A thread that ends all the same is replaced.
 
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use buffer::{
-    Disk, DiskError, LaneId, LaneMark, LaneWrite, Marked, ReadAsk, ReadBack, Tidied, Written,
-};
+use buffer::{Disk, DiskError};
 use tokio::sync::mpsc;
 
 use crate::ingest::Record;
+use crate::state::job::{Answer, Asked, Disked, Job};
 use crate::state::link_use::LinkUse;
 use crate::state::store::{Store, StoreError};
 
 /// Jobs that wait besides a read for each lane: a commit, the marks, a probe, a note, tidying up twice.
 const JOBS: usize = 8;
-
-#[derive(Debug)]
-pub(crate) enum Job {
-    Write(Vec<LaneWrite<Record>>),
-    Read(ReadAsk),
-    Mark(Vec<LaneMark>),
-    /// Drops what is too old and merges what is superseded, also what is still being written.
-    Tidy {
-        all: bool,
-    },
-    /// Finds out whether a disk that failed takes writes again.
-    Probe,
-    /// Notes what of the link's budgets is used.
-    Note(String),
-    /// The last job: closes the disk.
-    Close,
-}
-
-/// Whether the disk is in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Disked {
-    InUse,
-    Ready,
-}
-
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Written(Vec<Written>),
-    Read(Result<ReadBack<Record>, (LaneId, DiskError)>),
-    Marked(Result<Marked, DiskError>),
-    Tidied(Result<Vec<Tidied>, DiskError>),
-    /// `Ready` where there was no disk so far: the agent is to start anew with it.
-    Probed(Result<Disked, DiskError>),
-    Noted(std::io::Result<()>),
-    Closed(Result<(), DiskError>),
-}
-
 /// A disk that has not answered for this long is told of as failing.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// After this it is not the disk that is slow: systemd's watchdog may have the agent.
 const HUNG: Duration = Duration::from_mins(10);
+/// A thread that ends at once is not started more often.
+const START_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Keeper {
     jobs: SyncSender<Job>,
     answers: mpsc::Receiver<Answer>,
     thread: Option<JoinHandle<()>>,
-    /// Jobs not yet answered, and when one last was, or the first of them asked.
-    pending: usize,
+    store: Store,
+    /// Jobs not yet answered, in order, and when one last was, or the first of them asked.
+    pending: VecDeque<Asked>,
     heard: Instant,
+    /// How many of the first of them the thread that has ended had.
+    orphaned: usize,
+    /// No other thread is started before it.
+    next_start: Instant,
 }
 
 impl Keeper {
     /// With a disk, or without one until `store` can be opened.
     #[must_use]
     pub(crate) fn start(disk: Option<Disk<Record>>, store: Store) -> Keeper {
-        let most = JOBS + store.lanes();
-        let (jobs, to_do) = sync_channel(most);
-        let (done, answers) = mpsc::channel(most);
-        let work = move || match disk {
-            Some(disk) => work(disk, &to_do, &done),
-            None => work_without(&store, &to_do, &done),
-        };
-        let thread = std::thread::Builder::new().name("disk".into()).spawn(work);
+        let (jobs, answers, thread) = begin(disk, &store).expect("a thread can be started");
         Keeper {
             jobs,
             answers,
-            thread: Some(thread.expect("a thread can be started")),
-            pending: 0,
+            thread: Some(thread),
+            store,
+            pending: VecDeque::new(),
             heard: Instant::now(),
+            orphaned: 0,
+            next_start: Instant::now(),
         }
     }
 
     /// Hands a job over. There is room: each kind of job has at most one under way.
     pub(crate) fn ask(&mut self, job: Job) {
-        if self.pending == 0 {
+        if self.pending.is_empty() {
             self.heard = Instant::now();
         }
-        self.pending += 1;
+        self.pending.push_back(Asked::of(&job));
         match self.jobs.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+            // The next answer notices that the thread has ended, and answers this one too.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(job)) => {
                 tracing::error!(
                     ?job,
                     "the disk thread does not take jobs; restart the agent"
@@ -104,93 +76,162 @@ impl Keeper {
         }
     }
 
-    /// The next answer; `None` when the thread has ended. Safe to cancel.
+    /// The next answer; after the last one, `None`. Safe to cancel.
     pub(crate) async fn answer(&mut self) -> Option<Answer> {
-        let answer = self.answers.recv().await;
-        self.pending = self.pending.saturating_sub(1);
-        self.heard = Instant::now();
-        answer
+        loop {
+            if self.orphaned > 0 {
+                self.orphaned -= 1;
+                let asked = self.pending.pop_front()?;
+                return Some(
+                    asked.refused("the thread that wrote to it ended; it is opened again"),
+                );
+            }
+            if let Some(answer) = self.answers.recv().await {
+                self.pending.pop_front();
+                self.heard = Instant::now();
+                return Some(answer);
+            }
+            if !self.replace() {
+                // Nobody is there to answer, until the next call tries to start somebody.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
-    /// How long the disk has not answered, if that is too long.
-    pub(crate) fn silent(&self, now: Instant) -> Option<Duration> {
+    /// The thread has ended, and nobody has told it to: another takes its place, without a disk until a probe opens it.
+    /// Returns whether there is somebody to answer, or something to answer without.
+    fn replace(&mut self) -> bool {
+        if let Some(ended) = self.thread.take() {
+            let ended = ended.join();
+            let reason = ended
+                .as_ref()
+                .map_or_else(|panic| text_of(&**panic), |()| "it returned");
+            tracing::error!(
+                thread = "disk",
+                reason,
+                "the thread that writes to the disk ended; what had a receipt is on disk, receipts are held back until the disk is open again"
+            );
+        }
+        self.orphaned = self.pending.len();
+        let now = Instant::now();
+        if now >= self.next_start {
+            self.next_start = now + START_AGAIN;
+            match begin(None, &self.store) {
+                Ok((jobs, answers, thread)) => {
+                    (self.jobs, self.answers) = (jobs, answers);
+                    self.thread = Some(thread);
+                }
+                Err(error) => {
+                    tracing::error!(thread = "disk", %error, "no other thread can be started yet; receipts are held back; restart the agent if this goes on");
+                }
+            }
+        }
+        self.thread.is_some() || self.orphaned > 0
+    }
+
+    /// Why the disk does not answer, if that has lasted too long or is for good.
+    pub(crate) fn trouble(&self, now: Instant) -> Option<String> {
+        if self.thread.is_none() {
+            return Some("the disk thread has ended".into());
+        }
+        let silent = self.silent(now)?;
+        Some(format!("no answer for {} s", silent.as_secs()))
+    }
+
+    fn silent(&self, now: Instant) -> Option<Duration> {
         let silent = now.saturating_duration_since(self.heard);
-        (self.pending > 0 && silent > PATIENCE).then_some(silent)
+        (!self.pending.is_empty() && silent > PATIENCE).then_some(silent)
     }
 
     /// It will not answer any more.
     pub(crate) fn is_hung(&self, now: Instant) -> bool {
-        self.silent(now).is_some_and(|silent| silent > HUNG)
+        self.thread.is_none() || self.silent(now).is_some_and(|silent| silent > HUNG)
     }
 
+    /// Waits for the end of the thread, which has closed the disk or has none.
     pub(crate) fn join(&mut self) {
+        self.jobs = sync_channel(0).0;
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("the disk thread panicked; what had a receipt is on disk");
         }
     }
 }
 
-fn work(mut disk: Disk<Record>, jobs: &Receiver<Job>, answers: &mpsc::Sender<Answer>) {
+type Begun = (SyncSender<Job>, mpsc::Receiver<Answer>, JoinHandle<()>);
+
+fn begin(disk: Option<Disk<Record>>, store: &Store) -> std::io::Result<Begun> {
+    let most = JOBS + store.lanes();
+    let (jobs, to_do) = sync_channel(most);
+    let (done, answers) = mpsc::channel(most);
+    let store = store.clone();
+    let thread = std::thread::Builder::new()
+        .name("disk".into())
+        .spawn(move || work(disk, &store, &to_do, &done))?;
+    Ok((jobs, answers, thread))
+}
+
+fn work(
+    mut disk: Option<Disk<Record>>,
+    store: &Store,
+    jobs: &Receiver<Job>,
+    answers: &mpsc::Sender<Answer>,
+) {
     while let Ok(job) = jobs.recv() {
-        let answer = match job {
-            Job::Write(writes) => Answer::Written(disk.write(writes, Instant::now())),
-            Job::Read(ask) => {
-                let read = disk.read(ask.lane, ask.sequences.start, ask.sequences.end);
-                Answer::Read(read.map_err(|error| (ask.lane, error)))
+        let (asked, last) = (Asked::of(&job), matches!(job, Job::Close));
+        let done = catch_unwind(AssertUnwindSafe(|| match &mut disk {
+            Some(open) if !last => job_with(open, job),
+            Some(_) => Answer::Closed(disk.take().map_or(Ok(()), Disk::close)),
+            None => job_without(store, &job, &asked),
+        }));
+        let answer = done.unwrap_or_else(|panic| {
+            let reason = text_of(&*panic);
+            tracing::error!(
+                thread = "disk",
+                reason,
+                "a program error in the work on the disk; what had a receipt is on disk, and the buffer is opened again; please report this line"
+            );
+            if catch_unwind(AssertUnwindSafe(|| drop(disk.take()))).is_err() {
+                tracing::debug!("closing the disk failed in the same way");
             }
-            Job::Probe => Answer::Probed(disk.probe(Instant::now()).map(|()| Disked::InUse)),
-            Job::Tidy { all } => Answer::Tidied(disk.tidy(Instant::now(), all)),
-            Job::Mark(marks) => Answer::Marked(disk.mark(&marks, Instant::now())),
-            Job::Note(note) => Answer::Noted(LinkUse::in_state(disk.root()).write(&note)),
-            Job::Close => {
-                let closed = disk.close();
-                if answers.blocking_send(Answer::Closed(closed)).is_err() {
-                    tracing::debug!("nobody waits for the disk to close");
-                }
-                return;
-            }
-        };
+            asked.refused(&format!("a program error: {reason}"))
+        });
         if answers.blocking_send(answer).is_err() {
+            tracing::debug!("nobody waits for what the disk answers");
             return;
         }
+        if last {
+            return;
+        }
+    }
+}
+
+fn job_with(disk: &mut Disk<Record>, job: Job) -> Answer {
+    let now = Instant::now();
+    match job {
+        Job::Write(writes) => Answer::Written(disk.write(writes, now)),
+        Job::Read(ask) => {
+            let read = disk.read(ask.lane, ask.sequences.start, ask.sequences.end);
+            Answer::Read(read.map_err(|error| (ask.lane, error)))
+        }
+        Job::Probe => Answer::Probed(disk.probe(now).map(|()| Disked::InUse)),
+        Job::Tidy { all } => Answer::Tidied(disk.tidy(now, all)),
+        Job::Mark(marks) => Answer::Marked(disk.mark(&marks, now)),
+        Job::Note(note) => Answer::Noted(LinkUse::in_state(disk.root()).write(&note)),
+        Job::Close => Answer::Closed(Ok(())),
     }
 }
 
 /// Refuses all work until the buffer can be opened.
-fn work_without(store: &Store, jobs: &Receiver<Job>, answers: &mpsc::Sender<Answer>) {
-    while let Ok(job) = jobs.recv() {
-        let answer = match job {
-            Job::Write(writes) => Answer::Written(
-                writes
-                    .iter()
-                    .map(|write| Written::failed(write, without()))
-                    .collect(),
-            ),
-            Job::Read(ask) => Answer::Read(Err((ask.lane, without()))),
-            Job::Mark(_) => Answer::Marked(Err(without())),
-            Job::Note(_) => Answer::Noted(Err(std::io::Error::other("there is no disk"))),
-            Job::Tidy { .. } => Answer::Tidied(Ok(Vec::new())),
-            Job::Probe => Answer::Probed(match store.open() {
-                Ok(_) => Ok(Disked::Ready),
-                Err(error) => Err(unusable(&error)),
-            }),
-            Job::Close => {
-                if answers.blocking_send(Answer::Closed(Ok(()))).is_err() {
-                    tracing::debug!("nobody waits for the disk to close");
-                }
-                return;
-            }
-        };
-        if answers.blocking_send(answer).is_err() {
-            return;
+fn job_without(store: &Store, job: &Job, asked: &Asked) -> Answer {
+    match job {
+        Job::Tidy { .. } => Answer::Tidied(Ok(Vec::new())),
+        Job::Probe => Answer::Probed(match store.open() {
+            Ok(_) => Ok(Disked::Ready),
+            Err(error) => Err(unusable(&error)),
+        }),
+        Job::Write(_) | Job::Read(_) | Job::Mark(_) | Job::Note(_) | Job::Close => {
+            asked.refused("it could not be opened")
         }
-    }
-}
-
-fn without() -> DiskError {
-    DiskError::Io {
-        path: "the state directory".into(),
-        source: std::io::Error::other("it could not be opened"),
     }
 }
 
@@ -198,5 +239,81 @@ fn unusable(error: &StoreError) -> DiskError {
     DiskError::Io {
         path: "the state directory".into(),
         source: std::io::Error::other(crate::process::chain(error)),
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use buffer::{LaneId, ReadAsk};
+
+    use super::*;
+
+    fn answer(keeper: &mut Keeper) -> Answer {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(keeper.answer()).unwrap()
+    }
+
+    /// A lane that there is not: asking for it is a program error.
+    fn unknown() -> Job {
+        Job::Read(ReadAsk {
+            lane: LaneId(9),
+            sequences: 0..1,
+        })
+    }
+
+    #[test]
+    fn a_panic_in_a_job_is_answered_as_an_error_and_the_disk_is_opened_again() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let store = Store::in_process(directory.path());
+        let (disk, _) = store.open().unwrap();
+        let mut keeper = Keeper::start(Some(disk), store);
+        keeper.ask(unknown());
+        keeper.ask(Job::Mark(Vec::new()));
+        keeper.ask(Job::Probe);
+        assert!(matches!(
+            answer(&mut keeper),
+            Answer::Read(Err((LaneId(9), _)))
+        ));
+        assert!(matches!(answer(&mut keeper), Answer::Marked(Err(_))));
+        let probed = answer(&mut keeper);
+        assert!(
+            matches!(probed, Answer::Probed(Ok(Disked::Ready))),
+            "{probed:?}"
+        );
+        assert!(!keeper.is_hung(Instant::now()));
+    }
+
+    #[test]
+    fn a_thread_that_ends_is_replaced_and_what_it_was_asked_is_answered_as_an_error() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let mut keeper = Keeper::start(None, Store::in_process(directory.path()));
+        let (jobs, taken) = sync_channel(1);
+        let (done, answers) = mpsc::channel(1);
+        let thread = std::thread::spawn(move || {
+            let _job = taken.recv();
+            drop(done);
+            panic!("as no program should");
+        });
+        (keeper.jobs, keeper.answers, keeper.thread) = (jobs, answers, Some(thread));
+        keeper.ask(Job::Mark(Vec::new()));
+        keeper.ask(unknown());
+        assert!(matches!(answer(&mut keeper), Answer::Marked(Err(_))));
+        assert!(matches!(
+            answer(&mut keeper),
+            Answer::Read(Err((LaneId(9), _)))
+        ));
+        keeper.ask(Job::Probe);
+        let probed = answer(&mut keeper);
+        assert!(
+            matches!(probed, Answer::Probed(Ok(Disked::Ready))),
+            "{probed:?}"
+        );
+        assert!(keeper.pending.is_empty());
     }
 }

@@ -4,7 +4,7 @@ use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use adapters::{SecretError, SecretRef};
-use buffer::{Disk, DiskError, KeyError, Keys, OpenError, Opened};
+use buffer::{Disk, DiskError, KeyError, Keys, OpenError, Opened, Writer};
 
 use crate::ingest::Record;
 
@@ -28,6 +28,15 @@ pub(crate) struct Store {
     floor: u64,
     keys: Keys,
     require_mount: bool,
+    writer: Writer,
+}
+
+/// The hidden subcommand that makes this program the disk writer.
+pub(crate) const DISK_WRITER: &str = "disk-writer";
+
+/// sled is called by a process of its own, so that it cannot end this one.
+pub(crate) fn disk_writer() -> Writer {
+    Writer::process(&[DISK_WRITER])
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +88,21 @@ impl Store {
             floor: settings.floor,
             keys: keys(&settings.keys)?,
             require_mount: settings.require_mount,
+            writer: disk_writer(),
         })
+    }
+
+    /// One without a lane, for tests, which have no disk writer.
+    #[cfg(test)]
+    pub(crate) fn in_process(state: &Path) -> Store {
+        Store {
+            state: state.to_owned(),
+            lanes: Vec::new(),
+            floor: 0,
+            keys: Keys::default(),
+            require_mount: false,
+            writer: Writer::InProcess,
+        }
     }
 
     pub(crate) fn lanes(&self) -> usize {
@@ -91,7 +114,14 @@ impl Store {
         if self.require_mount && is_on_root(&self.state) {
             return Err(StoreError::NotMounted { path: path() });
         }
-        Disk::open(&self.state, &self.lanes, self.floor, &self.keys).map_err(|error| match error {
+        let opened = Disk::open_with(
+            &self.state,
+            &self.lanes,
+            self.floor,
+            &self.keys,
+            &self.writer,
+        );
+        opened.map_err(|error| match error {
             OpenError::Disk(source) => StoreError::Unusable {
                 path: path(),
                 source,

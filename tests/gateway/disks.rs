@@ -12,7 +12,7 @@ use crate::keeping::{AWAY, VISION, answer, cat_lane, keep, offer};
 use crate::limits::fill;
 use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
-use crate::rig::{Gateway, Rig, project, received, send_signal, wait_for};
+use crate::rig::{Gateway, Rig, children, project, received, send_signal, wait_for};
 
 /// A small file system on the gateway's state directory, gone with this value.
 struct SmallDisk(PathBuf);
@@ -74,12 +74,17 @@ fn a_full_disk_loses_nothing_and_the_agent_recovers_by_itself() {
     gateway.stop();
 }
 
-/// Makes every write of a process to its files fail, until it is dropped.
-struct FailingDisk(Child);
+/// Makes every write of a process, and of those that it has started, to its files fail, until it is dropped.
+pub(crate) struct FailingDisk(Child);
 
 impl FailingDisk {
     fn begin(process: u32, error: &str) -> FailingDisk {
         let calls = "pwrite64,fdatasync,fsync,mkdir,rename,unlink";
+        FailingDisk::of(process, calls, error)
+    }
+
+    /// The same of these system calls only.
+    pub(crate) fn of(process: u32, calls: &str, error: &str) -> FailingDisk {
         let mut strace = Command::new("strace");
         strace
             .args([
@@ -90,17 +95,24 @@ impl FailingDisk {
                 "-e",
                 &format!("trace={calls}"),
             ])
-            .args(["-e", &format!("inject={calls}:error={error}")])
-            .args(["-p", &process.to_string()]);
+            .args(["-e", &format!("inject={calls}:error={error}")]);
+        let family: Vec<u32> = children(process).into_iter().chain([process]).collect();
+        for one in &family {
+            strace.args(["-p", &one.to_string()]);
+        }
         let child = strace
             .stderr(Stdio::null())
             .spawn()
             .expect("strace is installed");
-        wait_for("strace to be there", || {
-            let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-            let tracer = status.lines().find(|line| line.starts_with("TracerPid"))?;
-            tracer.ends_with(&format!("\t{}", child.id())).then_some(())
-        });
+        for one in family {
+            wait_for("strace to be there, which needs ptrace", || {
+                let Ok(status) = fs::read_to_string(format!("/proc/{one}/status")) else {
+                    return (one != process).then_some(()); // a disk writer that has ended
+                };
+                let tracer = status.lines().find(|line| line.starts_with("TracerPid"))?;
+                tracer.ends_with(&format!("\t{}", child.id())).then_some(())
+            });
+        }
         FailingDisk(child)
     }
 }

@@ -31,6 +31,8 @@ mod keeping;
 
 mod disks;
 
+mod faults;
+
 mod buses;
 
 mod doctor;

@@ -240,6 +240,18 @@ pub(crate) fn send_signal(process: u32, signal: &str) {
     assert!(sent.expect("kill can be run").success());
 }
 
+/// The processes that a process has started and not yet waited for.
+pub(crate) fn children(process: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("the process runs");
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok());
+    let parse = |list: String| -> Vec<u32> {
+        let numbers = list.split_whitespace().map(str::parse);
+        numbers.map(|number| number.expect("a number")).collect()
+    };
+    lists.flat_map(parse).collect()
+}
+
 /// A port that nobody else is given: until the tests end a socket holds it that does not listen, beside which a server can.
 pub(crate) fn free_port() -> u16 {
     let socket = tokio::net::TcpSocket::new_v4().expect("there are sockets");

@@ -19,29 +19,43 @@ use crate::settings::{DropReason, Dropped};
 use crate::tail::Tail;
 use crate::values::FORMAT;
 use crate::values::{Finding, LaneDisk, LaneOpened, OpenError, Opened};
+use crate::writer::Writer;
 
 impl<R: Record> Disk<R> {
     /// Opens the state directory `root`, recovering what was not closed cleanly, and begins an epoch.
     ///
-    /// `floor` bytes of the file system are left to others. What is encrypted needs its key among `keys`.
+    /// `floor` bytes of the file system are left to others. What is encrypted needs its key among `keys`. sled is called in
+    /// this process: see [`Disk::open_with`].
     pub fn open(
         root: &Path,
         lanes: &[LaneDisk],
         floor: u64,
         keys: &Keys,
     ) -> Result<(Disk<R>, Opened), OpenError> {
+        Disk::open_with(root, lanes, floor, keys, &Writer::InProcess)
+    }
+
+    /// The same, and `writer` calls sled.
+    pub fn open_with(
+        root: &Path,
+        lanes: &[LaneDisk],
+        floor: u64,
+        keys: &Keys,
+        writer: &Writer,
+    ) -> Result<(Disk<R>, Opened), OpenError> {
         let directory = layout::lanes(root);
         files::make_directory(&directory).map_err(DiskError::io(root))?;
         let lock = layout::lock(root)?;
         let format = layout::read_format(root)?;
-        let (marks, kept_at) = MarksFile::open(&layout::marks(root), &layout::set_aside(root))?;
+        let (at, set_aside) = (layout::marks(root), layout::set_aside(root));
+        let (marks, kept_at) = MarksFile::open(&at, &set_aside, writer)?;
         let mut findings: Vec<Finding> = kept_at
             .map(|kept_at| Finding::MarksLost { kept_at })
             .into_iter()
             .collect();
         let tails: Result<Vec<Tail>, DiskError> = lanes
             .iter()
-            .map(|lane| Tail::open(root, lane.clone(), keys, &mut findings))
+            .map(|lane| Tail::open(root, lane.clone(), keys, writer, &mut findings))
             .collect();
         let tails = tails?;
         // A start that was cut off may have made them and not come as far as this.
@@ -130,6 +144,8 @@ impl<R: Record> Disk<R> {
         if let Err(error) = self.write_marks(Instant::now()) {
             tracing::warn!(%error, "the buffer's marks cannot be written yet");
         }
+        // A gateway with nothing to write has no process for it.
+        self.marks.close();
         self.marks.marks.epoch
     }
 }

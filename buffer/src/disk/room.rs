@@ -194,25 +194,51 @@ impl<R: Record> Disk<R> {
     }
 
     /// Drops what is too old, and merges where only the latest of each key is to be kept; with `all`, also what is
-    /// still being written. Writes nothing where there is nothing to do.
+    /// still being written. Gives back what rests. Writes nothing where there is nothing to do.
     pub fn tidy(&mut self, now: Instant, all: bool) -> Result<Vec<Tidied>, DiskError> {
         let at = self.clock.at(now);
-        let mut tidied = Vec::new();
+        self.marks.rest(at);
+        let (mut tidied, mut failed) = (Vec::new(), None);
         for lane in self.ids() {
-            let mut cleared = Vec::new();
-            self.expire(lane, at, &mut cleared)?;
-            if self.tail(lane).settings.coalesce {
-                self.coalesce(lane, all, &mut cleared)?;
-            }
-            if !cleared.is_empty() {
+            let (mut cleared, before) = (Vec::new(), self.tail(lane).bytes());
+            let outcome = self.tidy_lane(lane, at, all, &mut cleared);
+            failed = failed.or(outcome.err());
+            let bytes = self.tail(lane).bytes();
+            if !cleared.is_empty() || bytes != before {
                 tidied.push(Tidied {
                     lane,
                     cleared,
-                    bytes: self.tail(lane).bytes(),
+                    bytes,
                 });
             }
         }
-        Ok(tidied)
+        match failed {
+            // What was done is to be known all the same; what was not is tried again, and then told of.
+            Some(error) if tidied.is_empty() => Err(error),
+            Some(error) => {
+                tracing::debug!(%error, "not all could be tidied up");
+                Ok(tidied)
+            }
+            None => Ok(tidied),
+        }
+    }
+
+    fn tidy_lane(
+        &mut self,
+        lane: LaneId,
+        at: u64,
+        all: bool,
+        cleared: &mut Vec<Cleared>,
+    ) -> Result<(), DiskError> {
+        self.expire(lane, at, cleared)?;
+        if self.tail(lane).settings.coalesce {
+            self.coalesce(lane, all, cleared)?;
+        }
+        if self.tail(lane).head_since().is_some() {
+            let state = self.state_mut(lane).clone();
+            self.tail_mut(lane).release(|g| is_needed(&state, g), at)?;
+        }
+        Ok(())
     }
 
     fn expire(

@@ -57,17 +57,25 @@ impl Tail {
         if fresh.exists() {
             fs::remove_dir_all(&fresh).map_err(DiskError::io(&fresh))?; // of an attempt that failed
         }
-        let mut generation = generation::write(fresh, &blocks, true)?;
+        let mut generation = generation::write(fresh, &blocks, true, &self.writer)?;
         let merged = Merged {
             span,
             kept: generation.present.clone(),
         };
         before(&merged);
         files::exchange(&generation.path, &old).map_err(DiskError::io(&old))?;
-        // A crash from here on leaves generations that the merged one covers; they are removed at start.
-        fs::remove_dir_all(&generation.path).map_err(DiskError::io(&generation.path))?;
+        // A crash from here on leaves generations that the merged one covers; they are removed at start. The merged one
+        // is in place, whatever fails now: what it stands for goes once that is durable.
+        let gone = files::sync_directory(&self.directory)
+            .and_then(|()| fs::remove_dir_all(&generation.path));
+        if let Err(error) = gone {
+            tracing::debug!(%error, path = %generation.path.display(), "what is left of it is removed later");
+            self.left_over = true;
+        }
         generation.path = old;
-        files::remove_directory(&second).map_err(DiskError::io(&second))?;
+        if let Err(error) = self.remove_directory(&second) {
+            tracing::debug!(%error, "the next start removes it");
+        }
         self.generations.remove(index + 1);
         if let Some(place) = self.generations.get_mut(index) {
             *place = generation;
