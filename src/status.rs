@@ -134,6 +134,14 @@ pub(crate) struct SourceStatus {
     pub refused: u64,
     pub errors: u64,
     pub last_error: String,
+    /// Why nothing is taken from it, in words: its lane has no room in memory until the disk has written.
+    #[serde(default)]
+    pub paused: Option<String>,
+    /// How often that was so since the start, and for how long in all.
+    #[serde(default)]
+    pub pauses: u64,
+    #[serde(default)]
+    pub paused_s: f64,
 }
 
 impl LaneStatus {

@@ -58,6 +58,8 @@ pub(crate) struct Lane<R, T> {
     unbacked: BTreeMap<DropReason, Ranges>,
     on_disk: u64,
     pub(crate) retry_at: Option<Instant>,
+    /// A source waits for room in memory: the next commit is due now.
+    pressed: bool,
     /// The next sequence when the front was coalesced last.
     coalesced_at: u64,
     /// Records of the window that are done, and still in `waiting`.
@@ -100,6 +102,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
             unbacked: BTreeMap::new(),
             on_disk: opened.bytes,
             retry_at: None,
+            pressed: false,
             coalesced_at: 0,
             done: 0,
             latency: Duration::ZERO,
@@ -127,11 +130,11 @@ impl<R: Record, T: Claim> Lane<R, T> {
         }
         let bytes = encoded + ENTRY_BYTES;
         self.evict(false, bytes);
-        if self.held() + bytes > self.settings.memory + self.settings.burst {
+        if self.held() + bytes > self.memory_limit() {
             self.make_room_in_memory(bytes);
         }
         let full = || {
-            self.held() + bytes > self.settings.memory + self.settings.burst
+            self.held() + bytes > self.memory_limit()
                 || self.disk_need(bytes) > self.settings.budget
         };
         match self.settings.when_full {

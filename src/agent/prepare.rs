@@ -42,6 +42,7 @@ pub(crate) fn prepare(loaded: &Rc<Loaded>, open: Option<&Port>) -> Result<Prepar
         gateway: &settings.gateway.identity.id,
         state: &settings.store.state,
         health: HEALTH,
+        unacked_bytes: settings.unacked_bytes,
         is_urgent: &|origin| {
             let lane = router.borrow_mut().lane(origin);
             settings.intents.get(lane).pace.urgent

@@ -1,7 +1,7 @@
 //! What the agent shows of itself, made when somebody asks.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use buffer::{DropReason, LaneId};
 
@@ -30,7 +30,9 @@ impl Agent {
             sources: self
                 .sources
                 .iter()
-                .map(|running| source_status(&running.name, &running.stats))
+                .map(|running| {
+                    source_status(&running.name, &running.stats, self.paused(&running.name))
+                })
                 .collect(),
             disk_error: self.disk.error.clone(),
             flash: self.flash_status(),
@@ -126,7 +128,12 @@ fn budget_status(budget: BudgetUse) -> BudgetStatus {
     }
 }
 
-fn source_status(name: &str, stats: &adapters::SourceStats) -> SourceStatus {
+fn source_status(
+    name: &str,
+    stats: &adapters::SourceStats,
+    paused: Option<String>,
+) -> SourceStatus {
+    let paused_for = Duration::from_micros(stats.paused_us.load(Ordering::Relaxed));
     SourceStatus {
         name: name.into(),
         connected: stats.connected.load(Ordering::Relaxed),
@@ -134,5 +141,8 @@ fn source_status(name: &str, stats: &adapters::SourceStats) -> SourceStatus {
         refused: stats.refused.load(Ordering::Relaxed),
         errors: stats.errors.load(Ordering::Relaxed),
         last_error: stats.last_error(),
+        paused,
+        pauses: stats.pauses.load(Ordering::Relaxed),
+        paused_s: paused_for.as_secs_f64(),
     }
 }

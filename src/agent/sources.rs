@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use adapters::{Clock, Intake, Source, SourceStats, Submission, Urge};
-use tokio::sync::{mpsc, watch};
+use adapters::{Clock, Inlet, Intake, Source, SourceStats, Urge};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
 pub(super) struct Sources {
     running: Vec<Running>,
     tasks: JoinSet<()>,
-    sender: mpsc::Sender<Submission>,
+    inlet: Inlet,
     urge: Arc<Urge>,
     clock: Clock,
 }
@@ -22,11 +22,11 @@ pub(super) struct Running {
 }
 
 impl Sources {
-    pub(super) fn new(sender: mpsc::Sender<Submission>, urge: Arc<Urge>, clock: Clock) -> Sources {
+    pub(super) fn new(inlet: Inlet, urge: Arc<Urge>, clock: Clock) -> Sources {
         Sources {
             running: Vec::new(),
             tasks: JoinSet::new(),
-            sender,
+            inlet,
             urge,
             clock,
         }
@@ -34,7 +34,7 @@ impl Sources {
 
     pub(super) fn start(&mut self, source: Source) {
         let urge = Arc::clone(&self.urge);
-        let (intake, receipts) = Intake::new(self.sender.clone(), urge, self.clock);
+        let (intake, receipts) = Intake::new(source.name(), &self.inlet, urge, self.clock);
         let (name, stats) = (source.name().to_owned(), Arc::clone(&intake.stats));
         let (stop, stopped) = watch::channel(false);
         let task = self

@@ -53,7 +53,7 @@ impl Agent {
         loop {
             let now = Instant::now();
             // A source may wait for receipts that a failing disk does not give: it keeps what has none.
-            let sources = !(self.sources.reap() && self.submissions.is_empty());
+            let sources = !(self.sources.reap() && self.queues.is_empty());
             let left =
                 sources || !self.lanes.all_stored() || (next.is_none() && !self.nothing_to_send());
             if !left || now >= grace {

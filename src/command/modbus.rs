@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::console::fail;
 pub(super) use arguments::ModbusArguments;
-use arguments::{Bus, Task, Target};
+use arguments::{Bus, Target, Task};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DoctorError {

@@ -191,7 +191,7 @@ const FLASH: [Reading<FlashStatus>; 4] = [
     ),
 ];
 
-const SOURCE: [Reading<SourceStatus>; 4] = [
+const SOURCE: [Reading<SourceStatus>; 7] = [
     (
         Level,
         "source_connected",
@@ -215,6 +215,24 @@ const SOURCE: [Reading<SourceStatus>; 4] = [
         "source_errors",
         "failures to connect or to read",
         |source| count(source.errors),
+    ),
+    (
+        Level,
+        "source_paused",
+        "whether nothing is taken from the source until its lane's disk has written",
+        |source| flag(source.paused.is_some()),
+    ),
+    (
+        Count,
+        "source_pauses",
+        "times that the source was paused",
+        |source| count(source.pauses),
+    ),
+    (
+        Count,
+        "source_paused_seconds",
+        "seconds that the source was paused",
+        |source| source.paused_s,
     ),
 ];
 

@@ -58,12 +58,21 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
         "source", "state", "received", "refused", "errors"
     )?;
     for source in &snapshot.sources {
-        let state = if source.connected { "up" } else { "DOWN" };
+        let state = match (source.connected, &source.paused) {
+            (false, _) => "DOWN",
+            (true, Some(_)) => "paused",
+            (true, None) => "up",
+        };
         writeln!(
             text,
             "{:<24}{:>6}{:>12}{:>9}{:>8}  {}",
             source.name, state, source.received, source.refused, source.errors, source.last_error
         )?;
+    }
+    for source in &snapshot.sources {
+        if let Some(why) = &source.paused {
+            writeln!(text, "{} is paused: {why}", source.name)?;
+        }
     }
     Ok(())
 }

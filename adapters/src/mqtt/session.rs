@@ -3,7 +3,8 @@
 //! Packet identifiers name a message only within a session. Together with a number for the session,
 //! which changes when the broker has forgotten it, they make a mark that is the same when the
 //! broker offers a message again, also after a crash on our side, and differs for any other message
-//! until the identifiers have come round (65,535 messages).
+//! until the identifiers have come round (65,535 messages; fewer with a broker that uses them again sooner, where [`Repeats`]
+//! tells equal messages apart).
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -11,11 +12,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::packet::Message;
+use super::repeats::Repeats;
 
 #[derive(Debug)]
 pub(super) struct SessionFile {
     path: PathBuf,
     number: u64,
+    repeats: Repeats,
 }
 
 impl SessionFile {
@@ -26,12 +32,14 @@ impl SessionFile {
         SessionFile {
             path: path.to_owned(),
             number: stored.unwrap_or_else(fresh_number),
+            repeats: Repeats::default(),
         }
     }
 
     /// The broker knows no session: what comes from here on is new.
     pub(super) fn begin(&mut self) {
         self.number = fresh_number();
+        self.repeats.clear();
         if let Err(error) = self.store() {
             warn!(path = %self.path.display(), %error, "cannot remember the mqtt session; after a crash repeated events may carry new ids");
         }
@@ -48,9 +56,18 @@ impl SessionFile {
         fs::File::open(directory)?.sync_all()
     }
 
-    /// The mark of the message with this packet identifier.
-    pub(super) fn mark(&self, packet_id: u16) -> u64 {
-        (self.number << 16) | u64::from(packet_id)
+    /// The mark of a message of QoS 1 or 2 with this content.
+    pub(super) fn mark(&mut self, message: &Message, content: u32) -> u64 {
+        let mark = (self.number << 16) | u64::from(message.packet_id);
+        match self.repeats.earlier(content, message.dup) {
+            0 => mark,
+            earlier => mark ^ xxh3_64(&earlier.to_le_bytes()),
+        }
+    }
+
+    /// The message with this content was acknowledged.
+    pub(super) fn acknowledged(&mut self, content: u32) {
+        self.repeats.acknowledged(content);
     }
 }
 
