@@ -116,10 +116,7 @@ impl Modbus {
         } else {
             RECONNECT_MOST
         };
-        let (name, peer) = (
-            self.section.name.clone(),
-            self.section.line.name().to_owned(),
-        );
+        let (name, peer) = (self.section.name.clone(), self.section.line.name());
         let reconnect = Reconnect {
             intake: &intake,
             backoff: Backoff::new(REOPEN_FIRST, most),

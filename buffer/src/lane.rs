@@ -58,8 +58,8 @@ pub(crate) struct Lane<R, T> {
     unbacked: BTreeMap<DropReason, Ranges>,
     on_disk: u64,
     pub(crate) retry_at: Option<Instant>,
-    /// A source waits for room in memory: the next commit is due now.
-    pressed: bool,
+    /// Bytes of room in memory that a source waits for: until there are so many, the next commit is due at once.
+    wanted: usize,
     /// The next sequence when the front was coalesced last.
     coalesced_at: u64,
     /// Records of the window that are done, and still in `waiting`.
@@ -102,7 +102,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
             unbacked: BTreeMap::new(),
             on_disk: opened.bytes,
             retry_at: None,
-            pressed: false,
+            wanted: 0,
             coalesced_at: 0,
             done: 0,
             latency: Duration::ZERO,

@@ -14,7 +14,7 @@ use crate::SourceStats;
 /// The place is written at most this often; after a crash as much may be read again.
 const REMEMBER: Duration = Duration::from_secs(2);
 /// A place that cannot be written is tried again after this, at most.
-const REMEMBER_MOST: Duration = Duration::from_secs(60);
+const REMEMBER_MOST: Duration = Duration::from_mins(1);
 
 /// A place in a file. The file is known by its inode and by when that was made, as an inode is used again; not by its name, which
 /// is another file's once the log was rotated.

@@ -33,7 +33,9 @@ impl<R: Record, T: Claim> Lane<R, T> {
             && self.retry_at.is_none()
             && self.disk_takes_more()
             && self.oldest_unstored().is_some();
-        self.pressed |= waits;
+        if waits {
+            self.wanted = self.wanted.max(bytes);
+        }
         waits
     }
 

@@ -14,6 +14,8 @@ mod power;
 
 mod shapes;
 
+mod waits;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
