@@ -88,13 +88,10 @@ fn a_burst_with_the_cluster_up_arrives_whole() {
     );
     let uplink = format!("[uplink]\nbrokers = [\"{}\"]\n", kafka.plain());
     let small = [("diagnostic", "memory = \"128 KiB\"")];
-    let config = [
-        &uplink,
-        TINY,
-        &sources("3.1.1", mqtt.port),
-        &kafka.topics(&small),
-    ];
-    let mut gateway = Gateway::new(&config.map(String::as_str).concat()).start();
+    let topics = kafka.topics(&small);
+    let plant = sources("3.1.1", mqtt.port);
+    let config = [uplink.as_str(), TINY, &plant, &topics];
+    let mut gateway = Gateway::new(&config.concat()).start();
     gateway.wait_until_connected("plant");
     burst(mqtt.port, 0..20_000);
     assert_eq!(received(&kafka, "diagnostic", 0..20_000).len(), 20_000);

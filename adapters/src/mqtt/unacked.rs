@@ -127,7 +127,7 @@ mod tests {
                 bytes,
                 content: 0,
             };
-            let taken = (1..).find(|_| {
+            let taken = (1..1000).find(|_| {
                 unacked.push(message);
                 !unacked.has_room()
             });

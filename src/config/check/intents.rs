@@ -75,8 +75,7 @@ pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
             ),
         );
     }
-    refusing_intents_share_no_source(file, intents, found);
-    urgent_intents_share_no_source(file, intents, found);
+    sources_of_their_own(file, intents, found);
 }
 
 /// What is expected in the outage that it is to survive must fit into the budget.
@@ -150,6 +149,12 @@ fn tag_is_given(file: &File, tag: &str) -> bool {
         || !file.inference.is_empty()
         || file.mqtt.iter().any(by_subscription)
         || file.modbus.iter().any(|bus| bus.gives_tag(tag))
+}
+
+/// A source is held up as a whole.
+fn sources_of_their_own(file: &File, intents: &Intents, found: &mut Problems) {
+    refusing_intents_share_no_source(file, intents, found);
+    urgent_intents_share_no_source(file, intents, found);
 }
 
 fn refusing_intents_share_no_source(file: &File, intents: &Intents, found: &mut Problems) {
