@@ -68,13 +68,16 @@ fn a_file_that_is_cut_is_read_from_its_beginning_and_that_is_said() {
     append(&path, 0..10);
     buffered(&mut gateway, 110);
     // What is equal and at the same place in the file is another line all the same.
-    let output = out(&buffer(&gateway, &["cat", "--lane", "diagnostic"]));
-    let marks: std::collections::HashSet<String> = output
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .map(|record| record["mark"].to_string())
-        .collect();
-    assert_eq!(marks.len(), 110);
+    let marks = || -> std::collections::HashSet<String> {
+        let output = out(&buffer(&gateway, &["cat", "--lane", "diagnostic"]));
+        let records = output
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        records
+            .map(|record: serde_json::Value| record["mark"].to_string())
+            .collect()
+    };
+    wait_for("110 lines on disk", || (marks().len() == 110).then_some(()));
 }
 
 #[test]
