@@ -7,6 +7,8 @@
 //!                          keeper (the disk, on its own thread)
 //! ```
 
+mod arrivals;
+
 mod build;
 
 mod calendar;
@@ -32,7 +34,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapters::{Submission, Urge};
+use adapters::{Queues, Urge};
 use buffer::Lanes;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -47,17 +49,13 @@ pub(crate) use stop::Carried;
 use crate::config::{HEALTH, Intents};
 use crate::drain::{Drain, Left};
 use crate::ingest::Ingest;
-use crate::ingest::{Claim, Record};
+use crate::ingest::{Claim, Need, Record};
 use crate::process::flash;
 use crate::state::Keeper;
 use crate::status::{Ask, Meter, Serving};
 use health::Health;
 use sources::Sources;
 
-/// Submissions taken in at once.
-const BATCH: usize = 256;
-/// Submissions that wait to be taken in, of all sources together.
-const SUBMISSIONS: usize = 1024;
 /// How often the agent looks at what nobody tells it: stalls, drops, rates.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -68,7 +66,7 @@ pub(crate) struct Agent {
     drain: Drain,
     keeper: Keeper,
     health: Health,
-    submissions: mpsc::Receiver<Submission>,
+    queues: Queues<Need>,
     asks: mpsc::Receiver<Ask>,
     urge: Arc<Urge>,
     sources: Sources,
@@ -77,7 +75,6 @@ pub(crate) struct Agent {
     starving: bool,
     stopping: bool,
     facts: Facts,
-    batch: Vec<Submission>,
     next_tick: Instant,
     next_heartbeat: Instant,
     meter: Meter,
@@ -152,6 +149,7 @@ impl Agent {
             self.lanes.urge();
         }
         let left = self.drain.pump(&mut self.lanes, now);
+        self.resume(now);
         self.ask_disk(now);
         let mut until = self.next_tick.min(self.drain.uplink.due());
         match left {
@@ -171,12 +169,7 @@ impl Agent {
         tokio::select! {
             biased;
             Some(answer) = self.keeper.answer() => self.answered(answer, Instant::now()),
-            count = self.submissions.recv_many(&mut self.batch, BATCH) => {
-                let (now, outage) = (Instant::now(), self.outage());
-                for submission in self.batch.drain(..count) {
-                    self.ingest.take(&mut self.lanes, submission, outage, now);
-                }
-            }
+            () = self.queues.filled() => self.take_in(Instant::now()),
             () = self.urge.asked() => {}
             Some(ask) = self.asks.recv() => self.answer(ask),
             () = until_or_next(until) => {}
@@ -212,6 +205,7 @@ impl Agent {
         }
         self.look_after_disk(now);
         self.look_after_parts(now);
+        self.tell_pauses(now);
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.facts.heartbeat;
             let notice = self.snapshot(now).heartbeat();

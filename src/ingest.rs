@@ -7,7 +7,7 @@ mod router;
 use std::sync::Arc;
 use std::time::Instant;
 
-use adapters::{Event, Outcome, Refused, Submission};
+use adapters::{Event, Outcome, Patience, Refused, Submission};
 use buffer::{LaneId, Lanes, Refusal};
 
 pub(crate) use record::{Claim, Record};
@@ -22,19 +22,58 @@ pub(crate) struct Ingest {
     pub histories: Vec<Option<LaneId>>,
 }
 
+/// How things are when submissions are taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub now: Instant,
+    pub outage: bool,
+    /// The disk takes what it is given.
+    pub disk_works: bool,
+}
+
+/// Room in memory that an event waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Need {
+    pub lane: LaneId,
+    pub bytes: usize,
+}
+
+impl Need {
+    /// Whether the event has to wait on.
+    pub(crate) fn is_unmet(self, lanes: &mut Lanes<Record, Claim>, moment: Moment) -> bool {
+        moment.disk_works && lanes.still_waits(self.lane, self.bytes)
+    }
+}
+
 impl Ingest {
-    /// Routes a submission and offers it to its lane; a refusal is told to the source at once.
+    /// Routes a submission and offers it to its lane; a refusal is told to the source at once. One that can wait, and has to, is
+    /// given back: the lane's policy is for what cannot wait, and for what its disk does not take.
     pub(crate) fn take(
         &mut self,
         lanes: &mut Lanes<Record, Claim>,
         submission: Submission,
-        outage: bool,
-        now: Instant,
-    ) {
-        let Submission { event, claim } = submission;
+        moment: Moment,
+    ) -> Result<(), (Submission, Need)> {
+        let Submission {
+            event,
+            claim,
+            patience,
+        } = submission;
+        let (now, outage) = (moment.now, moment.outage);
         let lane = self.router.lane(&event.origin);
-        let origin = Arc::clone(&event.origin);
         let record = Record::from(event);
+        if patience == Patience::Waits
+            && moment.disk_works
+            && let Some(bytes) = lanes.must_wait(lane, &record)
+        {
+            let submission = Submission {
+                event: record.into(),
+                claim,
+                patience,
+            };
+            return Err((submission, Need { lane, bytes }));
+        }
+        let origin = Arc::clone(&record.origin);
         let history = self.histories.get(lane.index()).copied().flatten();
         let copy = history.filter(|_| outage).map(|to| (to, record.clone()));
         match lanes.append(lane, record, Claim(Some(claim)), now) {
@@ -56,6 +95,7 @@ impl Ingest {
                 resolve(claim, Outcome::Dropped);
             }
         }
+        Ok(())
     }
 
     /// Takes one of the gateway's own reports.

@@ -147,6 +147,14 @@ pub(crate) struct SourceStatus {
     /// Why it does not run, if it does not.
     #[serde(default)]
     pub down: Option<String>,
+    /// Why nothing is taken from it, in words: its lane has no room in memory until the disk has written.
+    #[serde(default)]
+    pub paused: Option<String>,
+    /// How often that was so since the start, and for how long in all.
+    #[serde(default)]
+    pub pauses: u64,
+    #[serde(default)]
+    pub paused_s: f64,
 }
 
 /// A part of the agent that does not work: a source's task, the status server, the disk.

@@ -17,6 +17,21 @@ pub struct Event {
     pub payload: Bytes,
 }
 
+impl Event {
+    /// What it holds of memory at most, roughly: its origin may be shared.
+    pub(crate) fn bytes(&self) -> usize {
+        let origin = &self.origin;
+        let tags = origin.tags.iter();
+        self.payload.len()
+            + origin.subject.len()
+            + origin.device.len()
+            + origin.kind.len()
+            + tags
+                .map(|(name, text)| name.len() + text.len())
+                .sum::<usize>()
+    }
+}
+
 /// The part of an event that is the same for all events of one subject.
 // Persisted in packed CBOR, by the place of each field: add fields at the end, never reorder or remove.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

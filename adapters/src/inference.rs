@@ -10,8 +10,13 @@ mod message;
 
 mod socket;
 
+mod fifo;
+
+mod place;
+
 mod tail;
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +25,7 @@ pub use section::InferenceSection;
 use crate::origins::Origins;
 use crate::retry::{Reconnect, Works};
 use crate::{AdapterKind, Backoff, Event, Intake, Origin, Quality, Receipts, Stamp, Stop};
-use message::Message;
+use message::{Message, MessageError};
 
 /// Origins that are remembered; beyond it all are forgotten and made anew.
 const ORIGINS_MAX: usize = 1024;
@@ -38,11 +43,12 @@ pub enum InferenceError {
 pub struct Inference {
     section: InferenceSection,
     group: Option<u32>,
-    offsets: PathBuf,
+    /// Where the place in a followed file is remembered.
+    place: PathBuf,
 }
 
 impl Inference {
-    /// `state` is the directory in which the place in a followed file is remembered.
+    /// `state` is the state directory.
     pub fn new(section: &InferenceSection, state: &Path) -> Result<Inference, InferenceError> {
         let group = section
             .group
@@ -52,7 +58,7 @@ impl Inference {
         Ok(Inference {
             section: section.clone(),
             group,
-            offsets: state.join("inference").join(&section.name),
+            place: state.join("inference").join(&section.name),
         })
     }
 
@@ -68,6 +74,9 @@ impl Inference {
         let attempt = async |works: &Works<'_>, stop: &mut Stop| {
             let ended = match (&self.section.socket, &self.section.tail) {
                 (Some(path), _) => socket::serve(&self, path, &intake, works, stop).await,
+                (None, Some(path)) if is_fifo(path) => {
+                    fifo::read(&self, path, &intake, &mut receipts, works, stop).await
+                }
                 (None, Some(path)) => {
                     tail::follow(&self, path, &intake, &mut receipts, works, stop).await
                 }
@@ -77,6 +86,10 @@ impl Inference {
         };
         reconnect.until_stopped(&mut stop, attempt).await;
     }
+}
+
+fn is_fifo(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
 /// Makes events of what one client says.
@@ -98,13 +111,31 @@ impl Maker {
         }
     }
 
-    fn event(&mut self, message: Message, stamp: Stamp) -> Event {
-        let mark = if let Some(id) = &message.id {
-            xxhash_rust::xxh3::xxh3_64(id.as_bytes())
-        } else {
+    /// The event in a line of JSON, if there is any. `place` marks it where the client gave it no id and it can be read again.
+    fn line(
+        &mut self,
+        line: &[u8],
+        stamp: Stamp,
+        place: Option<u64>,
+    ) -> Option<Result<Event, MessageError>> {
+        let line = line.trim_ascii();
+        let most = self.section.max_event();
+        if line.is_empty() {
+            return None;
+        }
+        if line.len() > most {
+            return Some(Err(MessageError::TooLong(most)));
+        }
+        Some(Message::from_json(line).map(|message| self.event(message, stamp, place)))
+    }
+
+    fn event(&mut self, message: Message, stamp: Stamp, place: Option<u64>) -> Event {
+        let id = message.id.as_deref().map(str::as_bytes);
+        let mark = id.map(xxhash_rust::xxh3::xxh3_64).or(place);
+        let mark = mark.unwrap_or_else(|| {
             self.unnumbered = self.unnumbered.wrapping_add(1);
             self.unnumbered
-        };
+        });
         let stamp = message.unix_us.map_or(stamp, |unix_us| Stamp {
             unix_us,
             unsynced_boot_us: None,

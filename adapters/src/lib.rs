@@ -6,6 +6,14 @@
 
 mod event;
 
+mod stats;
+
+mod receipt;
+
+mod pause;
+
+mod queue;
+
 mod intake;
 
 mod clock;
@@ -38,11 +46,13 @@ pub use backoff::Backoff;
 pub use clock::Clock;
 pub use event::{AdapterKind, Event, Origin, Quality, Stamp};
 pub use files::{off_task, write_whole};
-pub use intake::{
-    Claim, Intake, Outcome, Receipts, Refused, SourceStats, Submission, Urge, channel,
-};
+pub use intake::{Intake, Urge};
+pub use pause::LONG;
+pub use queue::{Inlet, Patience, Paused, Queues, Submission, queues};
+pub use receipt::{Claim, Outcome, Receipts, Refused};
 pub use secret::{SecretError, SecretRef};
 pub use source::{Context, Source, SourceError, SourceSettings};
+pub use stats::SourceStats;
 pub use tls::{TlsError, TlsSection};
 pub use topic::{Pattern, PatternError};
 pub use units::{Size, Span, age, size};

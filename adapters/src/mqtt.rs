@@ -1,8 +1,9 @@
 //! MQTT: one persistent session to a broker, as 3.1.1 or 5.
 //!
 //! A publish is acknowledged (PUBACK, PUBREC) after the receipt of its event, in the order of arrival
-//! (MQTT 3.1.1 section 4.6). What is unacknowledged is bounded by `window`, and that is the only
-//! back-pressure: a broker that may have no more messages in flight waits, and what it sends beyond that waits in its socket.
+//! (MQTT 3.1.1 section 4.6). What is unacknowledged is bounded by `window`, and in bytes; and nothing is read while the source's
+//! queue is full. That is the only back-pressure: a broker that may have no more messages in flight waits, and what it sends
+//! beyond that waits in its socket.
 //! Payloads stay opaque.
 
 mod section;
@@ -17,6 +18,8 @@ mod subscriptions;
 
 mod unacked;
 
+mod repeats;
+
 mod connection;
 
 mod wire;
@@ -26,7 +29,7 @@ mod v4;
 mod v5;
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing::info;
@@ -94,13 +97,14 @@ pub struct Mqtt {
 }
 
 impl Mqtt {
-    /// `state` is the directory in which the source remembers its session with the broker.
-    pub fn new(
+    /// The source remembers its session with the broker in the state directory.
+    pub(crate) fn new(
         section: &MqttSection,
+        unacked_bytes: usize,
         gateway: &str,
-        state: &std::path::Path,
+        state: &Path,
     ) -> Result<Mqtt, MqttError> {
-        let settings = section::Settings::new(section, gateway)?;
+        let settings = section::Settings::new(section, gateway, unacked_bytes)?;
         Ok(Mqtt {
             source: Source::new(section)?,
             settings,

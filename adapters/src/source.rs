@@ -24,6 +24,8 @@ pub struct Context<'a> {
     pub state: &'a Path,
     /// The intent of events on a source itself.
     pub health: &'static str,
+    /// Bytes of an MQTT source's messages that may wait for their receipts.
+    pub unacked_bytes: usize,
     /// Whether events of this origin are of an urgent intent.
     pub is_urgent: &'a dyn Fn(&Arc<Origin>) -> bool,
 }
@@ -107,7 +109,12 @@ impl SourceSettings {
         let name = self.name().to_owned();
         let adapter = match self {
             SourceSettings::Mqtt(section) => {
-                match Mqtt::new(section, context.gateway, context.state) {
+                match Mqtt::new(
+                    section,
+                    context.unacked_bytes,
+                    context.gateway,
+                    context.state,
+                ) {
                     Ok(mqtt) => Adapter::Mqtt(Box::new(mqtt)),
                     Err(source) => return Err(SourceError::Mqtt { name, source }),
                 }

@@ -60,6 +60,8 @@ pub(crate) struct Lane<R, T> {
     unbacked: BTreeMap<DropReason, Ranges>,
     on_disk: u64,
     pub(crate) retry_at: Option<Instant>,
+    /// Bytes of room in memory that a source waits for: until there are so many, the next commit is due at once.
+    wanted: usize,
     /// The next sequence when the front was coalesced last.
     coalesced_at: u64,
     /// Records of the window that are done, and still in `waiting`.
@@ -103,6 +105,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
             unbacked: BTreeMap::new(),
             on_disk: opened.bytes,
             retry_at: None,
+            wanted: 0,
             coalesced_at: 0,
             done: 0,
             latency: Duration::ZERO,
@@ -130,11 +133,11 @@ impl<R: Record, T: Claim> Lane<R, T> {
         }
         let bytes = encoded + ENTRY_BYTES;
         self.evict(false, bytes);
-        if self.held() + bytes > self.settings.memory + self.settings.burst {
+        if self.held() + bytes > self.memory_limit() {
             self.make_room_in_memory(bytes);
         }
         let full = || {
-            self.held() + bytes > self.settings.memory + self.settings.burst
+            self.held() + bytes > self.memory_limit()
                 || self.disk_need(bytes) > self.settings.budget
         };
         match self.settings.when_full {

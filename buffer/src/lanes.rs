@@ -104,6 +104,17 @@ impl<R: Record, T: Claim> Lanes<R, T> {
             .map(LaneId)
     }
 
+    /// Whether a record whose source can wait has to wait until the lane's disk has made room in memory: the bytes that it waits
+    /// for. Else, [`Lanes::append`] takes it, or does with it what the lane's policy says.
+    pub fn must_wait(&mut self, lane: LaneId, record: &R) -> Option<usize> {
+        self.lane_mut(lane).must_wait_with(record)
+    }
+
+    /// The same of one that waits already.
+    pub fn still_waits(&mut self, lane: LaneId, bytes: usize) -> bool {
+        self.lane_mut(lane).must_wait(bytes)
+    }
+
     /// Takes a record. On an error the lane does not have it, and the claim is the caller's again.
     pub fn append(
         &mut self,

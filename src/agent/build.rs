@@ -15,7 +15,7 @@ use super::health::Health;
 use super::prepare::{AgentError, Prepared};
 use super::sources::Sources;
 use super::stop::Carried;
-use super::{Agent, BATCH, Facts, SUBMISSIONS, TICK};
+use super::{Agent, Facts, TICK};
 use crate::config::{Intents, Settings};
 use crate::drain::{self, Addresses, Drain, Rejected};
 use crate::ingest::{Claim, Ingest, Record, Router};
@@ -41,7 +41,7 @@ pub(crate) fn build(prepared: Prepared, carried: &mut Carried) -> Result<Agent, 
     let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
     let found: Vec<Recovered> = opened.lanes.iter().map(Recovered::of).collect();
     let parts = drain_parts(settings, clock, prepared.uplink, &found, started);
-    let (sender, submissions) = adapters::channel(SUBMISSIONS);
+    let (inlet, queues) = adapters::queues();
     let (asker, asks) = mpsc::channel(ASKS);
     let urge = Arc::new(Urge::default());
     let facts = facts(settings, opened.epoch, started);
@@ -56,14 +56,13 @@ pub(crate) fn build(prepared: Prepared, carried: &mut Carried) -> Result<Agent, 
         drain: Drain::new(parts, started),
         keeper: Keeper::start(disk, store),
         health: Health::new(clock, opened.epoch),
-        submissions,
+        queues,
         asks,
         urge: Arc::clone(&urge),
-        sources: Sources::new(Rc::clone(&loaded), sender, urge, clock),
+        sources: Sources::new(Rc::clone(&loaded), inlet, urge, clock),
         serving,
         starving: false,
         stopping: false,
-        batch: Vec::with_capacity(BATCH),
         next_tick: started + TICK,
         next_heartbeat: started + facts.heartbeat,
         meter: Meter::default(),

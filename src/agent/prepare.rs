@@ -61,6 +61,7 @@ pub(super) fn open_source(
         gateway: &settings.gateway.identity.id,
         state: &settings.store.state,
         health: HEALTH,
+        unacked_bytes: settings.unacked_bytes,
         is_urgent: &|origin| {
             let lane = router.borrow_mut().lane(origin);
             settings.intents.get(lane).pace.urgent

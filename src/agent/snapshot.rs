@@ -1,7 +1,7 @@
 //! What the agent shows of itself, made when somebody asks.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use buffer::{DropReason, LaneId};
 
@@ -31,7 +31,7 @@ impl Agent {
             sources: self
                 .sources
                 .iter()
-                .map(|source| source_status(&source))
+                .map(|source| source_status(&source, self.paused(source.name)))
                 .collect(),
             parts: self.parts_down(now),
             disk_error: self.disk.error.clone(),
@@ -128,8 +128,9 @@ fn budget_status(budget: BudgetUse) -> BudgetStatus {
     }
 }
 
-fn source_status(source: &Seen<'_>) -> SourceStatus {
+fn source_status(source: &Seen<'_>, paused: Option<String>) -> SourceStatus {
     let stats = source.stats;
+    let paused_for = Duration::from_micros(stats.paused_us.load(Ordering::Relaxed));
     SourceStatus {
         name: source.name.into(),
         restarts: source.restarts,
@@ -139,5 +140,8 @@ fn source_status(source: &Seen<'_>) -> SourceStatus {
         refused: stats.refused.load(Ordering::Relaxed),
         errors: stats.errors.load(Ordering::Relaxed),
         last_error: stats.last_error(),
+        paused,
+        pauses: stats.pauses.load(Ordering::Relaxed),
+        paused_s: paused_for.as_secs_f64(),
     }
 }

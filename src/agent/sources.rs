@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use adapters::{Clock, Intake, Receipts, Source, SourceStats, Stop, Submission, Urge};
-use tokio::sync::{mpsc, watch};
+use adapters::{Clock, Inlet, Intake, Receipts, Source, SourceStats, Stop, Urge};
+use tokio::sync::watch;
 
 use super::prepare::open_source;
 use crate::config::Loaded;
@@ -18,7 +18,7 @@ pub(super) struct Sources {
     all: Vec<One>,
     /// Their tasks, in the same order.
     parts: Parts,
-    sender: mpsc::Sender<Submission>,
+    inlet: Inlet,
     urge: Arc<Urge>,
     clock: Clock,
 }
@@ -40,17 +40,12 @@ pub(super) struct Seen<'a> {
 }
 
 impl Sources {
-    pub(super) fn new(
-        loaded: Rc<Loaded>,
-        sender: mpsc::Sender<Submission>,
-        urge: Arc<Urge>,
-        clock: Clock,
-    ) -> Sources {
+    pub(super) fn new(loaded: Rc<Loaded>, inlet: Inlet, urge: Arc<Urge>, clock: Clock) -> Sources {
         Sources {
             loaded,
             all: Vec::new(),
             parts: Parts::default(),
-            sender,
+            inlet,
             urge,
             clock,
         }
@@ -84,8 +79,8 @@ impl Sources {
     fn way_in(&self, place: usize) -> Option<(Intake, Receipts, Stop)> {
         let one = self.all.get(place)?;
         let urge = Arc::clone(&self.urge);
-        let (mut intake, receipts) = Intake::new(self.sender.clone(), urge, self.clock);
-        intake.stats = Arc::clone(&one.stats);
+        let stats = Arc::clone(&one.stats);
+        let (intake, receipts) = Intake::new(&one.name, &self.inlet, urge, self.clock, stats);
         Some((intake, receipts, one.stop.subscribe()))
     }
 
@@ -154,8 +149,8 @@ mod tests {
         let text = text.replace("$DIR", &root.display().to_string());
         std::fs::write(&path, text).unwrap();
         let loaded = Rc::new(config::load(&path).unwrap());
-        let (sender, _submissions) = adapters::channel(1);
-        Sources::new(loaded, sender, Arc::default(), Clock::new(0))
+        let (inlet, _queues) = adapters::queues::<()>();
+        Sources::new(loaded, inlet, Arc::default(), Clock::new(0))
     }
 
     const SOCKET: &str = "[[inference]]\nname = \"vision\"\nsocket = \"$DIR/vision.sock\"\n";

@@ -54,7 +54,7 @@ impl Agent {
             let now = Instant::now();
             // A source may wait for receipts that a failing disk does not give: it keeps what has none.
             self.look_after_parts(now);
-            let sources = !(self.sources.have_ended() && self.submissions.is_empty());
+            let sources = !(self.sources.have_ended() && self.queues.is_empty());
             let left = sources
                 || !self.lanes.all_stored()
                 || !self.drain.rejected.is_written()

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// `uplink.in_flight`, if nothing else is said.
 pub(super) const IN_FLIGHT: u64 = 1 << 20;
 
+/// Bytes of an MQTT source's messages that may wait for their receipts: what an intent holds in memory and beyond.
+pub(super) const UNACKED: u64 = 4 << 20;
+
 /// `[memory]`
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

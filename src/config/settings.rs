@@ -7,10 +7,10 @@ use adapters::SourceSettings;
 
 use super::file::File;
 use super::intents::Intents;
-use super::memory::IN_FLIGHT;
+use super::memory::{IN_FLIGHT, UNACKED};
 use crate::drain::{DrainSettings, Identity};
 use crate::ingest::Routes;
-use crate::pace::{LinkSettings, Shape};
+use crate::pace::{LinkSettings, Shape, number};
 use crate::process::logging::LogSection;
 use crate::state::StoreSettings;
 use crate::status::StatusSettings;
@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub intents: Intents,
     pub routes: Routes,
     pub sources: Vec<SourceSettings>,
+    /// Bytes of an MQTT source's messages that may wait for their receipts.
+    pub unacked_bytes: usize,
     pub link: LinkSettings,
     pub replay: Shape,
     /// One today.
@@ -57,6 +59,7 @@ impl Settings {
             log: file.log.clone(),
             routes: intents.routes(file),
             sources: file.sources().map(meant).collect(),
+            unacked_bytes: number::in_memory(profile.of(UNACKED)),
             link: LinkSettings::new(&file.link),
             replay: Shape::new(&file.replay, &identity.id),
             clusters: vec![Cluster {

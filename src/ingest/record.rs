@@ -28,6 +28,17 @@ impl From<Event> for Record {
     }
 }
 
+impl From<Record> for Event {
+    fn from(record: Record) -> Event {
+        Event {
+            origin: record.origin,
+            stamp: record.stamp,
+            mark: record.mark,
+            payload: record.payload,
+        }
+    }
+}
+
 impl Record {
     /// For a person to look at. A payload that is not text is in hexadecimal.
     #[must_use]

@@ -197,7 +197,7 @@ const FLASH: [Reading<FlashStatus>; 4] = [
     ),
 ];
 
-const SOURCE: [Reading<SourceStatus>; 5] = [
+const SOURCE: [Reading<SourceStatus>; 8] = [
     (
         Level,
         "source_connected",
@@ -227,6 +227,24 @@ const SOURCE: [Reading<SourceStatus>; 5] = [
         "source_restarts",
         "how often the source was started again after it had ended by itself",
         |source| count(source.restarts),
+    ),
+    (
+        Level,
+        "source_paused",
+        "whether nothing is taken from the source until its lane's disk has written",
+        |source| flag(source.paused.is_some()),
+    ),
+    (
+        Count,
+        "source_pauses",
+        "times that the source was paused",
+        |source| count(source.pauses),
+    ),
+    (
+        Count,
+        "source_paused_seconds",
+        "seconds that the source was paused",
+        |source| source.paused_s,
     ),
 ];
 

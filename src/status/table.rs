@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use adapters::{age, size};
 
-use super::{FlashStatus, LaneStatus, LinkStatus, PartStatus, Snapshot};
+use super::{FlashStatus, LaneStatus, LinkStatus, PartStatus, Snapshot, SourceStatus};
 use crate::process::printable;
 
 /// Lines that fit a terminal of 100 columns.
@@ -55,13 +55,21 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
         .lanes
         .iter()
         .try_for_each(|lane| waits(lane, text))?;
+    sources(&snapshot.sources, text)
+}
+
+fn sources(sources: &[SourceStatus], text: &mut String) -> std::fmt::Result {
     writeln!(
         text,
         "\n{:<24}{:>6}{:>12}{:>9}{:>8}  last error",
         "source", "state", "received", "refused", "errors"
     )?;
-    for source in &snapshot.sources {
-        let state = if source.connected { "up" } else { "DOWN" };
+    for source in sources {
+        let state = match (source.connected, &source.paused) {
+            (false, _) => "DOWN",
+            (true, Some(_)) => "paused",
+            (true, None) => "up",
+        };
         writeln!(
             text,
             "{:<24}{:>6}{:>12}{:>9}{:>8}  {}",
@@ -72,6 +80,11 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
             source.errors,
             printable(&source.last_error)
         )?;
+    }
+    for source in sources {
+        if let Some(why) = &source.paused {
+            writeln!(text, "{} is paused: {why}", source.name)?;
+        }
     }
     Ok(())
 }

@@ -40,6 +40,28 @@ fn every_configuration_that_is_shipped_is_good() {
 pub(crate) const UPLINK: &str = "[uplink]\nbrokers = [\"kafka:9092\"]\n";
 pub(crate) const MQTT: &str =
     "[[mqtt]]\nname = \"plant\"\n[[mqtt.subscribe]]\ntopic = \"a/{device}\"\n";
+
+#[test]
+fn a_session_that_carries_alarms_and_bulk_is_warned_of_unless_a_route_makes_them_one() {
+    let alarm = "[[mqtt.subscribe]]\ntopic = \"b/{device}\"\nintent = \"critical\"\n";
+    let route = "[[route]]\nsource = \"plant\"\nintent = \"state\"\n";
+    let another = "[[mqtt]]\nname = \"alarms\"\n";
+    for (more, warned) in [
+        (alarm.to_owned(), true),
+        (format!("{alarm}{route}"), false),
+        (alarm.replace("intent", "qos = 0\nintent"), false),
+        (format!("{another}{alarm}"), false),
+    ] {
+        let (code, said) = check(&format!("{UPLINK}{MQTT}{more}"));
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(
+            said.contains("shares this connection"),
+            warned,
+            "{more}\n{said}"
+        );
+    }
+}
+
 #[test]
 fn all_mistakes_are_told_at_once() {
     let text = "[uplink]\nbrokers = [\"kafka\"]\n[gateway]\nsiet = \"x\"\n[log]\nlevel = 5\n[[route]]\nintent = \"nothing\"\n";

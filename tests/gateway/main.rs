@@ -27,6 +27,10 @@ mod inputs;
 
 mod limits;
 
+mod pause;
+
+mod followed;
+
 mod keeping;
 
 mod disks;

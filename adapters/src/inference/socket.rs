@@ -5,20 +5,25 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream, unix::OwnedReadHalf};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::message::{Message, MessageError};
 use super::{Inference, Maker, RETRY_FIRST};
 use crate::retry::Works;
-use crate::{Intake, Outcome, Receipts, Refused, Stop, stopped};
+use crate::{Intake, Outcome, Patience, Receipts, Refused, Stop, stopped};
 
 /// Events of one client that may wait for their receipt.
 const UNACKED_MAX: usize = 1024;
+/// Bytes of what one client wants back with its receipts; one event's always fit.
+const ASKED_BYTES: usize = 64 * 1024;
+/// A client that does not read its replies for this long is closed: it would hold up a stop.
+const REPLY: Duration = Duration::from_secs(5);
 /// Clients that ask for receipts wait for them: with so many outstanding an early commit is asked for.
 const URGE_FROM: usize = 32;
 
@@ -98,36 +103,65 @@ async fn refuse(mut stream: UnixStream, most: usize) {
     }
 }
 
-/// Serves one client until it goes, errs for good, or the agent stops.
+/// What a client is to get its receipts with, in the order of its events.
+#[derive(Default)]
+struct Asked {
+    acks: VecDeque<(Option<Value>, usize)>,
+    bytes: usize,
+    /// It has asked for an `ack`: it can wait for what it sends.
+    patient: bool,
+}
+
+impl Asked {
+    fn push(&mut self, ack: Option<Value>) {
+        self.patient |= ack.is_some();
+        let bytes = ack.as_ref().map_or(0, |ack| ack.to_string().len());
+        self.bytes += bytes;
+        self.acks.push_back((ack, bytes));
+    }
+
+    fn pop(&mut self) -> Option<Value> {
+        let (ack, bytes) = self.acks.pop_front()?;
+        self.bytes -= bytes;
+        ack
+    }
+
+    fn has_room(&self) -> bool {
+        self.acks.len() < UNACKED_MAX && self.bytes < ASKED_BYTES
+    }
+
+    /// The last one wants an answer, or so many wait that one is due.
+    fn is_urgent(&self) -> bool {
+        self.acks.len() >= URGE_FROM || self.acks.back().is_some_and(|(ack, _)| ack.is_some())
+    }
+}
+
+/// Serves one client until it goes, errs for good, does not read its replies, or the agent stops.
 async fn client(
     stream: UnixStream,
-    maker: Maker,
+    mut maker: Maker,
     intake: Intake,
     mut receipts: Receipts,
     mut stop: Stop,
 ) {
+    let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let (reader, mut writer) = stream.into_split();
-    let max_event = maker.section.max_event();
-    let mut frames = Frames {
-        reader: BufReader::new(reader),
-        max_event,
-        cbor: None,
-        partial: Vec::new(),
-        skip: 0,
-    };
-    let (mut maker, mut asked, mut open) = (maker, VecDeque::new(), true);
+    let mut frames = Frames::new(reader, maker.section.max_event());
+    let (mut asked, mut open) = (Asked::default(), true);
     loop {
         let mut lines = Vec::new();
+        let has_room = intake.has_room();
         tokio::select! {
             biased;
             () = stopped(&mut stop), if open => open = false,
             () = receipts.changed() => {}
-            message = frames.next(), if open && receipts.outstanding() < UNACKED_MAX => match message {
+            message = frames.next(), if open && has_room && asked.has_room() => match message {
                 Ok(Some(Ok(message))) => {
-                    asked.push_back(message.ack.clone());
-                    let event = maker.event(message, intake.now());
-                    intake.submit(event).await;
-                    if asked.len() >= URGE_FROM || asked.back().is_some_and(Option::is_some) {
+                    asked.push(message.ack.clone());
+                    let patience = if asked.patient { Patience::Waits } else { Patience::CannotWait };
+                    let event = maker.event(message, intake.now(), None);
+                    intake.submit(event, patience).await;
+                    if asked.is_urgent() {
                         intake.urge();
                     }
                 }
@@ -137,16 +171,22 @@ async fn client(
                 }
                 Ok(None) | Err(_) => open = false,
             },
+            () = intake.room(), if open && !has_room => {}
         }
         while let Some(outcome) = receipts.ready() {
-            let ack = asked.pop_front().flatten();
-            lines.extend(told(outcome, ack, &intake));
+            lines.extend(told(outcome, asked.pop(), &intake));
         }
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        if !text.is_empty() && writer.write_all(text.as_bytes()).await.is_err() {
-            return; // it will offer again what it was not told of
+        match timeout(REPLY, writer.write_all(text.as_bytes())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return, // it will offer again what it was not told of
+            Err(_) => {
+                intake.stats.error(&"a client does not read its replies");
+                tracing::warn!(source = %maker.section.name, process, "an inference client did not read its replies for {REPLY:?}; its connection is closed; what it sent is kept, what it was not told of it should offer again; let it read what it asks for with `ack`");
+                return;
+            }
         }
-        if !open && asked.is_empty() {
+        if !open && asked.acks.is_empty() {
             return;
         }
     }
@@ -180,6 +220,16 @@ struct Frames {
 }
 
 impl Frames {
+    fn new(reader: OwnedReadHalf, max_event: usize) -> Frames {
+        Frames {
+            reader: BufReader::new(reader),
+            max_event,
+            cbor: None,
+            partial: Vec::new(),
+            skip: 0,
+        }
+    }
+
     /// The next message; the inner error is about this message alone. Safe to cancel.
     async fn next(&mut self) -> io::Result<Option<Result<Message, MessageError>>> {
         loop {

@@ -1,26 +1,30 @@
-//! Following a file of JSON lines, or a FIFO, for programs that only write files.
+//! Following a file of JSON lines, for programs that only write files.
+//!
+//! The place in the file moves over a line only with its receipt. A file that was renamed is read to its end before the one that
+//! has its name now, also over a restart while it stays in its directory. What cannot be read any more is told.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::unix::pipe;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::message::{Message, MessageError};
+use super::place::{Place, PlaceFile};
 use super::{Inference, Maker};
 use crate::retry::Works;
-use crate::{Intake, Receipts, Stop, stopped};
+use crate::{Intake, Outcome, Patience, Receipts, Stop, stopped};
 
 /// How often a file is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 /// Bytes read at a time.
 const CHUNK: usize = 64 * 1024;
-/// The place in the file is written at most this often; after a crash as much may be read again.
-const REMEMBER: Duration = Duration::from_secs(2);
+/// A program may write to the file that was renamed until it is told to open the new one: the old one is left when nothing came
+/// for this long, and after that long in any case.
+const QUIET: Duration = Duration::from_secs(1);
+const LEFT_AFTER: Duration = Duration::from_secs(10);
 
 pub(super) async fn follow(
     input: &Inference,
@@ -30,201 +34,173 @@ pub(super) async fn follow(
     works: &Works<'_>,
     stop: &mut Stop,
 ) -> io::Result<()> {
-    let fifo = fs::metadata(path)?.file_type().is_fifo();
+    let source = input.section.name.as_str();
+    let mut places = PlaceFile::new(&input.place, source);
+    let (file, place) = open(path, source, &places)?;
     works.now();
-    tracing::info!(source = %input.section.name, path = %path.display(), "following inference results");
-    if fifo {
-        read_fifo(input, path, intake, receipts, stop).await
-    } else {
-        read_file(input, path, intake, receipts, stop).await
-    }
-}
-
-async fn read_fifo(
-    input: &Inference,
-    path: &Path,
-    intake: &Intake,
-    receipts: &mut Receipts,
-    stop: &mut Stop,
-) -> io::Result<()> {
-    // Opened for writing as well, so that it does not end when its last writer goes.
-    let pipe = pipe::OpenOptions::new()
-        .read_write(true)
-        .open_receiver(path)?;
-    let mut reader = BufReader::new(pipe);
-    let mut maker = Maker::new(&input.section, intake.now());
-    let mut line = Vec::new();
-    loop {
-        let limit = (input.section.max_event() + 1).saturating_sub(line.len()) as u64;
-        let mut limited = (&mut reader).take(limit.max(1));
-        tokio::select! {
-            read = limited.read_until(b'\n', &mut line) => { read?; }
-            () = receipts.changed() => while receipts.ready().is_some() {},
-            () = stopped(stop) => break,
-        }
-        if line.ends_with(b"\n") || line.len() > input.section.max_event() {
-            submit(&mut maker, &line, intake).await;
-            line.clear();
-        }
-    }
-    // A FIFO cannot offer again what was taken out of it, and what is left of a line is no line to the next reader.
-    line.extend_from_slice(reader.buffer());
-    let (mut pipe, mut byte) = (reader.into_inner(), [0]);
-    while line.last().is_some_and(|last| *last != b'\n')
-        && line.len() <= CHUNK.max(input.section.max_event())
-        && let Ok(Ok(_)) = timeout(LOOK, pipe.read_exact(&mut byte)).await
-    {
-        line.extend(byte);
-    }
-    let whole = line.split_inclusive(|byte| *byte == b'\n');
-    for line in whole.filter(|line| line.ends_with(b"\n")) {
-        if line.len() <= input.section.max_event() {
-            submit(&mut maker, line, intake).await;
-        } else {
-            intake
-                .stats
-                .error(&MessageError::TooLong(input.section.max_event()));
-        }
-    }
-    receipts.all().await;
-    Ok(())
-}
-
-async fn submit(maker: &mut Maker, line: &[u8], intake: &Intake) -> bool {
-    let trimmed = line.trim_ascii();
-    if trimmed.is_empty() {
-        return false;
-    }
-    match Message::from_json(trimmed) {
-        Ok(message) => {
-            let event = maker.event(message, intake.now());
-            intake.submit(event).await;
-            true
-        }
-        Err(error) => {
-            intake.stats.error(&error);
-            false
-        }
-    }
-}
-
-/// A place in a file, which its inode tells from the one that takes its name when logs are rotated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    inode: u64,
-    offset: u64,
-}
-
-impl Place {
-    fn recall(path: &Path) -> Option<Place> {
-        let text = fs::read_to_string(path).ok()?;
-        let (inode, offset) = text.trim().split_once(' ')?;
-        Some(Place {
-            inode: inode.parse().ok()?,
-            offset: offset.parse().ok()?,
-        })
-    }
-
-    fn remember(self, path: &Path) -> io::Result<()> {
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        let fresh = path.with_extension("new");
-        fs::write(&fresh, format!("{} {}", self.inode, self.offset))?;
-        fs::rename(fresh, path)
-    }
-}
-
-async fn read_file(
-    input: &Inference,
-    path: &Path,
-    intake: &Intake,
-    receipts: &mut Receipts,
-    stop: &mut Stop,
-) -> io::Result<()> {
-    let mut maker = Maker::new(&input.section, intake.now());
-    let mut file = File::open(path)?;
-    let mut place = Place {
-        inode: file.metadata()?.ino(),
-        offset: 0,
+    tracing::info!(source, path = %path.display(), "following inference results");
+    let mut tail = Tail {
+        path,
+        source,
+        file,
+        place,
+        rotated: None,
+        maker: Maker::new(&input.section, intake.now()),
+        intake,
+        receipts,
     };
-    if let Some(recalled) =
-        Place::recall(&input.offsets).filter(|recalled| recalled.inode == place.inode)
-    {
-        place = recalled;
-    }
-    let mut remembered = (place, Instant::now());
     while !*stop.borrow() {
-        let read = read_lines(&mut file, &mut place, &mut maker, intake, receipts).await?;
-        if place != remembered.0 && (read == 0 || remembered.1.elapsed() > REMEMBER) {
-            place.remember(&input.offsets)?;
-            remembered = (place, Instant::now());
+        let read = tail.read().await?;
+        let renewed = read == Step::End && tail.is_renewed(Instant::now());
+        if renewed {
+            tail.leave().await?;
+            places.remember_now(tail.place, &intake.stats);
+        } else {
+            places.remember(tail.place, &intake.stats);
         }
-        if read == 0 {
-            // Rotated: the name is another file's now, and this one is read to its end.
-            let renewed = fs::metadata(path)
-                .is_ok_and(|named| named.ino() != place.inode || named.len() < place.offset);
-            if renewed {
-                file = File::open(path)?;
-                place = Place {
-                    inode: file.metadata()?.ino(),
-                    offset: 0,
-                };
-                continue;
-            }
+        if read != Step::More && !renewed {
             tokio::select! {
                 () = sleep(LOOK) => {}
                 () = stopped(stop) => {}
             }
         }
     }
-    if place != remembered.0 {
-        place.remember(&input.offsets)?;
-    }
+    places.remember_now(tail.place, &intake.stats);
     Ok(())
 }
 
-/// Submits the whole lines of the next chunk and waits for their receipts; returns bytes passed.
-async fn read_lines(
-    file: &mut File,
-    place: &mut Place,
-    maker: &mut Maker,
-    intake: &Intake,
-    receipts: &mut Receipts,
-) -> io::Result<u64> {
-    let mut chunk = vec![0; CHUNK.max(maker.section.max_event() + 1)];
-    file.seek(SeekFrom::Start(place.offset))?;
-    let count = file.read(&mut chunk)?;
-    chunk.truncate(count);
-    let end = chunk
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map(|last| last + 1);
-    // A line longer than a chunk is passed over in pieces, each of which is refused.
-    let end = end.unwrap_or(if count > maker.section.max_event() {
-        count
-    } else {
-        0
-    });
-    let mut submitted = false;
-    for line in chunk
-        .get(..end)
-        .unwrap_or_default()
-        .split(|byte| *byte == b'\n')
-    {
-        submitted |= submit(maker, line, intake).await;
+/// The file to read from, and where: where reading stopped before, if that file is still there.
+fn open(path: &Path, source: &str, places: &PlaceFile<'_>) -> io::Result<(File, Place)> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let beginning = Place::beginning(&metadata);
+    let Some(recalled) = places.recall() else {
+        return Ok((file, beginning));
+    };
+    if recalled.is_in(&metadata) {
+        return Ok((file, recalled));
     }
-    if submitted {
-        intake.urge();
+    if let Some((name, renamed)) = recalled.find(path) {
+        tracing::info!(source, path = %name.display(), offset = recalled.offset, "the followed file was renamed; its rest is read first");
+        return Ok((renamed, recalled));
     }
-    while receipts.outstanding() > 0 {
-        if let crate::Outcome::Refused(_) = receipts.next().await {
-            // Offered again from the same place.
-            sleep(LOOK).await;
-            receipts.all().await;
-            return Ok(0);
+    tracing::warn!(source, path = %path.display(), inode = recalled.inode, offset = recalled.offset,
+        "the file that was followed before is not in this directory any more; lines after this offset of it were not read and may be lost; the new file is read from its beginning; rotate into the same directory, without compression, to keep them");
+    Ok((file, beginning))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    More,
+    End,
+    /// A line was refused; it is to be offered again.
+    Refused,
+}
+
+/// A file that has lost its name to another, since when, and when it last gave something.
+#[derive(Debug, Clone, Copy)]
+struct Rotated {
+    since: Instant,
+    gave: Instant,
+}
+
+struct Tail<'a> {
+    path: &'a Path,
+    source: &'a str,
+    file: File,
+    place: Place,
+    rotated: Option<Rotated>,
+    maker: Maker,
+    intake: &'a Intake,
+    receipts: &'a mut Receipts,
+}
+
+impl Tail<'_> {
+    /// Submits the whole lines of the next chunk, and waits for their receipts.
+    async fn read(&mut self) -> io::Result<Step> {
+        let chunk = self.chunk()?;
+        let end = chunk.iter().rposition(|byte| *byte == b'\n');
+        // A line longer than a chunk is passed over in pieces, each of which is refused.
+        let is_too_long = chunk.len() > self.maker.section.max_event();
+        let end = end.map_or(if is_too_long { chunk.len() } else { 0 }, |last| last + 1);
+        let lines = chunk.get(..end).unwrap_or_default();
+        if lines.is_empty() {
+            return Ok(Step::End);
         }
+        if let Some(rotated) = &mut self.rotated {
+            rotated.gave = Instant::now();
+        }
+        Ok(self.submit(lines).await)
     }
-    place.offset += end as u64;
-    Ok(end as u64)
+
+    fn chunk(&mut self) -> io::Result<Vec<u8>> {
+        if self.file.metadata()?.len() < self.place.offset {
+            tracing::warn!(source = self.source, path = %self.path.display(), offset = self.place.offset,
+                "the followed file was cut; lines that were written to it since it was last read, up to when it was cut, are lost; it is read from its beginning; let logs be rotated by renaming, not by copying and cutting");
+            self.place.cut();
+        }
+        let mut chunk = vec![0; CHUNK.max(self.maker.section.max_event() + 1)];
+        self.file.seek(SeekFrom::Start(self.place.offset))?;
+        let count = self.file.read(&mut chunk)?;
+        chunk.truncate(count);
+        Ok(chunk)
+    }
+
+    /// Offers lines, of which the first begins at the place, which then moves over all that need not be offered again.
+    async fn submit(&mut self, lines: &[u8]) -> Step {
+        let mut at = self.place;
+        let mut ends = VecDeque::new();
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let event = self.maker.line(line, self.intake.now(), Some(at.mark()));
+            at.offset += line.len() as u64;
+            match event {
+                None => {}
+                Some(Err(error)) => self.intake.stats.error(&error),
+                Some(Ok(event)) => {
+                    self.intake.submit(event, Patience::Waits).await;
+                    ends.push_back(at.offset);
+                }
+            }
+        }
+        self.intake.urge();
+        while let Some(end) = ends.pop_front() {
+            match self.receipts.next().await {
+                Outcome::Kept | Outcome::Dropped => self.place.offset = end,
+                Outcome::Refused(_) => {
+                    self.intake.stats.refused.fetch_add(1, Ordering::Relaxed);
+                    self.receipts.all().await;
+                    return Step::Refused;
+                }
+            }
+        }
+        self.place = at;
+        Step::More
+    }
+
+    /// Whether the file, which was read to its end, has lost its name to another, and is left alone by who wrote it.
+    fn is_renewed(&mut self, now: Instant) -> bool {
+        let is_other = fs::metadata(self.path).is_ok_and(|named| !self.place.is_in(&named));
+        if !is_other {
+            self.rotated = None;
+            return false;
+        }
+        let rotated = self.rotated.get_or_insert(Rotated {
+            since: now,
+            gave: now,
+        });
+        now - rotated.gave >= QUIET || now - rotated.since >= LEFT_AFTER
+    }
+
+    /// Goes on with the file that has the name now. What is left of the old one is a line that was not ended.
+    async fn leave(&mut self) -> io::Result<()> {
+        let file = File::open(self.path)?;
+        let rest = self.chunk()?;
+        while self.submit(&rest).await == Step::Refused {
+            sleep(LOOK).await;
+        }
+        self.place = Place::beginning(&file.metadata()?);
+        tracing::info!(source = self.source, path = %self.path.display(), "the followed file was replaced, after it was read to its end; the new one is read");
+        (self.file, self.rotated) = (file, None);
+        Ok(())
+    }
 }

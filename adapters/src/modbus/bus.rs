@@ -15,7 +15,7 @@ use super::report::{self, Answer, SlaveChange};
 use super::schedule::{self, Next};
 use super::section::ModbusSection;
 use super::standing::Standing;
-use crate::{Intake, Outcome, Receipts, Stop, stopped};
+use crate::{Intake, Outcome, Patience, Receipts, Stop, stopped};
 
 /// A slave that is busy is asked again after this, and others meanwhile.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
@@ -226,7 +226,7 @@ impl<'a> Bus<'a> {
                 .then(|| report::bad(group, &self.section.name, &error, stamp)),
         };
         if let Some(event) = event {
-            self.intake.submit(event).await;
+            self.intake.submit(event, Patience::CannotWait).await;
         }
     }
 
@@ -241,7 +241,7 @@ impl<'a> Bus<'a> {
             self.told += 1;
             let stamp = self.intake.now();
             let event = report::health(&change, group, source, self.health, stamp, self.told);
-            self.intake.submit(event).await;
+            self.intake.submit(event, Patience::CannotWait).await;
         }
     }
 }

@@ -6,12 +6,13 @@ use futures_util::FutureExt;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
 use super::packet::{Message, Received, Sent};
+use super::repeats::Repeats;
 use super::section::Version;
 use super::subscriptions::{Subscriptions, until};
-use super::unacked::Unacked;
+use super::unacked::{Unacked, Unacknowledged};
 use super::wire::Wire;
 use super::{Ended, LAST_RECEIPTS, Lost, PATIENCE, Parts};
-use crate::{Stamp, Stop, stopped};
+use crate::{Patience, Stamp, Stop, stopped};
 
 /// Packets taken in before acknowledgements are looked at again.
 const BATCH: usize = 128;
@@ -36,8 +37,9 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
     };
     let mut connection = Connection {
         wire,
-        unacked: Unacked::new(window),
-        most,
+        // What a broker sends beyond its window stays in its socket (mosquitto 2.0.11 sends up to a window for each
+        // acknowledgement while it has messages queued).
+        unacked: Unacked::new(window, most, parts.settings.unacked_bytes),
         subscriptions: Subscriptions::new(&parts.settings.filters),
         subscribed: 0,
         session_present,
@@ -72,9 +74,6 @@ struct Connection<'a, 'b> {
     wire: Wire,
     parts: &'a mut Parts<'b>,
     unacked: Unacked,
-    /// No more messages wait for their receipt. What a broker sends beyond its window stays in its socket (mosquitto 2.0.11 sends
-    /// up to a window for each acknowledgement while it has messages queued).
-    most: usize,
     subscriptions: Subscriptions,
     /// Packet identifier of the last SUBSCRIBE.
     subscribed: u16,
@@ -91,12 +90,14 @@ impl Connection<'_, '_> {
         let mut stop_by: Option<Instant> = None;
         loop {
             let open = stop_by.is_none() && self.has_room();
+            let held_up = !self.parts.intake.has_room();
             let mut gather = false;
             tokio::select! {
                 biased;
                 () = stopped(stop), if stop_by.is_none() => stop_by = Some(Instant::now() + LAST_RECEIPTS),
                 () = self.parts.receipts.changed() => {}
                 packet = self.wire.read(), if open => gather = self.take(packet?).await?,
+                () = self.parts.intake.room(), if held_up => {}
                 () = sleep_until(ping_at) => {
                     ping_at = Instant::now() + self.keep_alive;
                     self.ping(open)?;
@@ -118,8 +119,9 @@ impl Connection<'_, '_> {
         }
     }
 
+    /// Whether a message may be read: one that could not be handed over at once would hold up acknowledgements and pings.
     fn has_room(&self) -> bool {
-        self.unacked.len() < self.most
+        self.unacked.has_room() && self.parts.intake.has_room()
     }
 
     /// Takes in `packet` and all that is already here, up to a batch; says whether that was all.
@@ -147,13 +149,25 @@ impl Connection<'_, '_> {
     }
 
     async fn publish(&mut self, message: &Message, stamp: Stamp) {
-        let mark = (message.qos > 0).then(|| self.parts.session.mark(message.packet_id));
+        let is_offered_again = message.qos > 0;
+        let (content, patience) = if is_offered_again {
+            (Repeats::content(message), Patience::Waits)
+        } else {
+            (0, Patience::CannotWait)
+        };
+        let mark = is_offered_again.then(|| self.parts.session.mark(message, content));
         let event = self
             .parts
             .source
             .event(&message.topic, &message.payload, mark, stamp);
-        self.unacked.push(message.packet_id, message.qos);
-        self.parts.intake.submit(event).await;
+        let bytes = message.topic.len() + message.payload.len();
+        self.unacked.push(Unacknowledged {
+            packet_id: message.packet_id,
+            qos: message.qos,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            content,
+        });
+        self.parts.intake.submit(event, patience).await;
     }
 
     fn granted(&mut self, granted: &[bool]) {
@@ -170,10 +184,12 @@ impl Connection<'_, '_> {
     /// Acknowledges all that has its receipt, as one write with what else is to be sent.
     async fn acknowledge(&mut self) -> Result<(), Lost> {
         while let Some(outcome) = self.parts.receipts.ready() {
-            match self.unacked.settle(outcome, &self.parts.intake.stats) {
-                None => {}
-                Some((packet_id, 2)) => self.wire.write(&Sent::PubRec(packet_id))?,
-                Some((packet_id, _)) => self.wire.write(&Sent::PubAck(packet_id))?,
+            if let Some(message) = self.unacked.settle(outcome, &self.parts.intake.stats) {
+                self.wire.write(&match message.qos {
+                    2 => Sent::PubRec(message.packet_id),
+                    _ => Sent::PubAck(message.packet_id),
+                })?;
+                self.parts.session.acknowledged(message.content);
             }
         }
         self.wire.flush().await?;

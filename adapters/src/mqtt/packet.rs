@@ -32,6 +32,8 @@ pub(super) struct Message {
     /// 0 with QoS 0.
     pub(super) packet_id: u16,
     pub(super) qos: u8,
+    /// The broker has sent it before.
+    pub(super) dup: bool,
 }
 
 /// What goes to a broker.

@@ -174,12 +174,18 @@ pub(super) struct Settings {
     pub(super) keep_alive: Duration,
     pub(super) session_expiry: u32,
     pub(super) window: u16,
+    /// Bytes of messages that may wait for their receipts; one message always may.
+    pub(super) unacked_bytes: usize,
     /// Filter and QoS of each subscription.
     pub(super) filters: Vec<(String, u8)>,
 }
 
 impl Settings {
-    pub(super) fn new(section: &MqttSection, gateway: &str) -> Result<Settings, MqttError> {
+    pub(super) fn new(
+        section: &MqttSection,
+        gateway: &str,
+        unacked_bytes: usize,
+    ) -> Result<Settings, MqttError> {
         let mut filters = Vec::new();
         for subscription in &section.subscribe {
             filters.push((
@@ -209,6 +215,7 @@ impl Settings {
             keep_alive: section.keep_alive.0,
             session_expiry: u32::try_from(section.session_expiry.0.as_secs()).unwrap_or(u32::MAX),
             window: section.window.unwrap_or(section.version.window()),
+            unacked_bytes,
             filters,
         })
     }

@@ -3,13 +3,18 @@
 //! Packet identifiers name a message only within a session. Together with a number for the session,
 //! which changes when the broker has forgotten it, they make a mark that is the same when the
 //! broker offers a message again, also after a crash on our side, and differs for any other message
-//! until the identifiers have come round (65,535 messages).
+//! until the identifiers have come round (65,535 messages; fewer with a broker that uses them again sooner, where [`Repeats`]
+//! tells equal messages apart).
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::packet::Message;
+use super::repeats::Repeats;
 
 use crate::{off_task, write_whole};
 
@@ -17,6 +22,7 @@ use crate::{off_task, write_whole};
 pub(super) struct SessionFile {
     path: PathBuf,
     number: u64,
+    repeats: Repeats,
 }
 
 impl SessionFile {
@@ -27,21 +33,32 @@ impl SessionFile {
         SessionFile {
             path: path.to_owned(),
             number: stored.unwrap_or_else(fresh_number),
+            repeats: Repeats::default(),
         }
     }
 
     /// The broker knows no session: what comes from here on is new. The number is on disk before a message is marked with it.
     pub(super) async fn begin(&mut self) {
         self.number = fresh_number();
+        self.repeats.clear();
         let (path, number) = (self.path.clone(), self.number.to_string());
         if let Err(error) = off_task(move || write_whole(&path, &number)).await {
             warn!(path = %self.path.display(), %error, "cannot remember the mqtt session; after a crash repeated events may carry new ids");
         }
     }
 
-    /// The mark of the message with this packet identifier.
-    pub(super) fn mark(&self, packet_id: u16) -> u64 {
-        (self.number << 16) | u64::from(packet_id)
+    /// The mark of a message of QoS 1 or 2 with this content.
+    pub(super) fn mark(&mut self, message: &Message, content: u32) -> u64 {
+        let mark = (self.number << 16) | u64::from(message.packet_id);
+        match self.repeats.earlier(content, message.dup) {
+            0 => mark,
+            earlier => mark ^ xxh3_64(&earlier.to_le_bytes()),
+        }
+    }
+
+    /// The message with this content was acknowledged.
+    pub(super) fn acknowledged(&mut self, content: u32) {
+        self.repeats.acknowledged(content);
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::intake::SourceStats;
+use crate::SourceStats;
 
 /// A SUBACK that takes longer is asked for again (MQTT 3.1.1 section 3.8.4 sets no time).
 const ANSWER: Duration = Duration::from_secs(10);

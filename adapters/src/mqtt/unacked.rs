@@ -16,11 +16,25 @@ const GATHER_FROM: usize = 2;
 /// Without a refused message there is nothing to connect anew for.
 const NEVER: Duration = Duration::from_hours(8760);
 
+/// A message that is to be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unacknowledged {
+    pub(super) packet_id: u16,
+    pub(super) qos: u8,
+    /// Of its topic and its payload.
+    pub(super) bytes: u32,
+    /// Tells it from others with its packet identifier.
+    pub(super) content: u32,
+}
+
 #[derive(Debug)]
 pub(super) struct Unacked {
-    /// Packet identifier and QoS.
-    waiting: VecDeque<(u16, u8)>,
+    waiting: VecDeque<Unacknowledged>,
+    bytes: usize,
+    /// How many a broker sends before it waits for an acknowledgement, how many we take, and how many bytes of them.
     window: usize,
+    most: usize,
+    most_bytes: usize,
     refused: usize,
     retry_at: Instant,
     last_batch: usize,
@@ -30,25 +44,35 @@ impl Unacked {
     /// How long a read waits under load for more to arrive.
     pub(super) const GATHER: Duration = Duration::from_millis(2);
 
-    pub(super) fn new(window: u16) -> Unacked {
+    pub(super) fn new(window: u16, most: usize, most_bytes: usize) -> Unacked {
         Unacked {
             waiting: VecDeque::new(),
+            bytes: 0,
             window: usize::from(window),
+            most,
+            most_bytes,
             refused: 0,
             retry_at: Instant::now() + NEVER,
             last_batch: 0,
         }
     }
 
-    pub(super) fn push(&mut self, packet_id: u16, qos: u8) {
-        self.waiting.push_back((packet_id, qos));
+    pub(super) fn push(&mut self, message: Unacknowledged) {
+        self.bytes += message.bytes as usize;
+        self.waiting.push_back(message);
     }
 
     /// The oldest message has its receipt. Returns what is to be acknowledged.
-    pub(super) fn settle(&mut self, outcome: Outcome, stats: &SourceStats) -> Option<(u16, u8)> {
-        let (packet_id, qos) = self.waiting.pop_front()?;
+    pub(super) fn settle(
+        &mut self,
+        outcome: Outcome,
+        stats: &SourceStats,
+    ) -> Option<Unacknowledged> {
+        let message = self.waiting.pop_front()?;
+        self.bytes -= message.bytes as usize;
+        let qos = message.qos;
         match outcome {
-            Outcome::Kept | Outcome::Dropped => (qos > 0).then_some((packet_id, qos)),
+            Outcome::Kept | Outcome::Dropped => (qos > 0).then_some(message),
             Outcome::Refused(_) => {
                 stats.refused.fetch_add(1, Ordering::Relaxed);
                 if self.refused == 0 && qos > 0 {
@@ -60,17 +84,19 @@ impl Unacked {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+    /// Whether one more message may be read: one always may.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < self.most && self.bytes < self.most_bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// The broker will send nothing more until it has an acknowledgement.
+    /// The broker will send nothing more, or we read nothing more, until there are receipts.
     pub(super) fn is_full(&self) -> bool {
-        !self.waiting.is_empty() && self.waiting.len() + self.refused >= self.window
+        let waits = self.waiting.len() + self.refused >= self.window || !self.has_room();
+        !self.waiting.is_empty() && waits
     }
 
     /// When to connect anew for what was refused.
@@ -84,5 +110,34 @@ impl Unacked {
 
     pub(super) fn is_gathering(&self) -> bool {
         self.last_batch >= GATHER_FROM
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_receipts_is_bounded_in_messages_and_in_bytes_and_one_message_always_fits() {
+        for (bytes, fits) in [(0, 100), (10, 100), (400, 3), (5_000_000, 1)] {
+            let mut unacked = Unacked::new(200, 100, 1000);
+            let message = Unacknowledged {
+                packet_id: 1,
+                qos: 1,
+                bytes,
+                content: 0,
+            };
+            let taken = (1..1000).find(|_| {
+                unacked.push(message);
+                !unacked.has_room()
+            });
+            assert_eq!(taken, Some(fits), "messages of {bytes} bytes");
+            assert!(unacked.is_full(), "early receipts are asked for");
+            while unacked
+                .settle(Outcome::Kept, &SourceStats::default())
+                .is_some()
+            {}
+            assert!(unacked.has_room() && unacked.bytes == 0);
+        }
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn read(input: &mut BytesMut) -> Result<Option<Received>, Lost> {
             payload: publish.payload,
             packet_id: publish.pkid,
             qos: publish.qos as u8,
+            dup: publish.dup,
         }),
         Packet::PubRel(release) => Received::PubRel(release.pkid),
         Packet::SubAck(answer) => {

@@ -16,6 +16,8 @@ use super::section::{Settings, Version};
 use super::{Lost, PATIENCE, v4, v5};
 
 const READ_BYTES: usize = 16 * 1024;
+/// What the input holds on to while it is empty: a large packet does not keep its room.
+const INPUT_BYTES: usize = 8 * READ_BYTES;
 
 trait Socket: AsyncRead + AsyncWrite + Unpin {}
 
@@ -55,6 +57,9 @@ impl Wire {
         loop {
             if let Some(packet) = self.framed()? {
                 return Ok(packet);
+            }
+            if self.input.is_empty() && self.input.capacity() > INPUT_BYTES {
+                self.input = BytesMut::new();
             }
             self.input.reserve(READ_BYTES);
             let read = self.socket.read_buf(&mut self.input).await;

@@ -3,14 +3,57 @@
 
 use std::collections::HashSet;
 
-use super::Lane;
+use super::{ENTRY_BYTES, Lane, encoded_length};
+use crate::block::RECORD_BYTES_MAX;
 use crate::disk::room::with_overhead;
 use crate::ranges::Ranges;
 use crate::settings::DropReason;
-use crate::tail::GENERATION_OVERHEAD;
+use crate::tail::{GENERATION_OVERHEAD, generation_bytes};
+use crate::values::WRITE_BYTES_MAX;
 use crate::{Claim, Kept, Record, WhenFull};
 
 impl<R: Record, T: Claim> Lane<R, T> {
+    /// As [`Lane::must_wait`], the bytes that are to be waited for. The length of a record is looked at only near the limit.
+    pub(crate) fn must_wait_with(&mut self, record: &R) -> Option<usize> {
+        if self.held() + RECORD_BYTES_MAX + ENTRY_BYTES <= self.memory_limit() {
+            return None;
+        }
+        let encoded = encoded_length(record);
+        // A larger one is refused at once.
+        let bytes = (encoded <= RECORD_BYTES_MAX).then(|| encoded + ENTRY_BYTES)?;
+        self.must_wait(bytes).then_some(bytes)
+    }
+
+    /// Whether a record that can wait has to: it has no room in memory, and the disk is about to make some. That it does is
+    /// certain enough: something is to be written, and the last write did not fail. A lane that drops its oldest makes room on
+    /// disk as well; any other waits only where the next write fits into its budget. The write is due at once.
+    pub(crate) fn must_wait(&mut self, bytes: usize) -> bool {
+        self.evict(false, bytes);
+        let waits = self.held() + bytes > self.memory_limit()
+            && self.retry_at.is_none()
+            && self.disk_takes_more()
+            && self.oldest_unstored().is_some();
+        if waits {
+            self.wanted = self.wanted.max(bytes);
+        }
+        waits
+    }
+
+    fn disk_takes_more(&self) -> bool {
+        match self.settings.when_full {
+            WhenFull::DropOldest | WhenFull::CoalesceLatest => true,
+            WhenFull::Refuse | WhenFull::DropNewest => {
+                let most = generation_bytes(self.settings.budget).min(WRITE_BYTES_MAX);
+                let next = (self.unstored_bytes() as u64).min(most);
+                self.on_disk + GENERATION_OVERHEAD + with_overhead(next) <= self.settings.budget
+            }
+        }
+    }
+
+    pub(super) fn memory_limit(&self) -> usize {
+        self.settings.memory + self.settings.burst
+    }
+
     /// The record is counted and named like any other that is dropped, but never kept.
     pub(super) fn drop_newest(&mut self, claim: T) {
         let sequence = self.next;
@@ -40,7 +83,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
     }
 
     pub(super) fn make_room_in_memory(&mut self, needed: usize) {
-        let limit = (self.settings.memory + self.settings.burst).saturating_sub(needed);
+        let limit = self.memory_limit().saturating_sub(needed);
         while self.held() > limit
             && let Some(entry) = self
                 .front

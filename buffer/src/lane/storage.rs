@@ -30,7 +30,9 @@ impl<R: Record, T: Claim> Lane<R, T> {
     /// When the lane must be written; `None` when all of it is stored or delivered.
     pub(crate) fn due(&self, pace: &Pace) -> Option<Instant> {
         let oldest = self.oldest_unstored()?;
-        if self.held() > self.settings.memory || self.window.has_deferred() {
+        let is_short =
+            self.held() > self.settings.memory || self.held() + self.wanted > self.memory_limit();
+        if is_short || self.window.has_deferred() {
             return Some(oldest.max(self.retry_at.unwrap_or(oldest)));
         }
         let mut wait = self.settings.persist_after;
@@ -119,6 +121,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
 
     pub(crate) fn written(&mut self, written: &Written, retry_at: Instant, outage: bool) {
         self.on_disk = written.bytes;
+        self.wanted = 0;
         if written.outcome.is_ok() {
             self.counts.stored_bytes += written.stored_bytes;
             self.counts.stored += written.stored;

@@ -16,6 +16,8 @@ mod reads;
 
 mod shapes;
 
+mod waits;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;

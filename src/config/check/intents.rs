@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use adapters::Pattern;
-use adapters::Size;
-use adapters::mqtt::MqttSection;
+use adapters::mqtt::{MqttSection, SubscribeSection};
+use adapters::{AdapterKind, Pattern, Size};
 use buffer::WhenFull;
 
 use super::super::capacity;
@@ -14,6 +13,7 @@ use super::super::intent::{CoalesceKind, IntentSection};
 use super::super::intents::{CATCH_ALL, INTENTS_MAX, Intents, is_name};
 use super::Problems;
 use crate::drain::Template;
+use crate::ingest::RouteSection;
 
 pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
     let mut names = BTreeSet::new();
@@ -75,7 +75,7 @@ pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
             ),
         );
     }
-    refusing_intents_share_no_source(file, intents, found);
+    sources_of_their_own(file, intents, found);
 }
 
 /// What is expected in the outage that it is to survive must fit into the budget.
@@ -151,6 +151,12 @@ fn tag_is_given(file: &File, tag: &str) -> bool {
         || file.modbus.iter().any(|bus| bus.gives_tag(tag))
 }
 
+/// A source is held up as a whole.
+fn sources_of_their_own(file: &File, intents: &Intents, found: &mut Problems) {
+    refusing_intents_share_no_source(file, intents, found);
+    urgent_intents_share_no_source(file, intents, found);
+}
+
 fn refusing_intents_share_no_source(file: &File, intents: &Intents, found: &mut Problems) {
     let refuses = |name: &str| {
         let intent = intents.id(name).map(|lane| intents.get(lane));
@@ -171,6 +177,47 @@ fn refusing_intents_share_no_source(file: &File, intents: &Intents, found: &mut 
             );
         }
     }
+}
+
+/// A source is paused as a whole: an intent with much would hold up the alarms of the same session.
+fn urgent_intents_share_no_source(file: &File, intents: &Intents, found: &mut Problems) {
+    let is_urgent = |name: &str| {
+        let intent = intents.id(name).map(|lane| intents.get(lane));
+        intent.is_some_and(|intent| intent.pace.urgent)
+    };
+    for (index, mqtt) in file.mqtt.iter().enumerate() {
+        let named: BTreeSet<&str> = mqtt
+            .subscribe
+            .iter()
+            .filter(|subscription| subscription.qos > 0)
+            .map(|subscription| intent_of(file, mqtt, subscription))
+            .collect();
+        let (urgent, other): (Vec<&str>, Vec<&str>) =
+            named.into_iter().partition(|name| is_urgent(name));
+        if let (Some(urgent), Some(other)) = (urgent.first(), other.first()) {
+            found.warn(
+                format!("mqtt[{index}].subscribe"),
+                format!("`{urgent}` is urgent and shares this connection with `{other}`: while `{other}` waits for the disk, nothing is read from it; give `{urgent}` an [[mqtt]] source of its own"),
+            );
+        }
+    }
+}
+
+/// The intent of a subscription, as far as that can be told before there are events: by the first route that takes all of its
+/// source or exactly its filter, else as it says itself.
+fn intent_of<'a>(file: &'a File, mqtt: &MqttSection, one: &'a SubscribeSection) -> &'a str {
+    let takes_all = |route: &&RouteSection| {
+        let any = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+        route.adapter.is_none_or(|kind| kind == AdapterKind::Mqtt)
+            && any(&route.source, &mqtt.name)
+            && any(&route.subject, &one.topic)
+            && route.kind.is_none()
+            && route.device.is_none()
+            && route.tags.is_empty()
+    };
+    let route = file.route.iter().find(takes_all);
+    let by_route = route.map(|route| route.intent.as_str());
+    by_route.or(one.intent.as_deref()).unwrap_or(CATCH_ALL)
 }
 
 /// What an intent keeps on disk, and for how long.
