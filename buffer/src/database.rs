@@ -99,9 +99,11 @@ impl Database {
         })
     }
 
-    /// Adds the encoded block that starts at sequence `first`; durable after [`Database::sync`].
+    /// Adds the encoded logical block that starts at sequence `first`, all its pieces to one tree; durable after
+    /// [`Database::sync`].
     pub(crate) fn insert(&mut self, first: u64, encoded: &[u8]) -> Result<(), DiskError> {
-        if self.trees.is_empty() || self.in_last >= BLOCKS_PER_TREE {
+        let pieces: Vec<(u16, &[u8])> = block::pieces(encoded).collect();
+        if self.trees.is_empty() || self.in_last + pieces.len() > BLOCKS_PER_TREE {
             let number = u32::try_from(self.trees.len()).unwrap_or(u32::MAX);
             self.trees.push(guard(&self.path, || {
                 self.sled.open_tree(number.to_be_bytes())
@@ -109,30 +111,37 @@ impl Database {
             self.in_last = 0;
         }
         let tree = self.trees.last().expect("a tree was made above");
-        guard(&self.path, || tree.insert(first.to_be_bytes(), encoded))?;
-        self.in_last += 1;
+        for (part, piece) in &pieces {
+            guard(&self.path, || tree.insert(key(first, *part), *piece))?;
+        }
+        self.in_last += pieces.len();
         Ok(())
     }
 
-    /// The first block that ends after `sequence`, of those inserted, searching from tree `hint` on.
+    /// The first logical block that ends after `sequence`, of those inserted, searching from tree `hint` on: its pieces, one
+    /// after the other.
     pub(crate) fn block_from(
         &self,
         sequence: u64,
         hint: &mut usize,
-    ) -> Result<Option<sled::IVec>, DiskError> {
+    ) -> Result<Option<Vec<u8>>, DiskError> {
         for (number, tree) in self.trees.iter().enumerate().skip(*hint) {
             let key = sequence.to_be_bytes();
             let before = guard(&self.path, || tree.range(..=key).next_back().transpose())?;
-            let covering = before.filter(|(_, encoded)| {
-                block::check(encoded).is_ok_and(|(header, ..)| header.end() > sequence)
-            });
+            let ends_after = |piece: &[u8]| {
+                block::check(piece).is_ok_and(|(header, ..)| header.end() > sequence)
+            };
+            let covering = before.filter(|(_, piece)| ends_after(piece));
             let found = match covering {
                 Some(found) => Some(found),
                 None => guard(&self.path, || tree.range(key..).next().transpose())?,
             };
-            if let Some((_, encoded)) = found {
+            if let Some((first, _)) = found {
                 *hint = number;
-                return Ok(Some(encoded));
+                let pieces = tree.scan_prefix(first);
+                let pieces = pieces.map(|piece| piece.map(|(_, piece)| piece.to_vec()));
+                let pieces = guard(&self.path, || pieces.collect::<sled::Result<Vec<_>>>())?;
+                return Ok(Some(pieces.concat()));
             }
         }
         Ok(None)
@@ -154,6 +163,15 @@ impl Database {
     pub(crate) fn put(&self, key: &[u8], value: Vec<u8>) -> Result<(), DiskError> {
         guard(&self.path, || self.sled.insert(key, value)).map(|_| ())
     }
+}
+
+/// Of a piece of the logical block that starts at `first`: the first piece is found by the sequence alone.
+fn key(first: u64, part: u16) -> Vec<u8> {
+    let mut key = first.to_be_bytes().to_vec();
+    if part > 0 {
+        key.extend_from_slice(&part.to_be_bytes());
+    }
+    key
 }
 
 fn configuration(path: &Path) -> sled::Config {

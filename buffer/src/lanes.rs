@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::block::Placed;
-use crate::lane::Lane;
+use crate::lane::{Lane, UNREPORTED_MAX};
 use crate::marks::LaneMark;
 use crate::settings::{Counts, Dropped, LaneSettings, Next, Refusal};
 use crate::values::{LaneOpened, LaneWrite, Marked, ReadBack, Tidied, Written};
@@ -242,8 +242,8 @@ impl<R: Record, T: Claim> Lanes<R, T> {
 
     fn marks_wanted(&self) -> bool {
         let wants = |lane: &Lane<R, T>| {
-            lane.moved
-                && (lane.on_disk() > 0 || !(lane.drops.is_empty() && lane.telling.is_empty()))
+            let told = lane.drops.is_empty() && lane.telling.is_empty();
+            (lane.moved && (lane.on_disk() > 0 || !told)) || lane.wants_numbers()
         };
         !self.marking && self.all.iter().any(wants)
     }
@@ -266,7 +266,17 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         Some(self.marks_at_once())
     }
 
-    /// Marks of all lanes, wanted or not: for the last ones before the end.
+    /// Marks of all lanes for the end of the agent: no record is taken after it. The next start goes on with the sequence after
+    /// the last.
+    pub fn last_marks(&mut self) -> Vec<LaneMark> {
+        let mut marks = self.marks_at_once();
+        for mark in &mut marks {
+            mark.ends = true;
+        }
+        marks
+    }
+
+    /// Marks of all lanes, wanted or not.
     pub fn marks_at_once(&mut self) -> Vec<LaneMark> {
         self.marking = true;
         self.forget_told();
@@ -326,6 +336,7 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         let drops = std::mem::take(&mut lane.drops);
         lane.telling
             .extend(drops.iter().map(|drop| (drop.clone(), None)));
+        lane.telling.truncate(UNREPORTED_MAX);
         drops
     }
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::block::{BufferId, Owner};
 use crate::codec::Encoded;
 use crate::database::{Database, DiskError};
 use crate::files;
@@ -29,8 +30,8 @@ pub(crate) const GENERATION_OVERHEAD: u64 = 24 * 1024;
 const HEAD_REST: u64 = 30_000;
 
 pub(crate) struct Tail {
-    /// Marks the lane's blocks, so that none is ever taken for another lane's.
-    pub(crate) tag: u8,
+    /// Marks the lane's blocks, so that none is ever taken for another lane's, or another buffer's.
+    pub(crate) owner: Owner,
     pub(crate) directory: PathBuf,
     set_aside: PathBuf,
     pub(crate) settings: LaneDisk,
@@ -70,13 +71,17 @@ impl Tail {
     pub(crate) fn open(
         root: &Path,
         settings: LaneDisk,
+        buffer: BufferId,
         keys: &Keys,
         findings: &mut Vec<Finding>,
     ) -> Result<Tail, DiskError> {
         let directory = layout::lane(root, &settings.name);
         files::make_directory(&directory).map_err(DiskError::io(&directory))?;
         let mut tail = Tail {
-            tag: layout::tag(&settings.name),
+            owner: Owner {
+                lane: layout::tag(&settings.name),
+                buffer: Some(buffer),
+            },
             set_aside: layout::set_aside(root),
             settings,
             generations: VecDeque::new(),
@@ -88,7 +93,7 @@ impl Tail {
         };
         layout::finish_removals(&tail.directory).map_err(DiskError::io(&tail.directory))?;
         for path in layout::generations(&tail.directory).map_err(DiskError::io(&tail.directory))? {
-            let mut found = Generation::found(path, tail.tag, keys)?;
+            let mut found = Generation::found(path, tail.owner, keys)?;
             if found.torn && found.missing.is_empty() {
                 findings.push(Finding::Torn {
                     generation: found.path.clone(),
@@ -308,7 +313,7 @@ impl Tail {
             }
             head.asked = sequence;
             let found = head.database.block_from(sequence, &mut head.hint)?;
-            return Ok(found.map(|block| block.to_vec()));
+            return Ok(found);
         }
         let Some(generation) = self.generations.get_mut(index) else {
             return Ok(None);
@@ -319,12 +324,12 @@ impl Tail {
             .filter(|reader| reader.path == generation.path);
         let reader = match open {
             Some(open) => open,
-            None => open_reader(generation, self.tag, &self.set_aside, findings)?,
+            None => open_reader(generation, self.owner, &self.set_aside, findings)?,
         };
         let found = reader.block_from(sequence);
         let went_bad = reader.log.as_ref().is_some_and(|log| log.covers(sequence));
         if matches!(found, Ok(None)) && went_bad {
-            let again = open_reader(generation, self.tag, &self.set_aside, findings)?;
+            let again = open_reader(generation, self.owner, &self.set_aside, findings)?;
             return self.reader.insert(again).block_from(sequence);
         }
         self.reader = Some(reader);
@@ -334,12 +339,12 @@ impl Tail {
 
 fn open_reader(
     generation: &mut Generation,
-    tag: u8,
+    owner: Owner,
     set_aside: &Path,
     findings: &mut Vec<Finding>,
 ) -> Result<Reader, DiskError> {
     let path = generation.path.clone();
-    let log = Log::open_if_there(&path, tag).map_err(DiskError::io(&path))?;
+    let log = Log::open_if_there(&path, owner).map_err(DiskError::io(&path))?;
     let mut missing = generation.present.clone();
     for header in log.iter().flat_map(Log::headers) {
         missing.remove(header.first..header.end());

@@ -292,6 +292,7 @@ fn meant(section: &IntentSection, profile: Profile) -> Intent {
             keeps: section.keep.is_some(),
             bulk: !urgent,
             memory: number::in_memory(section.memory.expect(WHOLE).0),
+            record: number::in_memory(profile.record().min(budget / 4)),
             burst: number::in_memory(profile.of(BURST)),
         },
         pace: LanePace {

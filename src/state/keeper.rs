@@ -18,7 +18,11 @@ const JOBS: usize = 8;
 
 #[derive(Debug)]
 pub(crate) enum Job {
-    Write(Vec<LaneWrite<Record>>),
+    /// At `wall_ms`, milliseconds since 1970 or 0.
+    Write {
+        writes: Vec<LaneWrite<Record>>,
+        wall_ms: u64,
+    },
     Read(ReadAsk),
     Mark(Vec<LaneMark>),
     /// Drops what is too old and merges what is superseded, also what is still being written.
@@ -133,7 +137,9 @@ impl Keeper {
 fn work(mut disk: Disk<Record>, jobs: &Receiver<Job>, answers: &mpsc::Sender<Answer>) {
     while let Ok(job) = jobs.recv() {
         let answer = match job {
-            Job::Write(writes) => Answer::Written(disk.write(writes, Instant::now())),
+            Job::Write { writes, wall_ms } => {
+                Answer::Written(disk.write(writes, wall_ms, Instant::now()))
+            }
             Job::Read(ask) => {
                 let read = disk.read(ask.lane, ask.sequences.start, ask.sequences.end);
                 Answer::Read(read.map_err(|error| (ask.lane, error)))
@@ -160,7 +166,7 @@ fn work(mut disk: Disk<Record>, jobs: &Receiver<Job>, answers: &mpsc::Sender<Ans
 fn work_without(store: &Store, jobs: &Receiver<Job>, answers: &mpsc::Sender<Answer>) {
     while let Ok(job) = jobs.recv() {
         let answer = match job {
-            Job::Write(writes) => Answer::Written(
+            Job::Write { writes, .. } => Answer::Written(
                 writes
                     .iter()
                     .map(|write| Written::failed(write, without()))

@@ -36,7 +36,7 @@ const AGENT: [Reading<Snapshot>; 5] = [
     (
         Count,
         "events_too_large",
-        "events larger than any lane can hold",
+        "events dropped that were larger than their lane can hold",
         |all| count(all.too_large),
     ),
     (

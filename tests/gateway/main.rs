@@ -23,6 +23,8 @@ mod inputs;
 
 mod limits;
 
+mod large;
+
 mod keeping;
 
 mod disks;

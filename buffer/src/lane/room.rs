@@ -11,21 +11,6 @@ use crate::tail::GENERATION_OVERHEAD;
 use crate::{Claim, Kept, Record, WhenFull};
 
 impl<R: Record, T: Claim> Lane<R, T> {
-    /// The record is counted and named like any other that is dropped, but never kept.
-    pub(super) fn drop_newest(&mut self, claim: T) {
-        let sequence = self.next;
-        self.next += 1;
-        self.counts.accepted += 1;
-        if self.stored_to == sequence {
-            self.stored_to = self.next; // there is nothing to store
-        }
-        claim.resolve(Kept::Dropped);
-        self.note_drop(
-            DropReason::Newest,
-            &std::iter::once(sequence..self.next).collect(),
-        );
-    }
-
     /// What the disk would hold if all that is not stored were written, uncompressed.
     pub(super) fn disk_need(&self, bytes: usize) -> u64 {
         self.on_disk + GENERATION_OVERHEAD + with_overhead((self.unstored_bytes() + bytes) as u64)
