@@ -178,10 +178,7 @@ fn a_limit_over_what_the_profile_holds_is_named_by_check() {
     ] {
         let gateway = Gateway::new(&format!("{config}[memory]\nprofile = \"{profile}\"\n"));
         let mut check = crate::rig::tidegate();
-        let output = check
-            .arg("check")
-            .arg("-c")
-            .arg(gateway.path("gateway.toml"));
+        let output = check.arg("check").arg(gateway.path("gateway.toml"));
         let output = output.output().unwrap();
         let said = String::from_utf8([&output.stderr[..], &output.stdout].concat()).unwrap();
         assert_eq!(output.status.success(), most.is_none(), "{said}");

@@ -26,11 +26,11 @@ pub(crate) struct LaneState {
     pub(crate) reserved: u64,
     /// Formats 1 and 2 had one `stored_to` for all readers; format 1 had one reader.
     #[serde(default, skip_serializing)]
-    stored_to: u64,
+    pub(super) stored_to: u64,
     #[serde(default, skip_serializing)]
-    cursors: BTreeMap<String, Ranges>,
+    pub(super) cursors: BTreeMap<String, Ranges>,
     #[serde(default, skip_serializing)]
-    waiting: Option<Ranges>,
+    pub(super) waiting: Option<Ranges>,
     /// What was deleted by policy since the cursors were written.
     #[serde(default)]
     pub(crate) cleared: Vec<(u64, u64, DropReason)>,
