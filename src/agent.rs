@@ -36,7 +36,6 @@ use std::time::{Duration, Instant};
 
 use adapters::{Queues, Urge};
 use buffer::Lanes;
-use serde_json::json;
 use tokio::sync::mpsc;
 
 use disk::DiskState;
@@ -46,7 +45,7 @@ pub(crate) use orders::{GOES_ON, Orders};
 pub(crate) use prepare::{AgentError, Prepared, prepare};
 pub(crate) use stop::Carried;
 
-use crate::config::{HEALTH, Intents};
+use crate::config::Intents;
 use crate::drain::{Drain, Left};
 use crate::ingest::Ingest;
 use crate::ingest::{Claim, Need, Record};
@@ -193,13 +192,7 @@ impl Agent {
         self.follow_calendar(now);
         for (lane, intent) in self.intents.clone().iter() {
             for drop in self.lanes.take_drops(lane) {
-                tracing::warn!(lane = %intent.name, reason = drop.reason.name(), count = drop.count, first = drop.first, last = drop.last, "events dropped");
-                let notice = json!({ "lane": intent.name, "reason": drop.reason.name(), "count": drop.count,
-                    "first_seq": drop.first, "last_seq": drop.last });
-                // A report on drops of reports would be dropped as well.
-                if intent.name != HEALTH {
-                    self.notice("drops", &notice, now);
-                }
+                self.tell_drop(intent, &drop, now);
                 self.lanes.told(lane, self.health_lane());
             }
         }

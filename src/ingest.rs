@@ -4,7 +4,6 @@ mod record;
 
 mod router;
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use adapters::{Event, Outcome, Patience, Refused, Submission};
@@ -16,8 +15,6 @@ pub(crate) use router::{RouteSection, Router, Routes, Rule};
 #[derive(Debug)]
 pub(crate) struct Ingest {
     pub router: Router,
-    /// Events dropped because no lane can hold a record so large.
-    pub too_large: u64,
     /// For each lane, the one that gets a copy of its events during an outage.
     pub histories: Vec<Option<LaneId>>,
 }
@@ -73,7 +70,6 @@ impl Ingest {
             };
             return Err((submission, Need { lane, bytes }));
         }
-        let origin = Arc::clone(&record.origin);
         let history = self.histories.get(lane.index()).copied().flatten();
         let copy = history.filter(|_| outage).map(|to| (to, record.clone()));
         match lanes.append(lane, record, Claim(Some(claim)), now) {
@@ -85,15 +81,6 @@ impl Ingest {
                 }
             }
             Err(Refusal::Full(Claim(claim))) => resolve(claim, Outcome::Refused(Refused::Full)),
-            Err(Refusal::TooLarge {
-                claim: Claim(claim),
-                bytes,
-            }) => {
-                self.too_large += 1;
-                tracing::error!(source = %origin.source, subject = %origin.subject, bytes, limit = buffer::RECORD_BYTES_MAX,
-                    "an event with its tags is larger than any lane can hold; it is dropped and counted; send it in parts");
-                resolve(claim, Outcome::Dropped);
-            }
         }
         Ok(())
     }

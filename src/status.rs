@@ -46,7 +46,7 @@ pub(crate) struct Snapshot {
     /// What keeps the disk from taking what must be kept.
     pub disk_error: Option<String>,
     pub flash: FlashStatus,
-    /// Events larger than any lane can hold, dropped.
+    /// Events larger than their lane can hold, dropped; all lanes together.
     pub too_large: u64,
     /// Events that asked for an intent that does not exist.
     pub unknown_intents: u64,

@@ -6,11 +6,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::block::{self, Placed};
+use crate::block::{self, BufferId, Owner, Placed};
 use crate::codec::{self, Encoded};
 use crate::database::DiskError;
 use crate::files;
 use crate::generation::{self, Generation};
+use crate::identity;
 use crate::keys::{KeyId, Keys};
 use crate::layout;
 use crate::log::{self, Log};
@@ -56,9 +57,11 @@ pub struct GenerationEntry {
     pub sealed: bool,
     /// Age in milliseconds of its newest block at the time of the last mark.
     pub age_ms: u64,
+    /// When its first and its last block were written, in milliseconds since 1970, where the clock was set then.
+    pub written: Option<(u64, u64)>,
     /// Keys that it was encrypted with.
     pub keys: Vec<KeyId>,
-    tag: u8,
+    owner: Owner,
     known: Generation,
 }
 
@@ -85,9 +88,14 @@ impl Inspection {
             Err(error) => return Err(DiskError::io(root)(error).into()),
         };
         let names = layout::lane_names(root).map_err(DiskError::io(&layout::lanes(root)))?;
+        let known = marks.as_ref().and_then(|marks| marks.buffer);
+        let buffer = match known {
+            Some(known) => Some(known),
+            None => identity::of_blocks(root).map_err(DiskError::io(root))?,
+        };
         let mut lanes = Vec::new();
         for name in names {
-            lanes.push(lane(root, name, marks.as_ref(), keys)?);
+            lanes.push(lane(root, name, marks.as_ref(), buffer, keys)?);
         }
         let epoch = marks.as_ref().map_or(0, |marks| marks.epoch);
         Ok(Inspection {
@@ -179,16 +187,21 @@ fn lane(
     root: &Path,
     name: String,
     marks: Option<&Marks>,
+    buffer: Option<BufferId>,
     keys: &Keys,
 ) -> Result<LaneEntry, DiskError> {
-    let (directory, tag) = (layout::lane(root, &name), layout::tag(&name));
+    let directory = layout::lane(root, &name);
+    let owner = Owner {
+        lane: layout::tag(&name),
+        buffer,
+    };
     let state = marks
         .and_then(|marks| marks.lanes.get(&name).cloned())
         .unwrap_or_default();
     let mut generations = Vec::new();
     let mut waiting = state.waiting();
     for path in layout::generations(&directory).map_err(DiskError::io(&directory))? {
-        let known = match Generation::found(path.clone(), tag, keys) {
+        let known = match Generation::found(path.clone(), owner, keys) {
             Err(_) if !path.exists() => continue,
             known => known?,
         };
@@ -197,7 +210,7 @@ fn lane(
         }
         known
             .present
-            .within(state.stored_to..u64::MAX)
+            .within(state.stored_to()..u64::MAX)
             .for_each(|run| waiting.insert(run));
         let now = marks.map_or(0, |marks| marks.clock.at_ms);
         generations.push(GenerationEntry {
@@ -214,7 +227,8 @@ fn lane(
                 .filter(|id| **id != 0)
                 .map(|id| KeyId(*id))
                 .collect(),
-            tag,
+            written: known.wall,
+            owner,
             known,
         });
     }
@@ -277,7 +291,7 @@ impl GenerationEntry {
 
     /// `None` when it has been deleted meanwhile.
     fn log(&self) -> Result<Option<Log>, DiskError> {
-        Log::open_if_there(&self.path, self.tag).map_err(DiskError::io(&self.path))
+        Log::open_if_there(&self.path, self.owner).map_err(DiskError::io(&self.path))
     }
 
     /// Its sound blocks, and the sequences that should be in it and are not.

@@ -3,17 +3,22 @@
 //! A block carries its own truth, so that one found by a raw search of a broken file is as good as any:
 //!
 //! ```text
-//! magic "TGBLK\x02" | lane u8 | codec u8 | epoch u32 | first u64 | span u32 | count u32 | length u32
-//! | before u64 | stamp u64 | key u32 | crc32c u32 | body
+//! magic "TGBLK\x03" | lane u8 | codec u8 | epoch u32 | first u64 | span u32 | count u32 | length u32
+//! | before u64 | stamp u64 | key u32 | wall u64 | buffer [16] | part u16 | parts u16 | reserved [8] | crc32c u32 | body
 //! ```
 //!
 //! Integers are little endian. The block answers for the sequences `first .. first + span`, of which
 //! `count` are in it (others were delivered before it was written). `before` is where the block that was
 //! written before it in its lane ended, so that a missing one is noticed. `stamp` is the time of writing on
-//! the buffer's own clock, see [`crate::clock`]. The body is what [`crate::codec`] makes of the records. The
+//! the buffer's own clock, see [`crate::clock`], `wall` the same as the world has it, and `buffer` the identity of
+//! the state directory that it was written for. The body is what [`crate::codec`] makes of the records. The
 //! checksum covers the header before it, and the body. `docs/FORMAT.md` has it byte by byte.
+//!
+//! A record that is too large for one block is alone in a *logical block*, whose body is cut into `parts` pieces. Each is a
+//! block of its own on disk, with its `part` from 0 on. Their bytes one after the other are the logical block in memory.
 
 use memchr::memmem;
+use serde::{Deserialize, Serialize};
 
 use crate::keys::KeyId;
 
@@ -24,17 +29,46 @@ pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
 /// Stored bytes of one block. Above a quarter of sled's segment it would become a blob file, which
 /// sled never syncs: a quarter of 512 KiB, less what sled adds to a value.
 pub(crate) const STORED_BYTES_MAX: usize = 128 * 1024 - 64;
-/// A record that is longer than this when it is encoded could make a block that sled cannot keep safely, and is refused.
-pub const RECORD_BYTES_MAX: usize = 112 * 1024;
+/// Pieces of one logical block, at most.
+pub(crate) const PIECES_MAX: usize = 8;
+/// No record is longer when it is encoded: one that does not compress still fits into [`PIECES_MAX`] pieces, and a write of
+/// it into what a lane may write at once.
+pub const RECORD_BYTES_MAX: usize = 1_000_000;
 
 // Persisted: never renumber.
 const MAGIC: &[u8; 5] = b"TGBLK";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 pub(crate) const CODEC_ZSTD: u8 = 1;
 pub(crate) const CODEC_ZSTD_CHACHA20_POLY1305: u8 = 2;
-const HEADER_BYTES: usize = 56;
+pub(crate) const HEADER_BYTES: usize = 92;
+/// Format 2 ended with `key`.
+const HEADER_BYTES_2: usize = 56;
 /// Format 1 had no `before`, `stamp` and `key`.
 const HEADER_BYTES_1: usize = 36;
+/// Written as zeros and not looked at: for what later versions add without another format.
+const RESERVED: [u8; 8] = [0; 8];
+
+/// Which buffer a block was written for: random, made when a state directory is first written.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub(crate) struct BufferId(pub(crate) [u8; 16]);
+
+/// Whose blocks are looked for. A block of another lane or another buffer is not taken for one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) lane: u8,
+    /// `None` accepts those of any buffer.
+    pub(crate) buffer: Option<BufferId>,
+}
+
+impl Owner {
+    /// Blocks of formats 1 and 2 do not say which buffer they are of.
+    pub(crate) fn owns(&self, header: &Header) -> bool {
+        let ours = self.buffer.zip(header.buffer());
+        header.lane == self.lane && ours.is_none_or(|(one, other)| one == other)
+    }
+}
 
 /// A record and where it stands in its lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +95,12 @@ pub(crate) struct Header {
     /// Milliseconds of the buffer's clock.
     pub(crate) stamp: u64,
     pub(crate) key: KeyId,
+    /// Milliseconds since 1970 when it was written; 0 where the clock was not known to be set.
+    pub(crate) wall: u64,
+    pub(crate) buffer: BufferId,
+    /// Which piece of its logical block it is, of how many.
+    pub(crate) part: u16,
+    pub(crate) parts: u16,
 }
 
 impl Header {
@@ -74,17 +114,32 @@ impl Header {
         self.body_offset() + self.length as usize
     }
 
+    /// Which buffer it was written for, if it says so.
+    pub(crate) fn buffer(&self) -> Option<BufferId> {
+        (self.version >= VERSION).then_some(self.buffer)
+    }
+
     fn body_offset(&self) -> usize {
-        if self.version == 1 {
-            HEADER_BYTES_1
-        } else {
-            HEADER_BYTES
+        match self.version {
+            1 => HEADER_BYTES_1,
+            2 => HEADER_BYTES_2,
+            _ => HEADER_BYTES,
         }
     }
 
-    /// The header up to its checksum, as it is stored.
+    /// Whether both are pieces of the same logical block, of the same writing.
+    pub(crate) fn is_mate_of(&self, other: &Header) -> bool {
+        let place = |header: &Header| Header {
+            part: 0,
+            length: 0,
+            ..*header
+        };
+        place(self) == place(other)
+    }
+
+    /// The header up to its checksum, as it is stored, with room for the body.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER_BYTES);
+        let mut bytes = Vec::with_capacity(self.stored_length());
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&[VERSION, self.lane, self.codec]);
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
@@ -95,17 +150,22 @@ impl Header {
         bytes.extend_from_slice(&self.before.to_le_bytes());
         bytes.extend_from_slice(&self.stamp.to_le_bytes());
         bytes.extend_from_slice(&self.key.0.to_le_bytes());
+        bytes.extend_from_slice(&self.wall.to_le_bytes());
+        bytes.extend_from_slice(&self.buffer.0);
+        bytes.extend_from_slice(&self.part.to_le_bytes());
+        bytes.extend_from_slice(&self.parts.to_le_bytes());
+        bytes.extend_from_slice(&RESERVED);
         bytes
     }
+}
 
-    /// The block of this header and `body`.
-    pub(crate) fn with_body(&self, body: &[u8]) -> Vec<u8> {
-        let mut block = self.encode();
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&block), body);
-        block.extend_from_slice(&checksum.to_le_bytes());
-        block.extend_from_slice(body);
-        block
-    }
+/// The block of an encoded header and `body`.
+pub(crate) fn join(header: Vec<u8>, body: &[u8]) -> Vec<u8> {
+    let mut block = header;
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&block), body);
+    block.extend_from_slice(&checksum.to_le_bytes());
+    block.extend_from_slice(body);
+    block
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -142,22 +202,30 @@ pub(crate) fn find(bytes: &[u8], from: usize) -> Option<usize> {
     memmem::find(bytes.get(from..)?, MAGIC).map(|at| from + at)
 }
 
-fn header(bytes: &[u8]) -> Result<Header, BlockError> {
+/// The pieces of the logical block that `bytes` are, as they were written. What is no piece ends them.
+pub(crate) fn pieces(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let header = header(rest).ok()?;
+        let (piece, after) = rest.split_at_checked(header.stored_length())?;
+        rest = after;
+        Some((header.part, piece))
+    })
+}
+
+/// The header at the start of `bytes`, unchecked.
+pub(crate) fn header(bytes: &[u8]) -> Result<Header, BlockError> {
     let start = bytes.get(..8).ok_or(BlockError::Short)?;
     let (version, lane, codec) = (start[5], start[6], start[7]);
     let known = match version {
         1 => codec == CODEC_ZSTD,
-        VERSION => matches!(codec, CODEC_ZSTD | CODEC_ZSTD_CHACHA20_POLY1305),
+        2 | VERSION => matches!(codec, CODEC_ZSTD | CODEC_ZSTD_CHACHA20_POLY1305),
         _ => false,
     };
     if !start.starts_with(MAGIC) || !known {
         return Err(BlockError::NotABlock);
     }
-    let later = |at: usize| match version {
-        1 => Ok(0),
-        _ => field(bytes, at).map(u64::from_le_bytes),
-    };
-    let header = Header {
+    let mut header = Header {
         version,
         lane,
         codec,
@@ -166,15 +234,31 @@ fn header(bytes: &[u8]) -> Result<Header, BlockError> {
         span: u32::from_le_bytes(field(bytes, 20)?),
         count: u32::from_le_bytes(field(bytes, 24)?),
         length: u32::from_le_bytes(field(bytes, 28)?),
-        before: later(32)?,
-        stamp: later(40)?,
-        key: match version {
-            1 => KeyId::NONE,
-            _ => KeyId(u32::from_le_bytes(field(bytes, 48)?)),
-        },
+        before: 0,
+        stamp: 0,
+        key: KeyId::NONE,
+        wall: 0,
+        buffer: BufferId::default(),
+        part: 0,
+        parts: 1,
     };
-    if header.length as usize > STORED_BYTES_MAX || header.count == 0 || header.count > header.span
-    {
+    if version > 1 {
+        header.before = u64::from_le_bytes(field(bytes, 32)?);
+        header.stamp = u64::from_le_bytes(field(bytes, 40)?);
+        header.key = KeyId(u32::from_le_bytes(field(bytes, 48)?));
+    }
+    if version > 2 {
+        header.wall = u64::from_le_bytes(field(bytes, 52)?);
+        header.buffer = BufferId(field(bytes, 60)?);
+        header.part = u16::from_le_bytes(field(bytes, 76)?);
+        header.parts = u16::from_le_bytes(field(bytes, 78)?);
+    }
+    let holds = (1..=header.span).contains(&header.count);
+    // What is cut into pieces is one record.
+    let is_piece = header.part < header.parts
+        && usize::from(header.parts) <= PIECES_MAX
+        && (header.parts == 1 || header.span == 1);
+    if header.length as usize > STORED_BYTES_MAX || !holds || !is_piece {
         return Err(BlockError::NotABlock);
     }
     Ok(header)

@@ -1,14 +1,17 @@
 //! Records to blocks and back: CBOR, zstd, and ChaCha20-Poly1305 where there is a key.
 //!
 //! The body of a block is a CBOR array of (distance from `first`, record) in serde's packed form, compressed
-//! as one zstd frame. With a key it is `nonce [12] ‖ ciphertext ‖ tag [16]`, bound to the block's header.
+//! as one zstd frame. A frame that is too long for one block is cut into pieces of about the same length, each of which
+//! is stored as a block. With a key a body is `nonce [12] ‖ ciphertext ‖ tag [16]`, bound to its block's header.
+
+use std::borrow::Cow;
 
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::block::{
-    self, BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, BlockError, CODEC_ZSTD, CODEC_ZSTD_CHACHA20_POLY1305,
-    Header, Placed,
+    self, BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, BlockError, BufferId, CODEC_ZSTD,
+    CODEC_ZSTD_CHACHA20_POLY1305, HEADER_BYTES, Header, PIECES_MAX, Placed, STORED_BYTES_MAX,
 };
 use crate::cbor;
 use crate::keys::Keys;
@@ -20,12 +23,16 @@ const ZSTD_LEVEL: i32 = 1;
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes that encryption adds: nonce and tag.
 const ENCRYPTION_BYTES: usize = 28;
+/// Of the compressed body, in one piece.
+const PIECE_BYTES_MAX: usize = STORED_BYTES_MAX - HEADER_BYTES - ENCRYPTION_BYTES;
 
-/// An encoded block and what is in it.
+/// An encoded logical block and what is in it.
 #[derive(Debug)]
 pub(crate) struct Encoded {
+    /// Of its first piece.
     pub(crate) header: Header,
     pub(crate) sequences: Ranges,
+    /// Its pieces, one after the other.
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -35,6 +42,8 @@ pub(crate) struct Place {
     pub(crate) lane: u8,
     pub(crate) before: u64,
     pub(crate) stamp: u64,
+    pub(crate) wall: u64,
+    pub(crate) buffer: BufferId,
 }
 
 /// Writes blocks, with compression buffers that are used again.
@@ -58,8 +67,8 @@ impl Encoder {
         &self.keys
     }
 
-    /// Encodes the first of `records`, which are in order of sequence, as one block: as many as share an epoch and fit into it,
-    /// and at least one. The header's `count` says how many.
+    /// Encodes the first of `records`, which are in order of sequence, as one logical block: as many as share an epoch and fit
+    /// into it, and at least one. The header's `count` says how many.
     pub(crate) fn encode<R: Serialize>(
         &mut self,
         place: Place,
@@ -71,11 +80,14 @@ impl Encoder {
         };
         let body = self.zstd.compress(&self.body)?;
         let narrow = |wide: u64| u32::try_from(wide).map_err(std::io::Error::other);
-        let key = self.keys.writing();
+        let parts = body.len().div_ceil(PIECE_BYTES_MAX);
+        if parts > PIECES_MAX || (parts > 1 && records.len() > 1) {
+            let much = format!("{} bytes are too much for a block", body.len());
+            return Err(std::io::Error::other(much));
+        }
         let encrypts = self.keys.ids().next().is_some();
-        let added = if encrypts { ENCRYPTION_BYTES } else { 0 };
         let header = Header {
-            version: 2,
+            version: 3,
             lane: place.lane,
             codec: if encrypts {
                 CODEC_ZSTD_CHACHA20_POLY1305
@@ -86,22 +98,50 @@ impl Encoder {
             first: head.sequence,
             span: narrow(tail.sequence + 1 - head.sequence)?,
             count: narrow(records.len() as u64)?,
-            length: narrow((body.len() + added) as u64)?,
+            length: 0,
             before: place.before,
             stamp: place.stamp,
-            key,
+            key: self.keys.writing(),
+            wall: place.wall,
+            buffer: place.buffer,
+            part: 0,
+            parts: u16::try_from(parts).map_err(std::io::Error::other)?,
         };
+        let each = records.iter().map(|r| r.sequence..r.sequence + 1);
+        let (sequences, bytes) = (each.collect(), self.pieces(header, body)?);
+        self.body.shrink_to(2 * BLOCK_BYTES_MAX);
+        Ok(Encoded {
+            header: block::header(&bytes).map_err(std::io::Error::other)?,
+            sequences,
+            bytes,
+        })
+    }
+
+    /// The pieces of `header` and a whole `body`, one after the other.
+    fn pieces(&self, header: Header, body: Vec<u8>) -> std::io::Result<Vec<u8>> {
+        if header.parts == 1 {
+            return self.piece(header, body);
+        }
+        let each = body.len().div_ceil(usize::from(header.parts));
+        let mut bytes = Vec::new();
+        for (part, piece) in (0..).zip(body.chunks(each)) {
+            bytes.extend(self.piece(Header { part, ..header }, piece.to_vec())?);
+        }
+        Ok(bytes)
+    }
+
+    fn piece(&self, header: Header, body: Vec<u8>) -> std::io::Result<Vec<u8>> {
+        let encrypts = header.codec == CODEC_ZSTD_CHACHA20_POLY1305;
+        let added = if encrypts { ENCRYPTION_BYTES } else { 0 };
+        let length = u32::try_from(body.len() + added).map_err(std::io::Error::other)?;
+        let header = Header { length, ..header };
+        let sealed = header.encode();
         let body = if encrypts {
-            self.keys.seal(&header.encode(), body)?
+            self.keys.seal(&sealed, body)?
         } else {
             body
         };
-        let each = records.iter().map(|r| r.sequence..r.sequence + 1);
-        Ok(Encoded {
-            header,
-            sequences: each.collect(),
-            bytes: header.with_body(&body),
-        })
+        Ok(block::join(sealed, &body))
     }
 
     /// Fills the body with the first of `records`, and returns them.
@@ -128,7 +168,7 @@ impl Encoder {
     }
 }
 
-/// Decodes the block at the start of `bytes`.
+/// Decodes the logical block that `bytes` are, which has all its pieces.
 pub(crate) fn decode<R: DeserializeOwned>(
     bytes: &[u8],
     keys: &Keys,
@@ -138,26 +178,25 @@ pub(crate) fn decode<R: DeserializeOwned>(
         first: header.first,
         reason,
     };
-    let opened;
-    let body = if header.codec == CODEC_ZSTD_CHACHA20_POLY1305 {
-        if keys.ids().all(|known| known != header.key) {
-            return Err(BlockError::NoKey {
-                first: header.first,
-                key: header.key,
-            });
+    let mut body = open(&header, sealed, body, keys)?;
+    let mut rest = bytes.get(header.stored_length()..).unwrap_or_default();
+    for part in 1..header.parts {
+        let (next, sealed, piece) = block::check(rest)?;
+        if next.part != part || !next.is_mate_of(&header) {
+            return Err(broken(format!("piece {part} is missing")));
         }
-        opened = keys
-            .open(header.key, sealed, body)
-            .ok_or_else(|| broken("it is not what was encrypted".into()))?;
-        &opened
-    } else {
-        body
-    };
-    let known = zstd::zstd_safe::get_frame_content_size(body);
+        let piece = open(&next, sealed, piece, keys)?;
+        body.to_mut().extend_from_slice(&piece);
+        rest = rest.get(next.stored_length()..).unwrap_or_default();
+    }
+    if header.part != 0 {
+        return Err(broken("its first piece is missing".into()));
+    }
+    let known = zstd::zstd_safe::get_frame_content_size(&body);
     let length = known.ok().flatten().map_or(BODY_BYTES_MAX, |length| {
         usize::try_from(length).map_or(BODY_BYTES_MAX, |length| length.min(BODY_BYTES_MAX))
     });
-    let plain = zstd::bulk::decompress(body, length).map_err(|e| broken(e.to_string()))?;
+    let plain = zstd::bulk::decompress(&body, length).map_err(|e| broken(e.to_string()))?;
     let records: Vec<(u64, R)> = cbor::decode(&plain).map_err(|e| broken(e.to_string()))?;
     let place = |(distance, record)| Placed {
         sequence: header.first + distance,
@@ -165,6 +204,27 @@ pub(crate) fn decode<R: DeserializeOwned>(
         record,
     };
     Ok((header, records.into_iter().map(place).collect()))
+}
+
+/// The body of a block as it was before it was encrypted, if it was.
+fn open<'b>(
+    header: &Header,
+    sealed: &[u8],
+    body: &'b [u8],
+    keys: &Keys,
+) -> Result<Cow<'b, [u8]>, BlockError> {
+    let (first, key) = (header.first, header.key);
+    if header.codec != CODEC_ZSTD_CHACHA20_POLY1305 {
+        return Ok(Cow::Borrowed(body));
+    }
+    if keys.ids().all(|known| known != key) {
+        return Err(BlockError::NoKey { first, key });
+    }
+    let opened = keys.open(key, sealed, body);
+    opened.map(Cow::Owned).ok_or_else(|| BlockError::Body {
+        first,
+        reason: "it is not what was encrypted".into(),
+    })
 }
 
 /// The sequences that are in the block at the start of `bytes`; its whole span if it cannot be looked into.
@@ -204,9 +264,23 @@ mod tests {
             lane: 7,
             before: 200,
             stamp: 77,
+            wall: 1_790_000_000_000,
+            buffer: BufferId(*b"0123456789abcdef"),
         };
         let mut encoder = Encoder::new(keys.clone()).unwrap();
         encoder.encode(place, &placed(first, texts)).unwrap()
+    }
+
+    /// A quarter of it compresses away.
+    fn noise(seed: u64, size: usize) -> String {
+        let mut state = seed | 1;
+        let letters = std::iter::repeat_with(|| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            char::from(b' ' + (state >> 58) as u8)
+        });
+        letters.take(size).collect()
     }
 
     /// Every byte of it, so that no change of code or library changes the format unnoticed.
@@ -216,7 +290,7 @@ mod tests {
         let hex: String = block.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,
-            "5447424c4b020701030000000201000000000000030000000200000012000000c8000000000000004d0000000000000000000000bfb3c2f528b52ffd2009490000828200616182026162"
+            "5447424c4b030701030000000201000000000000030000000200000012000000c8000000000000004d0000000000000000000000006c50c4a0010000303132333435363738396162636465660000010000000000000000005ebc67d228b52ffd2009490000828200616182026162"
         );
     }
 
@@ -230,8 +304,36 @@ mod tests {
             let (header, read) = decode::<String>(&block.bytes, &keys).unwrap();
             prop_assert_eq!((header.first, header.end()), (first, first + texts.len() as u64 * 2 - 1));
             prop_assert_eq!((header.before, header.stamp), (200, 77));
+            prop_assert_eq!((header.wall, header.buffer), (1_790_000_000_000, BufferId(*b"0123456789abcdef")));
             prop_assert_eq!(sequences(&header, &block.bytes, &keys), block.sequences);
             prop_assert_eq!(read, placed(first, &texts));
+        }
+
+        /// Whatever its size, it is in as few pieces as hold it, and all of them are needed, in their order.
+        #[test]
+        fn a_large_record_is_cut_into_pieces_and_put_together(
+            size in prop_oneof![120_000usize..140_000, 250_000usize..270_000, 900_000usize..=1_000_000],
+            seed in any::<u64>(), encrypted: bool, hit in any::<prop::sample::Index>(),
+        ) {
+            let keys = keys(encrypted);
+            let text = noise(seed, size);
+            let block = encode(9, std::slice::from_ref(&text), &keys);
+            let pieces: Vec<&[u8]> = block::pieces(&block.bytes).map(|(_, piece)| piece).collect();
+            prop_assert_eq!(pieces.len(), usize::from(block.header.parts));
+            prop_assert!(pieces.concat() == block.bytes);
+            prop_assert!(pieces.iter().all(|piece| piece.len() <= STORED_BYTES_MAX && block::check(piece).is_ok()));
+            let (header, read) = decode::<String>(&block.bytes, &keys).unwrap();
+            prop_assert!((header, read) == (block.header, placed(9, &[text])));
+            if pieces.len() > 1 {
+                let hit = hit.index(pieces.len());
+                let mut without = pieces.clone();
+                without.remove(hit);
+                prop_assert!(decode::<String>(&without.concat(), &keys).is_err());
+                let mut swapped = pieces.clone();
+                swapped.swap(hit, (hit + 1) % pieces.len());
+                prop_assert!(decode::<String>(&swapped.concat(), &keys).is_err());
+                prop_assert!(decode::<String>(&pieces[..hit].concat(), &keys).is_err());
+            }
         }
 
         #[test]

@@ -11,6 +11,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use crate::block;
 use crate::files;
 use crate::log;
 
@@ -102,9 +103,11 @@ impl Database {
         })
     }
 
-    /// Adds the encoded block that starts at sequence `first`; durable after [`Database::sync`].
+    /// Adds the encoded logical block that starts at sequence `first`, all its pieces to one tree; durable after
+    /// [`Database::sync`].
     pub(crate) fn insert(&mut self, first: u64, encoded: &[u8]) -> Result<(), DiskError> {
-        if self.trees.is_empty() || self.in_last >= BLOCKS_PER_TREE {
+        let pieces: Vec<(u16, &[u8])> = block::pieces(encoded).collect();
+        if self.trees.is_empty() || self.in_last + pieces.len() > BLOCKS_PER_TREE {
             let number = u32::try_from(self.trees.len()).unwrap_or(u32::MAX);
             self.trees.push(guard(&self.path, || {
                 self.sled.open_tree(number.to_be_bytes())
@@ -112,8 +115,10 @@ impl Database {
             self.in_last = 0;
         }
         let tree = self.trees.last().expect("a tree was made above");
-        guard(&self.path, || tree.insert(first.to_be_bytes(), encoded))?;
-        self.in_last += 1;
+        for (part, piece) in &pieces {
+            guard(&self.path, || tree.insert(key(first, *part), *piece))?;
+        }
+        self.in_last += pieces.len();
         Ok(())
     }
 
@@ -133,6 +138,15 @@ impl Database {
     pub(crate) fn put(&self, key: &[u8], value: &[u8]) -> Result<(), DiskError> {
         guard(&self.path, || self.sled.insert(key, value)).map(|_| ())
     }
+}
+
+/// Of a piece of the logical block that starts at `first`: the first piece is found by the sequence alone.
+fn key(first: u64, part: u16) -> Vec<u8> {
+    let mut key = first.to_be_bytes().to_vec();
+    if part > 0 {
+        key.extend_from_slice(&part.to_be_bytes());
+    }
+    key
 }
 
 fn configuration(path: &Path) -> sled::Config {

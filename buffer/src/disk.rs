@@ -15,14 +15,13 @@ use std::time::Instant;
 
 pub use room::capacity;
 
-use crate::block;
+use crate::block::{self, BufferId};
 use crate::clock::DiskClock;
 use crate::codec::{self, Encoder, Place};
 use crate::database::DiskError;
 use crate::encode::encode;
-use crate::generation::Generation;
 use crate::layout;
-use crate::marks::{self, LaneMark, LaneState, MarksFile, UPLINK};
+use crate::marks::{self, LaneMark, LaneState, MarksFile};
 use crate::tail::Tail;
 use crate::values::{Cleared, Finding, LaneWrite, Marked, ReadBack, WRITE_BYTES_MAX, Written};
 use crate::{LaneId, Record};
@@ -34,6 +33,7 @@ pub struct Disk<R> {
     root: PathBuf,
     tails: Vec<Tail>,
     marks: MarksFile,
+    buffer: BufferId,
     encoder: Encoder,
     clock: DiskClock,
     floor: u64,
@@ -69,17 +69,18 @@ impl<R: Record> Disk<R> {
             .map(LaneId)
     }
 
-    /// One group commit. Each lane stands for itself: an error in one does not stop the others.
-    pub fn write(&mut self, writes: Vec<LaneWrite<R>>, now: Instant) -> Vec<Written> {
+    /// One group commit. Each lane stands for itself: an error in one does not stop the others. `wall_ms` are milliseconds
+    /// since 1970, or 0 where the time is not known.
+    pub fn write(&mut self, writes: Vec<LaneWrite<R>>, wall_ms: u64, now: Instant) -> Vec<Written> {
         writes
             .into_iter()
-            .map(|write| self.write_lane(&write, now))
+            .map(|write| self.write_lane(&write, wall_ms, now))
             .collect()
     }
 
-    fn write_lane(&mut self, write: &LaneWrite<R>, now: Instant) -> Written {
+    fn write_lane(&mut self, write: &LaneWrite<R>, wall_ms: u64, now: Instant) -> Written {
         let mut cleared = Vec::new();
-        let outcome = self.store(write, now, &mut cleared);
+        let outcome = self.store(write, wall_ms, now, &mut cleared);
         Written {
             lane: write.lane,
             end: write.records.last().map_or(0, |record| record.sequence + 1),
@@ -95,18 +96,18 @@ impl<R: Record> Disk<R> {
     fn store(
         &mut self,
         write: &LaneWrite<R>,
+        wall: u64,
         now: Instant,
         cleared: &mut Vec<Cleared>,
     ) -> Result<u64, DiskError> {
-        if !self.format_written {
-            layout::write_format(&self.root)?;
-            self.format_written = true;
-        }
+        self.write_format()?;
         let (lane, stamp) = (write.lane, self.clock.at(now));
         let place = Place {
-            lane: self.tail(lane).tag,
+            lane: self.tail(lane).owner.lane,
             before: self.tail(lane).last_end,
             stamp,
+            wall,
+            buffer: self.buffer,
         };
         let blocks =
             encode(&mut self.encoder, place, &write.records).map_err(DiskError::io(&self.root))?;
@@ -118,6 +119,15 @@ impl<R: Record> Disk<R> {
             *given_up = given_up.saturating_sub(needed);
         }
         Ok(needed)
+    }
+
+    /// From here on no version reads it that does not know what is written.
+    fn write_format(&mut self) -> Result<(), DiskError> {
+        if !self.format_written {
+            layout::write_format(&self.root)?;
+            self.format_written = true;
+        }
+        Ok(())
     }
 
     /// Reads on from `from`: one block, or the news that there is none before `until`.
@@ -172,15 +182,15 @@ impl<R: Record> Disk<R> {
             let waiting = marks::compact(&mark.waiting, &self.tail(lane).generations, &cleared);
             let state = self.state_mut(lane);
             state.cleared = cleared;
-            state.stored_to = mark.stored_to;
-            state.cursors.insert(UPLINK.into(), waiting);
+            state.stands(mark.stored_to, waiting);
+            state.reserve(mark);
             state.unreported.clone_from(&mark.unreported);
         }
         self.write_marks(now)?;
         let at = self.clock.at(now);
         for lane in self.ids() {
             let state = self.state_mut(lane).clone();
-            self.tail_mut(lane).release(|g| is_needed(&state, g), at)?;
+            self.tail_mut(lane).release(|g| state.needs(g), at)?;
         }
         let wear = self.marks.marks.wear.clone();
         let lanes = self.tails.iter();
@@ -192,6 +202,7 @@ impl<R: Record> Disk<R> {
     }
 
     fn write_marks(&mut self, now: Instant) -> Result<(), DiskError> {
+        self.write_format()?;
         self.marks.marks.wear.count(self.clock.at(now));
         self.marks.marks.clock = self.clock.written(now);
         self.marks.write()
@@ -214,13 +225,4 @@ impl<R: Record> Disk<R> {
     pub fn root(&self) -> &Path {
         &self.root
     }
-}
-
-/// A reader has still to read some of it, or the marks know nothing of some of it yet.
-fn is_needed(state: &LaneState, generation: &Generation) -> bool {
-    generation.end() > state.stored_to
-        || state
-            .cursors
-            .values()
-            .any(|left| left.within(generation.span()).next().is_some())
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::Record;
-use crate::block::{Placed, STORED_BYTES_MAX};
+use crate::block::{Owner, Placed};
 use crate::codec::{self, Encoded, Encoder, Place};
 use crate::database::DiskError;
 use crate::log::Log;
@@ -23,12 +23,6 @@ pub(crate) fn encode<R: Record>(
     let mut rest = records;
     while !rest.is_empty() {
         let block = encoder.encode(place, rest)?;
-        if block.bytes.len() > STORED_BYTES_MAX {
-            let bytes = block.bytes.len();
-            return Err(io::Error::other(format!(
-                "a block of {bytes} bytes is over sled's limit"
-            )));
-        }
         place.before = block.header.end();
         rest = rest.get(block.header.count as usize..).unwrap_or_default();
         blocks.push(block);
@@ -40,14 +34,14 @@ pub(crate) fn encode<R: Record>(
 /// keys, or when not all of them can be read: what is damaged must not pass for superseded.
 pub(crate) fn latest_of_each_key<R: Record>(
     encoder: &mut Encoder,
-    tag: u8,
+    owner: Owner,
     paths: &[PathBuf],
     expected: u64,
 ) -> Result<Option<Vec<Encoded>>, DiskError> {
     let mut latest: HashMap<u64, Placed<R>> = HashMap::new();
-    let (mut stamp, mut read) = (0, 0);
+    let (mut stamp, mut wall, mut read) = (0, 0, 0);
     for path in paths {
-        let Some(log) = Log::open_if_there(path, tag).map_err(DiskError::io(path))? else {
+        let Some(log) = Log::open_if_there(path, owner).map_err(DiskError::io(path))? else {
             return Ok(None);
         };
         for index in 0..log.headers().len() {
@@ -58,6 +52,7 @@ pub(crate) fn latest_of_each_key<R: Record>(
                 return Ok(None);
             };
             stamp = stamp.max(header.stamp);
+            wall = wall.max(header.wall);
             read += u64::from(header.count);
             latest.extend(
                 records
@@ -75,9 +70,11 @@ pub(crate) fn latest_of_each_key<R: Record>(
     let mut records: Vec<Placed<R>> = latest.into_values().collect();
     records.sort_by_key(|record| record.sequence);
     let place = Place {
-        lane: tag,
+        lane: owner.lane,
         before: 0,
         stamp,
+        wall,
+        buffer: owner.buffer.unwrap_or_default(),
     };
     encode(encoder, place, &records)
         .map(Some)

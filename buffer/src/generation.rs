@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::Header;
+use crate::block::{BufferId, Header, Owner};
 use crate::cbor;
 use crate::codec::{self, Encoded};
 use crate::database::DiskError;
@@ -45,6 +45,12 @@ pub(crate) struct Generation {
     /// It holds the latest of each key of two others.
     #[serde(default)]
     pub(crate) merged: bool,
+    /// What its blocks say of the time at which the first and the last of them were written: milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) wall: Option<(u64, u64)>,
+    /// Formats 1 and 2 had none.
+    #[serde(default)]
+    pub(crate) buffer: Option<BufferId>,
     /// Sequences that a block says were written, and that no block holds.
     #[serde(skip)]
     pub(crate) missing: Ranges,
@@ -129,6 +135,11 @@ impl Generation {
         self.epoch = self.epoch.max(header.epoch);
         self.newest = self.newest.max(header.stamp);
         self.keys.insert(header.key.0);
+        self.buffer = header.buffer().or(self.buffer);
+        if header.wall > 0 {
+            let (from, to) = self.wall.unwrap_or((header.wall, header.wall));
+            self.wall = Some((from.min(header.wall), to.max(header.wall)));
+        }
     }
 
     pub(crate) fn measure(&mut self) -> Result<(), DiskError> {
@@ -153,14 +164,18 @@ impl Generation {
     }
 
     /// Takes stock of a generation found on disk: by its seal, or by its blocks. Writes nothing.
-    pub(crate) fn found(path: PathBuf, lane: u8, keys: &Keys) -> Result<Generation, DiskError> {
-        let mut generation = match read_seal(&path) {
+    pub(crate) fn found(path: PathBuf, owner: Owner, keys: &Keys) -> Result<Generation, DiskError> {
+        let ours = |seal: &Generation| {
+            let both = seal.buffer.zip(owner.buffer);
+            both.is_none_or(|(one, other)| one == other)
+        };
+        let mut generation = match read_seal(&path).filter(ours) {
             Some(seal) => Generation {
                 sealed: true,
                 path,
                 ..seal
             },
-            None => Generation::searched(path, lane, keys)?,
+            None => Generation::searched(path, owner, keys)?,
         };
         if generation.bytes == 0 {
             generation.measure()?;
@@ -168,14 +183,14 @@ impl Generation {
         Ok(generation)
     }
 
-    fn searched(path: PathBuf, lane: u8, keys: &Keys) -> Result<Generation, DiskError> {
+    fn searched(path: PathBuf, owner: Owner, keys: &Keys) -> Result<Generation, DiskError> {
         let name = path
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
         let first = name.as_deref().and_then(Generation::first_of).unwrap_or(0);
         let mut generation = Generation::empty(path);
         let path = &generation.path.clone();
-        let Some(log) = Log::open_if_there(path, lane).map_err(DiskError::io(path))? else {
+        let Some(log) = Log::open_if_there(path, owner).map_err(DiskError::io(path))? else {
             return Ok(generation); // made, and not yet written to
         };
         generation.torn = log.torn;
@@ -195,7 +210,7 @@ impl Generation {
     }
 }
 
-fn read_seal(path: &Path) -> Option<Generation> {
+pub(crate) fn read_seal(path: &Path) -> Option<Generation> {
     let bytes = fs::read(path.join(SEAL)).ok()?;
     let (_, value) = frame::decode(frame::SEAL, &bytes)?;
     cbor::decode(value).ok()

@@ -62,8 +62,7 @@ impl Keys {
             return Ok(plain);
         };
         let failed = |_| std::io::Error::other("the block cannot be encrypted");
-        let mut nonce = [0; NONCE_LEN];
-        SystemRandom::new().fill(&mut nonce).map_err(failed)?;
+        let nonce = random::<NONCE_LEN>()?;
         let mut body = plain;
         let unique = Nonce::assume_unique_for_key(nonce);
         key.seal_in_place_append_tag(unique, Aad::from(header), &mut body)
@@ -84,6 +83,14 @@ impl Keys {
         body.truncate(length);
         Some(body)
     }
+}
+
+/// Bytes that nobody can guess.
+pub(crate) fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let failed = |_| std::io::Error::other("the system gives no random bytes");
+    SystemRandom::new().fill(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 fn key(text: &str) -> Result<(KeyId, LessSafeKey), KeyError> {

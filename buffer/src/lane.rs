@@ -8,6 +8,8 @@
 //! In an ordered lane records are handed out strictly from left to right. In a live-first lane the
 //! front goes first and the rest behind it.
 
+mod drops;
+
 mod retry;
 
 mod room;
@@ -17,7 +19,9 @@ mod storage;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::block::{Placed, RECORD_BYTES_MAX};
+pub(crate) use drops::UNREPORTED_MAX;
+
+use crate::block::Placed;
 use crate::cbor;
 use crate::ranges::Ranges;
 use crate::settings::{Counts, DropReason, Dropped, LaneSettings, Next, Order, Refusal};
@@ -77,6 +81,8 @@ pub(crate) struct Lane<R, T> {
     /// When nothing before it waits any more, a mark gives room back on disk.
     frees_at: u64,
     oldest_on_disk: Option<Instant>,
+    /// The marks allow for sequences before this one, if there are marks.
+    reserved: Option<u64>,
 }
 
 impl<R: Record, T: Claim> Lane<R, T> {
@@ -114,6 +120,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
             telling: Vec::new(),
             frees_at: u64::MAX,
             oldest_on_disk: opened.oldest,
+            reserved: opened.reserved,
         };
         for (reason, ranges) in &opened.lost {
             lane.note_drop(*reason, ranges);
@@ -124,12 +131,9 @@ impl<R: Record, T: Claim> Lane<R, T> {
     /// Takes a record, or gives the claim back when the lane's policy is to refuse it.
     pub(crate) fn append(&mut self, record: R, claim: T, now: Instant) -> Result<(), Refusal<T>> {
         let encoded = encoded_length(&record);
-        if encoded > RECORD_BYTES_MAX {
-            self.counts.refused += 1;
-            return Err(Refusal::TooLarge {
-                claim,
-                bytes: encoded,
-            });
+        if encoded > self.record_max() {
+            self.drop_too_large(&record, encoded, claim);
+            return Ok(());
         }
         let bytes = encoded + ENTRY_BYTES;
         self.evict(false, bytes);
@@ -137,7 +141,9 @@ impl<R: Record, T: Claim> Lane<R, T> {
             self.make_room_in_memory(bytes);
         }
         let full = || {
-            self.held() + bytes > self.memory_limit()
+            // One record is always taken, however small the lane's memory is.
+            let held = self.held();
+            (held > 0 && held + bytes > self.memory_limit())
                 || self.disk_need(bytes) > self.settings.budget
         };
         match self.settings.when_full {

@@ -1,12 +1,14 @@
 //! All lanes in memory, and what they ask of the disk.
 
+mod figures;
+
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::block::Placed;
-use crate::lane::Lane;
+use crate::lane::{Lane, UNREPORTED_MAX};
 use crate::marks::LaneMark;
-use crate::settings::{Counts, Dropped, LaneSettings, Next, Refusal};
+use crate::settings::{Dropped, LaneSettings, Next, Refusal};
 use crate::values::{LaneOpened, LaneWrite, Marked, ReadBack, Tidied, Written};
 use crate::{Claim, LaneId, Record};
 
@@ -157,18 +159,6 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         self.lane_mut(lane).put_back(token);
     }
 
-    /// A record that is in flight.
-    #[must_use]
-    pub fn sent(&self, lane: LaneId, token: u64) -> Option<&Placed<R>> {
-        self.lane(lane).sent(token)
-    }
-
-    /// The token of the next record that is handed over.
-    #[must_use]
-    pub fn next_token(&self, lane: LaneId) -> u64 {
-        self.lane(lane).next_token()
-    }
-
     /// Deferred records are to be tried again.
     pub fn retry_deferred(&mut self) {
         self.all.iter_mut().for_each(Lane::retry_deferred);
@@ -278,8 +268,8 @@ impl<R: Record, T: Claim> Lanes<R, T> {
 
     fn marks_wanted(&self) -> bool {
         let wants = |lane: &Lane<R, T>| {
-            lane.moved
-                && (lane.on_disk() > 0 || !(lane.drops.is_empty() && lane.telling.is_empty()))
+            let told = lane.drops.is_empty() && lane.telling.is_empty();
+            (lane.moved && (lane.on_disk() > 0 || !told)) || lane.wants_numbers()
         };
         !self.marking && self.all.iter().any(wants)
     }
@@ -302,7 +292,17 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         Some(self.marks_at_once())
     }
 
-    /// Marks of all lanes, wanted or not: for the last ones before the end.
+    /// Marks of all lanes for the end of the agent: no record is taken after it. The next start goes on with the sequence after
+    /// the last.
+    pub fn last_marks(&mut self) -> Vec<LaneMark> {
+        let mut marks = self.marks_at_once();
+        for mark in &mut marks {
+            mark.ends = true;
+        }
+        marks
+    }
+
+    /// Marks of all lanes, wanted or not.
     pub fn marks_at_once(&mut self) -> Vec<LaneMark> {
         self.marking = true;
         self.forget_told();
@@ -341,11 +341,6 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         self.all.into_iter().map(Lane::into_unstored).collect()
     }
 
-    #[must_use]
-    pub fn counts(&self, lane: LaneId) -> &Counts {
-        &self.lane(lane).counts
-    }
-
     /// Room was made without a write.
     pub fn tidied(&mut self, tidied: &[Tidied]) {
         for one in tidied {
@@ -362,6 +357,7 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         let drops = std::mem::take(&mut lane.drops);
         lane.telling
             .extend(drops.iter().map(|drop| (drop.clone(), None)));
+        lane.telling.truncate(UNREPORTED_MAX);
         drops
     }
 
@@ -383,34 +379,5 @@ impl<R: Record, T: Claim> Lanes<R, T> {
             });
             self.lane_mut(lane).telling = telling;
         }
-    }
-
-    /// Records accepted and neither delivered nor dropped.
-    #[must_use]
-    pub fn waiting(&self, lane: LaneId) -> u64 {
-        self.lane(lane).waiting()
-    }
-
-    #[must_use]
-    pub fn in_flight(&self, lane: LaneId) -> usize {
-        self.lane(lane).in_flight()
-    }
-
-    /// When the oldest record in flight was handed over.
-    #[must_use]
-    pub fn in_flight_since(&self, lane: LaneId) -> Option<Instant> {
-        self.lane(lane).in_flight_since()
-    }
-
-    /// Bytes of the lane on disk, and in memory.
-    #[must_use]
-    pub fn bytes(&self, lane: LaneId) -> (u64, usize) {
-        (self.lane(lane).on_disk(), self.lane(lane).memory())
-    }
-
-    /// When the oldest record that waits arrived; on disk it may be a generation younger.
-    #[must_use]
-    pub fn oldest(&self, lane: LaneId) -> Option<Instant> {
-        self.lane(lane).oldest()
     }
 }

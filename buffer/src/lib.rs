@@ -26,6 +26,8 @@ mod disk;
 
 mod layout;
 
+mod identity;
+
 mod encode;
 
 mod tail;
@@ -73,7 +75,7 @@ pub use keys::{KeyError, KeyId, Keys};
 pub use lanes::{Lanes, ReadAsk};
 pub use marks::LaneMark;
 pub use ranges::Ranges;
-pub use settings::{Counts, DropReason, Dropped, LaneSettings, Next, Order, Refusal};
+pub use settings::{Counts, DropReason, Dropped, LaneSettings, Largest, Next, Order, Refusal};
 pub use values::{
     Cleared, FORMAT, Finding, Keep, LaneDisk, LaneOpened, LaneWrite, Marked, OpenError, Opened,
     ReadBack, Tidied, Written,
@@ -93,6 +95,9 @@ pub fn encoded(record: &impl Serialize) -> std::io::Result<Vec<u8>> {
 pub trait Record: Serialize + DeserializeOwned + Clone + Send + 'static {
     /// What [`WhenFull::CoalesceLatest`] keeps the latest record of.
     fn key(&self) -> u64;
+
+    /// What a person knows it by, for what is told of it.
+    fn name(&self) -> &str;
 }
 
 /// Resolved once, when the lane has made good its promise for a record.

@@ -3,6 +3,8 @@
 //! A lost mark is a repeat, never a loss: the blocks themselves are the truth about what is stored. The marks
 //! are one value, written again and again to a small database, which is begun anew when it has grown.
 
+mod state;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::block::BufferId;
 use crate::cbor;
 use crate::clock;
 use crate::database::{self, DiskError};
@@ -20,14 +23,15 @@ use crate::generation::Generation;
 use crate::log;
 use crate::ranges::Ranges;
 use crate::setaside;
-use crate::settings::{DropReason, Dropped};
+use crate::settings::DropReason;
 use crate::wear::Wear;
 use crate::writer::{Entry, Handle, Writer};
 
+pub use state::LaneMark;
+pub(crate) use state::{LaneState, RESERVE, runs_out};
+
 // Persisted: never rename.
 const KEY: &[u8] = b"marks";
-/// The cursor of the one reader there is so far.
-pub(crate) const UPLINK: &str = "uplink";
 /// Bytes of marks in one database.
 const DATABASE_BYTES: u64 = 1024 * 1024;
 /// Marks that were not written for this long, in milliseconds, are closed.
@@ -43,42 +47,9 @@ pub(crate) struct Marks {
     pub(crate) clock: clock::Written,
     #[serde(default)]
     pub(crate) wear: Wear,
-}
-
-/// What is remembered of a lane.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct LaneState {
-    /// The first sequence that the marks know nothing of.
-    pub(crate) stored_to: u64,
-    /// For each reader, of the sequences before it, those that it has still to read.
+    /// Formats 1 and 2 had none.
     #[serde(default)]
-    pub(crate) cursors: BTreeMap<String, Ranges>,
-    /// Format 1 had one reader.
-    #[serde(default, skip_serializing)]
-    waiting: Option<Ranges>,
-    /// What was deleted by policy since the cursors were written.
-    #[serde(default)]
-    pub(crate) cleared: Vec<(u64, u64, DropReason)>,
-    /// Drops that the health lane has not yet got for good.
-    #[serde(default)]
-    pub(crate) unreported: Vec<Dropped>,
-}
-
-impl LaneState {
-    pub(crate) fn waiting(&self) -> Ranges {
-        self.cursors.get(UPLINK).cloned().unwrap_or_default()
-    }
-}
-
-/// Where a lane stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LaneMark {
-    /// The first sequence that the mark knows nothing of.
-    pub stored_to: u64,
-    /// Of the sequences before it, those neither delivered nor dropped.
-    pub waiting: Ranges,
-    /// Drops that the health lane has not yet got for good.
-    pub unreported: Vec<Dropped>,
+    pub(crate) buffer: Option<BufferId>,
 }
 
 pub(crate) struct MarksFile {
@@ -240,7 +211,7 @@ pub(crate) fn read_only(directory: &Path) -> io::Result<MarksRead> {
         };
         written |= bytes.iter().any(|byte| *byte != 0);
         let found = frame::newest(frame::MARKS, &bytes)
-            .and_then(|(number, value)| Some((number, cbor::decode::<Marks>(value).ok()?)));
+            .and_then(|(number, value)| Some((number, decode(value)?)));
         newest = newest
             .into_iter()
             .chain(found)
@@ -255,15 +226,16 @@ pub(crate) fn read_only(directory: &Path) -> io::Result<MarksRead> {
 
 fn read_format_1(directory: &Path) -> MarksRead {
     let value = database::read_format_1(directory, KEY);
-    let marks = value.map(|value| cbor::decode::<Marks>(&value.unwrap_or_default()));
-    let Ok(Ok(mut marks)) = marks else {
-        return MarksRead::Damage;
-    };
-    for lane in marks.lanes.values_mut() {
-        let waiting = lane.waiting.take().unwrap_or_default();
-        lane.cursors.insert(UPLINK.into(), waiting);
+    match value.map(|value| decode(&value.unwrap_or_default())) {
+        Ok(Some(marks)) => MarksRead::Marks(0, marks),
+        Ok(None) | Err(_) => MarksRead::Damage,
     }
-    MarksRead::Marks(0, marks)
+}
+
+fn decode(value: &[u8]) -> Option<Marks> {
+    let mut marks = cbor::decode::<Marks>(value).ok()?;
+    marks.lanes.values_mut().for_each(LaneState::upgrade);
+    Some(marks)
 }
 
 fn remove_others(directory: &Path, keep: &Path) -> io::Result<()> {
@@ -316,3 +288,6 @@ pub(crate) fn compact(
     }
     compact
 }
+
+#[cfg(test)]
+mod tests;

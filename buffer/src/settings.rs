@@ -27,8 +27,10 @@ pub struct LaneSettings {
     pub commit_every: Duration,
     /// Bytes on disk.
     pub budget: u64,
-    /// Bytes in memory.
+    /// Bytes in memory. One record is always taken.
     pub memory: usize,
+    /// Bytes of the largest record, encoded. It is no more than [`crate::RECORD_BYTES_MAX`], nor than a quarter of the budget.
+    pub record: usize,
     /// Bytes beyond that while the disk takes what is there: a source has at most its own window under way, and nothing of
     /// it is to be dropped for a commit of some milliseconds.
     pub burst: usize,
@@ -55,10 +57,12 @@ pub enum DropReason {
     Age,
     /// The lane's disk budget was used up, and it keeps what it has.
     Newest,
+    /// It is larger than any record that the lane takes.
+    TooLarge,
 }
 
 impl DropReason {
-    pub const ALL: [DropReason; 7] = [
+    pub const ALL: [DropReason; 8] = [
         Self::Budget,
         Self::Coalesced,
         Self::Memory,
@@ -66,6 +70,7 @@ impl DropReason {
         Self::Rejected,
         Self::Age,
         Self::Newest,
+        Self::TooLarge,
     ];
 
     #[must_use]
@@ -78,6 +83,7 @@ impl DropReason {
             DropReason::Rejected => "rejected",
             DropReason::Age => "age",
             DropReason::Newest => "newest",
+            DropReason::TooLarge => "too_large",
         }
     }
 }
@@ -89,6 +95,18 @@ pub struct Dropped {
     pub first: u64,
     pub last: u64,
     pub count: u64,
+    /// Of those that were too large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest: Option<Largest>,
+}
+
+/// A record that was too large.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Largest {
+    /// [`crate::Record::name`], or the beginning of it.
+    pub name: String,
+    /// Bytes, encoded.
+    pub bytes: u64,
 }
 
 impl Dropped {
@@ -100,7 +118,17 @@ impl Dropped {
             first,
             last,
             count: sequences.len(),
+            largest: None,
         })
+    }
+
+    /// Both as one.
+    pub(crate) fn join(&mut self, other: Dropped) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.count += other.count;
+        let both = self.largest.take().into_iter().chain(other.largest);
+        self.largest = both.max_by_key(|largest| largest.bytes);
     }
 }
 
@@ -124,11 +152,6 @@ pub struct Counts {
 #[derive(Debug)]
 pub enum Refusal<T> {
     Full(T),
-    /// `bytes` long when encoded, over [`crate::RECORD_BYTES_MAX`].
-    TooLarge {
-        claim: T,
-        bytes: usize,
-    },
 }
 
 /// The record that is to be sent next.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use read::Reader;
 
+use crate::block::{BufferId, Owner};
 use crate::codec::Encoded;
 use crate::database::DiskError;
 use crate::files;
@@ -35,8 +36,8 @@ pub(crate) const GENERATION_OVERHEAD: u64 = 24 * 1024;
 const HEAD_REST: u64 = 30_000;
 
 pub(crate) struct Tail {
-    /// Marks the lane's blocks, so that none is ever taken for another lane's.
-    pub(crate) tag: u8,
+    /// Marks the lane's blocks, so that none is ever taken for another lane's, or another buffer's.
+    pub(crate) owner: Owner,
     pub(crate) directory: PathBuf,
     set_aside: PathBuf,
     pub(crate) settings: LaneDisk,
@@ -65,6 +66,7 @@ impl Tail {
     pub(crate) fn open(
         root: &Path,
         settings: LaneDisk,
+        buffer: BufferId,
         keys: &Keys,
         writer: &Writer,
         findings: &mut Vec<Finding>,
@@ -72,7 +74,10 @@ impl Tail {
         let directory = layout::lane(root, &settings.name);
         files::make_directory(&directory).map_err(DiskError::io(&directory))?;
         let mut tail = Tail {
-            tag: layout::tag(&settings.name),
+            owner: Owner {
+                lane: layout::tag(&settings.name),
+                buffer: Some(buffer),
+            },
             set_aside: layout::set_aside(root),
             settings,
             generations: VecDeque::new(),
@@ -87,7 +92,7 @@ impl Tail {
         };
         layout::finish_removals(&tail.directory).map_err(DiskError::io(&tail.directory))?;
         for path in layout::generations(&tail.directory).map_err(DiskError::io(&tail.directory))? {
-            let mut found = Generation::found(path, tail.tag, keys)?;
+            let mut found = Generation::found(path, tail.owner, keys)?;
             if found.torn && found.missing.is_empty() {
                 findings.push(Finding::Torn {
                     generation: found.path.clone(),

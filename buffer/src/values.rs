@@ -13,7 +13,7 @@ use crate::wear::Wear;
 use crate::{LaneId, WhenFull};
 
 /// The layout that this code writes; it reads this and the ones before it, and refuses a newer one.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Bytes of records in one write of a lane, before compression.
 pub(crate) const WRITE_BYTES_MAX: u64 = 1024 * 1024;
@@ -91,6 +91,8 @@ pub struct Opened {
 pub struct LaneOpened {
     /// The first sequence that is free.
     pub next: u64,
+    /// The marks allow for sequences before this one; `None` where there are no marks to do so.
+    pub reserved: Option<u64>,
     /// Stored and neither delivered nor dropped.
     pub waiting: Ranges,
     /// Waiting at the last mark, and no longer on disk, with the reason.
@@ -171,6 +173,8 @@ pub struct LaneOnDisk {
     pub bytes: u64,
     /// The first sequence after its oldest generation: when all before it is delivered, the next mark gives that back.
     pub(crate) frees_at: u64,
+    /// The marks allow for sequences before this one.
+    pub(crate) reserved: u64,
     /// As [`LaneOpened::oldest`].
     pub(crate) oldest: Option<Instant>,
 }

@@ -50,7 +50,6 @@ pub(crate) fn build(prepared: Prepared, carried: &mut Carried) -> Result<Agent, 
         lanes: Lanes::new(opened.epoch, intents.lanes(), opened.lanes),
         ingest: Ingest {
             router: Router::new(settings.routes.clone()),
-            too_large: 0,
             histories: intents.histories(),
         },
         drain: Drain::new(parts, started),

@@ -49,7 +49,8 @@ impl Agent {
     pub(super) fn ask_disk(&mut self, now: Instant) {
         let writes = self.lanes.commit(now, self.outage());
         if !writes.is_empty() {
-            self.keeper.ask(Job::Write(writes));
+            let wall_ms = self.health.wall_ms();
+            self.keeper.ask(Job::Write { writes, wall_ms });
         }
         if let Some(marks) = self.lanes.marks(now) {
             self.keeper.ask(Job::Mark(marks));

@@ -28,6 +28,16 @@ impl Health {
         }
     }
 
+    /// Milliseconds since 1970; 0 where the clock is not known to be set.
+    pub(super) fn wall_ms(&self) -> u64 {
+        let stamp = self.clock.stamp();
+        let set = stamp.unsynced_boot_us.is_none();
+        u64::try_from(stamp.unix_us / 1000)
+            .ok()
+            .filter(|_| set)
+            .unwrap_or(0)
+    }
+
     /// A notice of `kind`: `start`, `stop`, `link`, `drops`, `damage`, `heartbeat`, `part`.
     pub(crate) fn event(&mut self, kind: &'static str, notice: &Value) -> Event {
         let origin = self.origins.entry(kind).or_insert_with(|| {

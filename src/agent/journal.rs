@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use buffer::{Finding, LaneId};
+use buffer::{Dropped, Finding, LaneId};
 use serde_json::json;
 
 use super::Agent;
-use crate::config::HEALTH;
+use crate::config::{HEALTH, Intent};
 use crate::ingest::Ingest;
 use crate::pace::Change;
 
@@ -40,6 +40,34 @@ impl Agent {
             }
         };
         self.notice("damage", &notice, now);
+    }
+
+    /// Tells of records of `intent` that were dropped, in the log and in the health lane.
+    pub(super) fn tell_drop(&mut self, intent: &Intent, drop: &Dropped, now: Instant) {
+        let (lane, reason) = (intent.name.as_str(), drop.reason.name());
+        let (count, first, last) = (drop.count, drop.first, drop.last);
+        let mut notice = json!({ "lane": lane, "reason": reason, "count": count, "first_seq": first, "last_seq": last });
+        if let Some(largest) = &drop.largest {
+            let (subject, bytes, limit) = (&largest.name, largest.bytes, intent.lane.record);
+            tracing::error!(
+                lane,
+                reason,
+                count,
+                first,
+                last,
+                subject,
+                bytes,
+                limit,
+                "events dropped: with their tags they are larger than their lane can hold; the subject is that of the largest; send them in parts, or choose a larger memory.profile"
+            );
+            (notice["subject"], notice["bytes"]) = (json!(subject), json!(bytes));
+        } else {
+            tracing::warn!(%lane, reason, count, first, last, "events dropped");
+        }
+        // A report on drops of reports would be dropped as well.
+        if lane != HEALTH {
+            self.notice("drops", &notice, now);
+        }
     }
 
     pub(super) fn notice(&mut self, kind: &'static str, notice: &serde_json::Value, now: Instant) {

@@ -36,10 +36,21 @@ impl Agent {
             parts: self.parts_down(now),
             disk_error: self.disk.error.clone(),
             flash: self.flash_status(),
-            too_large: self.ingest.too_large,
+            too_large: self.too_large(),
             unknown_intents: self.ingest.router.unknown_intents,
             fallback_topics: self.drain.addresses.fallbacks,
         }
+    }
+
+    fn too_large(&self) -> u64 {
+        let slot = DropReason::ALL
+            .iter()
+            .position(|reason| *reason == DropReason::TooLarge);
+        let lanes = self.intents.iter();
+        let dropped = lanes.map(|(lane, _)| self.lanes.counts(lane).dropped);
+        dropped
+            .filter_map(|counts| counts.get(slot?).copied())
+            .sum()
     }
 
     fn link_status(&self, now: Instant) -> LinkStatus {

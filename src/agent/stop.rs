@@ -134,7 +134,7 @@ impl Agent {
             if let Some(note) = self.drain.allowance.note(true) {
                 self.keeper.ask(Job::Note(note));
             }
-            let marks = self.lanes.marks_at_once();
+            let marks = self.lanes.last_marks();
             self.keeper.ask(Job::Mark(marks));
             self.keeper.ask(Job::Close);
             while let Some(answer) = self.keeper.answer().await {

@@ -152,6 +152,10 @@ fn ls(found: &Inspection, out: &mut impl Write) -> Result<(), InspectError> {
             lane.name,
             adapters::size(bytes)
         )?;
+        let written = lane.generations.iter().filter_map(|g| g.written);
+        if let Some(all) = written.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) {
+            writeln!(out, "{}", when(all))?;
+        }
         for drop in &lane.unreported {
             writeln!(
                 out,
@@ -183,19 +187,31 @@ fn row(generation: &GenerationEntry) -> String {
         sealed,
         age_ms,
         keys,
+        written,
         ..
     } = generation;
     #[expect(clippy::cast_precision_loss, reason = "an age for people")]
     let age = adapters::age(*age_ms as f64 / 1000.0);
     let keys: Vec<String> = keys.iter().map(|key| format!("  key {key}")).collect();
     format!(
-        "{name:<24}{:>14} to {:<14}{records:>9} records  epoch {epoch:<4}{:>7}{age:>9} old{}{}",
+        "{name:<24}{:>14} to {:<14}{records:>9} records  epoch {epoch:<4}{:>7}{age:>9} old{}{}{}",
         span.start,
         span.end.saturating_sub(1),
         adapters::size(*bytes),
         if *sealed { "" } else { "  open" },
         keys.concat(),
+        written.map(when).unwrap_or_default(),
     )
+}
+
+/// When blocks were written, for a person.
+fn when((from, to): (u64, u64)) -> String {
+    let time = |ms: u64| {
+        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+        let time = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
+        time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    format!("  written {} to {}", time(from), time(to))
 }
 
 fn cat(

@@ -7,6 +7,7 @@ mod link;
 use std::collections::{BTreeMap, BTreeSet};
 
 use adapters::Pattern;
+use adapters::Size;
 use adapters::{SecretError, SourceSettings};
 
 use super::file::File;
@@ -46,6 +47,7 @@ pub(super) fn problems(file: &File) -> Vec<Problem> {
     uplink(file, &mut found);
     sources(file, &mut found);
     qos_two(file, &mut found);
+    largest_events(file, &mut found);
     buffer(file, &mut found);
     replay(file, &mut found);
     let intents = Intents::new(file);
@@ -165,7 +167,7 @@ fn uplink(file: &File, found: &mut Problems) {
     if let Some(size) = uplink.in_flight.filter(|size| size.0 < 128 * 1024) {
         found.error(
             "uplink.in_flight",
-            format!("`{size}` does not hold the largest event; use \"128 KiB\" or more"),
+            format!("`{size}` is too small for a batch of events; use \"128 KiB\" or more"),
         );
     }
 }
@@ -267,6 +269,22 @@ fn sources(file: &File, found: &mut Problems) {
             "mqtt",
             "there is no source; add an [[mqtt]], [[modbus]] or [[inference]] section",
         );
+    }
+}
+
+/// An event that a source lets in and no lane can hold would be dropped.
+fn largest_events(file: &File, found: &mut Problems) {
+    // What is not the payload: names, tags, and what the encoding adds.
+    let most = file.memory.profile.record() - 16 * 1024;
+    for (index, section) in file.inference.iter().enumerate() {
+        if section.max_event.0 > most {
+            let what = format!(
+                "`{}` is more than an event may have with this memory.profile; use at most \"{}\", or a larger profile",
+                section.max_event,
+                Size(most / 1024 * 1024)
+            );
+            found.error(format!("inference[{index}].max_event"), what);
+        }
     }
 }
 

@@ -260,10 +260,7 @@ fn meant(section: &IntentSection, profile: Profile) -> Intent {
         Template::parse(text.as_deref().expect(WHOLE)).unwrap_or_else(|_| Template::unreadable())
     };
     let when_full = when_full(section.when_full.expect(WHOLE));
-    let order = match section.order.expect(WHOLE) {
-        OrderKind::LiveFirst => Order::LiveFirst,
-        OrderKind::InOrder => Order::InOrder,
-    };
+    let order = order(section.order.expect(WHOLE));
     let (name, budget) = (section.name.clone(), section.budget.expect(WHOLE).0);
     let urgent = section.urgent.expect(WHOLE);
     Intent {
@@ -292,6 +289,7 @@ fn meant(section: &IntentSection, profile: Profile) -> Intent {
             keeps: section.keep.is_some(),
             bulk: !urgent,
             memory: number::in_memory(section.memory.expect(WHOLE).0),
+            record: number::in_memory(profile.record().min(budget / 4)),
             burst: number::in_memory(profile.of(BURST)),
         },
         pace: LanePace {
@@ -314,6 +312,13 @@ fn meant(section: &IntentSection, profile: Profile) -> Intent {
         history: section.history.clone(),
         expected: section.expected,
         name,
+    }
+}
+
+fn order(kind: OrderKind) -> Order {
+    match kind {
+        OrderKind::LiveFirst => Order::LiveFirst,
+        OrderKind::InOrder => Order::InOrder,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `[memory]`: how much of it the agent may take.
 
 use adapters::mqtt::{MqttSection, Version};
+use buffer::RECORD_BYTES_MAX;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +19,8 @@ pub(crate) struct MemorySection {
     pub profile: Profile,
 }
 
-/// `memory.profile`: the defaults of `uplink.in_flight`, of the intents' `memory` and of an MQTT 5 source's `window`, and what
-/// a lane holds beyond that while its disk writes. docs/MEMORY.md has what was measured.
+/// `memory.profile`: the largest event, the defaults of `uplink.in_flight`, of the intents' `memory` and of an MQTT 5 source's
+/// `window`, and what a lane holds beyond that while its disk writes. docs/MEMORY.md has what was measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Profile {
@@ -38,6 +39,15 @@ impl Profile {
             Profile::Tiny => bytes / 4,
             Profile::Small => bytes / 2,
             Profile::Normal => bytes,
+        }
+    }
+
+    /// Bytes of the largest event, encoded. What a lane holds beyond its memory has room for two, `uplink.in_flight` for one.
+    pub(crate) fn record(self) -> u64 {
+        match self {
+            Profile::Tiny => 256 * 1024,
+            Profile::Small => 512 * 1024,
+            Profile::Normal => RECORD_BYTES_MAX as u64,
         }
     }
 

@@ -113,6 +113,10 @@ impl buffer::Record for Record {
             .as_bytes(),
         )
     }
+
+    fn name(&self) -> &str {
+        &self.origin.subject
+    }
 }
 
 /// The receipt slip of a record; the gateway's own reports have none.

@@ -22,6 +22,12 @@ impl Limit {
             Limit::Flow(flow) => flow.ask(next, now),
             Limit::Fixed { most, in_flight } => {
                 let room = most.saturating_sub(*in_flight);
+                // One record may always be under way, however large it is.
+                let room = if *in_flight == 0 {
+                    room.max(next)
+                } else {
+                    room
+                };
                 if room >= next {
                     Room::Now(room)
                 } else {

@@ -6,7 +6,11 @@ use crate::ingest::Record;
 
 #[derive(Debug)]
 pub(crate) enum Job {
-    Write(Vec<LaneWrite<Record>>),
+    /// At `wall_ms`, milliseconds since 1970 or 0.
+    Write {
+        writes: Vec<LaneWrite<Record>>,
+        wall_ms: u64,
+    },
     Read(ReadAsk),
     Mark(Vec<LaneMark>),
     /// Drops what is too old and merges what is superseded, also what is still being written.
@@ -56,7 +60,7 @@ pub(super) enum Asked {
 impl Asked {
     pub(super) fn of(job: &Job) -> Asked {
         match job {
-            Job::Write(writes) => {
+            Job::Write { writes, .. } => {
                 let end = |write: &LaneWrite<Record>| {
                     let last = write.records.last();
                     (write.lane, last.map_or(0, |record| record.sequence + 1))

@@ -208,7 +208,7 @@ fn work(
 fn job_with(disk: &mut Disk<Record>, job: Job) -> Answer {
     let now = Instant::now();
     match job {
-        Job::Write(writes) => Answer::Written(disk.write(writes, now)),
+        Job::Write { writes, wall_ms } => Answer::Written(disk.write(writes, wall_ms, now)),
         Job::Read(ask) => {
             let read = disk.read(ask.lane, ask.sequences.start, ask.sequences.end);
             Answer::Read(read.map_err(|error| (ask.lane, error)))
@@ -229,7 +229,7 @@ fn job_without(store: &Store, job: &Job, asked: &Asked) -> Answer {
             Ok(_) => Ok(Disked::Ready),
             Err(error) => Err(unusable(&error)),
         }),
-        Job::Write(_) | Job::Read(_) | Job::Mark(_) | Job::Note(_) | Job::Close => {
+        Job::Write { .. } | Job::Read(_) | Job::Mark(_) | Job::Note(_) | Job::Close => {
             asked.refused("it could not be opened")
         }
     }

@@ -42,7 +42,7 @@ const AGENT: [Reading<Snapshot>; 6] = [
     (
         Count,
         "events_too_large",
-        "events larger than any lane can hold",
+        "events dropped that were larger than their lane can hold",
         |all| count(all.too_large),
     ),
     (

@@ -52,6 +52,12 @@ pub(crate) enum UplinkError {
 /// Messages in librdkafka's queue; bytes are bounded by `uplink.in_flight` before that.
 const QUEUE_MESSAGES: &str = "100000";
 
+/// librdkafka's queue holds two of the largest messages.
+const QUEUE_KIB_MIN: u64 = 2048;
+/// The largest record (`buffer::RECORD_BYTES_MAX`) with its headers. A broker takes batches of 1,048,588 bytes unless it is told
+/// otherwise.
+const MESSAGE_BYTES: &str = "1040000";
+
 /// Name and value of every setting of a connection; later ones win.
 pub(super) fn settings(
     cluster: &Cluster,
@@ -78,7 +84,7 @@ pub(super) fn settings(
     };
     let receive = sockets::receive_buffer(number).to_string();
     let linger = format!("{:.3}", sending.linger.as_secs_f64() * 1000.0);
-    let queue_kib = (in_flight / 1024 * 2).max(1024).to_string();
+    let queue_kib = (in_flight / 1024 * 2).max(QUEUE_KIB_MIN).to_string();
     let mut pairs: Vec<(String, String)> = [
         ("bootstrap.servers", section.brokers.join(",").as_str()),
         ("client.id", &client_id),
@@ -95,7 +101,7 @@ pub(super) fn settings(
         ("socket.nagle.disable", "true"),
         ("socket.receive.buffer.bytes", &receive),
         ("log.connection.close", "false"),
-        ("message.max.bytes", "1000000"),
+        ("message.max.bytes", MESSAGE_BYTES),
         ("compression.codec", compression),
         ("linger.ms", &linger),
         ("batch.size", &sending.batch.to_string()),

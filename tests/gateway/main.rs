@@ -31,6 +31,8 @@ mod pause;
 
 mod followed;
 
+mod large;
+
 mod keeping;
 
 mod disks;

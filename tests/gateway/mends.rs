@@ -110,7 +110,7 @@ pub(crate) fn offer(gateway: &Gateway, events: &[Value]) -> Vec<Value> {
 }
 
 /// Letters without a pattern.
-fn letters(seed: u64, count: usize) -> String {
+pub(crate) fn letters(seed: u64, count: usize) -> String {
     let mut state = seed | 1;
     let mut letter = || {
         state = state
@@ -135,7 +135,7 @@ fn what_surrounds_a_payload_may_be_larger_than_it_and_costs_no_event() {
         event
     };
     let tags = |number, count| json!({ "tags": { "where": letters(number, count) } });
-    let mut gateway = Gateway::new(&format!("{AWAY}{VISION}max_event = \"96 KiB\"\n")).start();
+    let mut gateway = Gateway::new(&format!("{AWAY}{VISION}max_event = \"600 KiB\"\n")).start();
     let mut all: Vec<Value> = (0..300)
         .map(|number| event(number, tags(number, 6_000)))
         .collect();
@@ -146,7 +146,7 @@ fn what_surrounds_a_payload_may_be_larger_than_it_and_costs_no_event() {
     all.last_mut().unwrap()["ack"] = json!(304);
     assert_eq!(offer(&gateway, &all), [json!({ "ack": 304 })]);
     // What no lane can hold is said to be dropped; it costs no other event its receipt.
-    let device = letters(1, 70_000);
+    let device = letters(1, 520_000);
     let (mut large, mut small) = (
         event(305, json!({ "device": device })),
         event(306, json!({})),

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::InferenceError;
 use crate::Size;
 
-/// The largest event that may be allowed: a lane could hold no larger one.
-const EVENT_BYTES_MAX: u64 = 96 * 1024;
+/// The largest event that may be allowed: a lane could hold none that is much larger.
+const EVENT_BYTES_MAX: u64 = 900 * 1024;
 
 /// An input for local programs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,7 +29,7 @@ pub struct InferenceSection {
     /// Default: 16.
     #[serde(default = "default_max_clients")]
     pub max_clients: usize,
-    /// The largest event, up to `"96 KiB"`. Default: `"64 KiB"`.
+    /// The largest event as it comes in, up to `"900 KiB"`, less by `memory.profile`. Default: `"64 KiB"`.
     #[serde(default = "default_max_event")]
     pub max_event: Size,
     /// The intent of events that name none.
@@ -95,7 +95,7 @@ impl InferenceSection {
             problems.push((
                 "max_event".into(),
                 format!(
-                    "`{}` is out of range; use \"64\" to \"96 KiB\"",
+                    "`{}` is out of range; use \"64\" to \"900 KiB\"",
                     self.max_event
                 ),
             ));

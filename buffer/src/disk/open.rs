@@ -6,20 +6,26 @@ use std::time::Instant;
 
 use super::Disk;
 use crate::Record;
+use crate::block::BufferId;
 use crate::clock::DiskClock;
 use crate::codec::Encoder;
 use crate::database::DiskError;
 use crate::files;
 use crate::generation::Generation;
+use crate::identity;
 use crate::keys::{KeyId, Keys};
 use crate::layout;
-use crate::marks::{self, LaneState, MarksFile, UPLINK};
+use crate::marks::{self, LaneState, MarksFile, RESERVE};
 use crate::ranges::Ranges;
 use crate::settings::{DropReason, Dropped};
 use crate::tail::Tail;
 use crate::values::FORMAT;
 use crate::values::{Finding, LaneDisk, LaneOpened, OpenError, Opened};
 use crate::writer::Writer;
+
+/// Sequences that are left out where the marks are lost, which said how many were given out: far more than any gateway can
+/// have.
+const UNKNOWN: u64 = 1 << 40;
 
 impl<R: Record> Disk<R> {
     /// Opens the state directory `root`, recovering what was not closed cleanly, and begins an epoch.
@@ -48,14 +54,17 @@ impl<R: Record> Disk<R> {
         let lock = layout::lock(root)?;
         let format = layout::read_format(root)?;
         let (at, set_aside) = (layout::marks(root), layout::set_aside(root));
-        let (marks, kept_at) = MarksFile::open(&at, &set_aside, writer)?;
+        let (mut marks, kept_at) = MarksFile::open(&at, &set_aside, writer)?;
+        let lost = kept_at.is_some() || format == Some(FORMAT);
+        let (buffer, unknown) = identify(root, &marks, lost)?;
+        marks.marks.buffer = Some(buffer);
         let mut findings: Vec<Finding> = kept_at
             .map(|kept_at| Finding::MarksLost { kept_at })
             .into_iter()
             .collect();
         let tails: Result<Vec<Tail>, DiskError> = lanes
             .iter()
-            .map(|lane| Tail::open(root, lane.clone(), keys, writer, &mut findings))
+            .map(|lane| Tail::open(root, lane.clone(), buffer, keys, writer, &mut findings))
             .collect();
         let tails = tails?;
         // A start that was cut off may have made them and not come as far as this.
@@ -67,6 +76,7 @@ impl<R: Record> Disk<R> {
             tails,
             clock: DiskClock::since(&marks.marks.clock),
             marks,
+            buffer,
             encoder: Encoder::new(keys.clone()).map_err(DiskError::io(root))?,
             floor,
             format_written: format == Some(FORMAT),
@@ -75,27 +85,37 @@ impl<R: Record> Disk<R> {
             _record: PhantomData,
         };
         disk.check_keys(keys)?;
-        let opened = disk.ids().map(|lane| {
-            let state = disk.marks.marks.lanes.get(&disk.tail(lane).settings.name);
-            let (tail, unknown) = (disk.tail(lane), LaneState::default());
-            let mut opened = opened(tail, state.unwrap_or(&unknown), &mut findings);
-            let waits = |g: &&Generation| opened.waiting.within(g.span()).next().is_some();
-            let oldest = tail.generations.iter().find(waits);
-            opened.oldest = oldest.and_then(|g| disk.clock.when(g.oldest, Instant::now()));
-            opened
-        });
-        let lanes_opened: Vec<LaneOpened> = opened.collect();
+        let mut lanes_opened = disk.lanes_opened(unknown, &mut findings);
         findings.extend(layout::orphans(root, lanes).map_err(DiskError::io(root))?);
         disk.remember(&lanes_opened);
-        let epoch = disk.begin_epoch();
-        Ok((
-            disk,
-            Opened {
-                epoch,
-                lanes: lanes_opened,
-                findings,
-            },
-        ))
+        let allowed = if disk.begin_epoch() { RESERVE } else { 0 };
+        for lane in &mut lanes_opened {
+            lane.reserved = Some(lane.next + allowed);
+        }
+        let opened = Opened {
+            epoch: disk.marks.marks.epoch,
+            lanes: lanes_opened,
+            findings,
+        };
+        Ok((disk, opened))
+    }
+
+    /// The state of each lane, with so many sequences left out.
+    fn lanes_opened(&self, unknown: u64, findings: &mut Vec<Finding>) -> Vec<LaneOpened> {
+        let opened = self.ids().map(|lane| {
+            let tail = self.tail(lane);
+            let (state, none) = (
+                self.marks.marks.lanes.get(&tail.settings.name),
+                LaneState::default(),
+            );
+            let mut opened = opened(tail, state.unwrap_or(&none), findings);
+            opened.next += unknown;
+            let waits = |g: &&Generation| opened.waiting.within(g.span()).next().is_some();
+            let oldest = tail.generations.iter().find(waits);
+            opened.oldest = oldest.and_then(|g| self.clock.when(g.oldest, Instant::now()));
+            opened
+        });
+        opened.collect()
     }
 
     fn check_keys(&self, keys: &Keys) -> Result<(), OpenError> {
@@ -123,8 +143,8 @@ impl<R: Record> Disk<R> {
         for (lane, opened) in self.ids().zip(lanes) {
             let waiting = marks::compact(&opened.waiting, &self.tail(lane).generations, &[]);
             let state = self.state_mut(lane);
-            state.stored_to = opened.next;
-            state.cursors.insert(UPLINK.into(), waiting);
+            state.stands(opened.next, waiting);
+            state.reserved = opened.next + RESERVE;
             state.cleared.clear();
             let lost = opened.lost.iter();
             state
@@ -133,7 +153,8 @@ impl<R: Record> Disk<R> {
         }
     }
 
-    fn begin_epoch(&mut self) -> u32 {
+    /// Says whether it could be written.
+    fn begin_epoch(&mut self) -> bool {
         let stored = self
             .tails
             .iter()
@@ -141,25 +162,39 @@ impl<R: Record> Disk<R> {
         let newest = stored.max().unwrap_or(0).max(self.marks.marks.epoch);
         self.marks.marks.epoch = newest + 1;
         // A full or read-only disk at start must not keep the agent from running from memory.
-        if let Err(error) = self.write_marks(Instant::now()) {
-            tracing::warn!(%error, "the buffer's marks cannot be written yet");
+        let written = self.write_marks(Instant::now());
+        if let Err(error) = &written {
+            tracing::warn!(%error, "the buffer's marks cannot be written yet: until they are, a crash would have events repeated, with sequences that were used before; free space or replace the disk");
         }
         // A gateway with nothing to write has no process for it.
         self.marks.close();
-        self.marks.marks.epoch
+        written.is_ok()
     }
+}
+
+/// Which buffer it is, and how many sequences are left out for what the marks no longer say. `lost`: there were marks.
+fn identify(root: &Path, marks: &MarksFile, lost: bool) -> Result<(BufferId, u64), DiskError> {
+    if let Some(known) = marks.marks.buffer {
+        return Ok((known, 0));
+    }
+    if let Some(found) = identity::of_blocks(root).map_err(DiskError::io(root))? {
+        return Ok((found, UNKNOWN));
+    }
+    let made = identity::random().map_err(DiskError::io(root))?;
+    Ok((made, if lost { UNKNOWN } else { 0 }))
 }
 
 fn opened(tail: &Tail, state: &LaneState, findings: &mut Vec<Finding>) -> LaneOpened {
     let (present, marked) = (tail.present(), state.waiting());
     let end = present.iter().last().map_or(0, |run| run.end);
-    let unmarked = present.within(state.stored_to..u64::MAX);
+    let stored_to = state.stored_to();
+    let unmarked = present.within(stored_to..u64::MAX);
     let mut waiting = marked.common(&present);
     unmarked.for_each(|run| waiting.insert(run));
     let mut lost = marked.clone();
     // The marks know nothing yet of the last that was written.
     for (from, to, _) in &state.cleared {
-        lost.insert((*from).max(state.stored_to)..*to);
+        lost.insert((*from).max(stored_to)..*to);
     }
     lost.remove_all(&present);
     let mut reasons = Vec::new();
@@ -171,14 +206,15 @@ fn opened(tail: &Tail, state: &LaneState, findings: &mut Vec<Finding>) -> LaneOp
     // Another gap within a generation was never written, unless its blocks say otherwise.
     for generation in &tail.generations {
         lost.remove(generation.span());
-        for run in generation.missing.within(0..state.stored_to) {
+        for run in generation.missing.within(0..stored_to) {
             marked.within(run).for_each(|part| lost.insert(part));
         }
     }
-    let unmarked = tail.missing(state.stored_to);
+    let unmarked = tail.missing(stored_to);
     unmarked.iter().for_each(|run| lost.insert(run));
     let next = end
-        .max(state.stored_to)
+        .max(stored_to)
+        .max(state.reserved)
         .max(lost.iter().last().map_or(0, |run| run.end));
     reasons.push((DropReason::Damage, lost));
     reasons.retain(|(_, part): &(DropReason, Ranges)| !part.is_empty());
@@ -191,6 +227,7 @@ fn opened(tail: &Tail, state: &LaneState, findings: &mut Vec<Finding>) -> LaneOp
     }
     LaneOpened {
         next,
+        reserved: None,
         waiting,
         lost: reasons,
         unreported: state.unreported.clone(),

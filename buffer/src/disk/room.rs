@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Disk, SLED_RESERVE, is_needed};
+use super::{Disk, SLED_RESERVE};
 use crate::database::DiskError;
 use crate::encode::latest_of_each_key;
 use crate::generation::Generation;
@@ -34,10 +34,11 @@ impl<R: Record> Disk<R> {
     /// What is to be known of a lane after a mark.
     pub(super) fn on_disk(&self, tail: &Tail, now: Instant) -> LaneOnDisk {
         let state = self.marks.marks.lanes.get(&tail.settings.name);
-        let is_read = |g: &&Generation| state.is_none_or(|state| is_needed(state, g));
+        let is_read = |g: &&Generation| state.is_none_or(|state| state.needs(g));
         let oldest = tail.generations.iter().find(is_read).map(|g| g.oldest);
         LaneOnDisk {
             bytes: tail.bytes(),
+            reserved: state.map_or(0, |state| state.reserved),
             frees_at: tail.frees_at(),
             oldest: oldest.and_then(|stored| self.clock.when(stored, now)),
         }
@@ -118,7 +119,7 @@ impl<R: Record> Disk<R> {
         let kept = tail
             .generations
             .iter()
-            .position(|g| g.sealed && !is_needed(&state, g));
+            .position(|g| g.sealed && !state.needs(g));
         match kept {
             Some(index) => tail.remove(index).map(|()| true),
             None => Ok(false),
@@ -162,12 +163,12 @@ impl<R: Record> Disk<R> {
         let tail = tails
             .get_mut(lane.index())
             .expect("lane ids are made from the list of lanes");
-        let (tag, name) = (tail.tag, tail.settings.name.clone());
+        let (owner, name) = (tail.owner, tail.settings.name.clone());
         let room = tail.settings.budget.saturating_sub(tail.bytes());
         let merged = tail.merge(
             index,
             room,
-            &mut |paths, records| latest_of_each_key::<R>(encoder, tag, paths, records),
+            &mut |paths, records| latest_of_each_key::<R>(encoder, owner, paths, records),
             &mut |merged| {
                 let state = marks.marks.lanes.entry(name.clone()).or_default();
                 state.cleared.push((merged.span.start, merged.span.end, DropReason::Coalesced));
@@ -236,7 +237,7 @@ impl<R: Record> Disk<R> {
         }
         if self.tail(lane).head_since().is_some() {
             let state = self.state_mut(lane).clone();
-            self.tail_mut(lane).release(|g| is_needed(&state, g), at)?;
+            self.tail_mut(lane).release(|g| state.needs(g), at)?;
         }
         Ok(())
     }
@@ -261,7 +262,7 @@ impl<R: Record> Disk<R> {
         }
         if settings.keep.is_some() {
             let state = self.state_mut(lane).clone();
-            self.tail_mut(lane).release(|g| is_needed(&state, g), at)?;
+            self.tail_mut(lane).release(|g| state.needs(g), at)?;
         }
         let Some(limit) = settings.max_age.map(millis) else {
             return Ok(());

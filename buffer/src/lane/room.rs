@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 
 use super::{ENTRY_BYTES, Lane, encoded_length};
-use crate::block::RECORD_BYTES_MAX;
 use crate::disk::room::with_overhead;
 use crate::ranges::Ranges;
 use crate::settings::DropReason;
@@ -15,12 +14,13 @@ use crate::{Claim, Kept, Record, WhenFull};
 impl<R: Record, T: Claim> Lane<R, T> {
     /// As [`Lane::must_wait`], the bytes that are to be waited for. The length of a record is looked at only near the limit.
     pub(crate) fn must_wait_with(&mut self, record: &R) -> Option<usize> {
-        if self.held() + RECORD_BYTES_MAX + ENTRY_BYTES <= self.memory_limit() {
+        let most = self.record_max();
+        if self.held() + most + ENTRY_BYTES <= self.memory_limit() {
             return None;
         }
         let encoded = encoded_length(record);
-        // A larger one is refused at once.
-        let bytes = (encoded <= RECORD_BYTES_MAX).then(|| encoded + ENTRY_BYTES)?;
+        // A larger one is dropped at once, and one is always taken.
+        let bytes = (encoded <= most && self.held() > 0).then(|| encoded + ENTRY_BYTES)?;
         self.must_wait(bytes).then_some(bytes)
     }
 
@@ -52,21 +52,6 @@ impl<R: Record, T: Claim> Lane<R, T> {
 
     pub(super) fn memory_limit(&self) -> usize {
         self.settings.memory + self.settings.burst
-    }
-
-    /// The record is counted and named like any other that is dropped, but never kept.
-    pub(super) fn drop_newest(&mut self, claim: T) {
-        let sequence = self.next;
-        self.next += 1;
-        self.counts.accepted += 1;
-        if self.stored_to == sequence {
-            self.stored_to = self.next; // there is nothing to store
-        }
-        claim.resolve(Kept::Dropped);
-        self.note_drop(
-            DropReason::Newest,
-            &std::iter::once(sequence..self.next).collect(),
-        );
     }
 
     /// What the disk would hold if all that is not stored were written, uncompressed.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::Lane;
 use crate::block::Placed;
 use crate::lanes::Pace;
-use crate::marks::LaneMark;
+use crate::marks::{LaneMark, runs_out};
 use crate::ranges::Ranges;
-use crate::settings::{DropReason, Dropped, Order};
+use crate::settings::{DropReason, Order};
 use crate::tail::generation_bytes;
 use crate::values::{Cleared, LaneOnDisk, ReadBack, WRITE_BYTES_MAX, Written};
 use crate::window::Entry;
@@ -19,11 +19,10 @@ const WRITE_RECORDS_MAX: usize = 4096;
 /// A source that waits gets its receipts by delivery, if those come within this; else the disk is
 /// faster, and worth a write.
 const PROMPT: Duration = Duration::from_millis(50);
-/// Drops of a lane that are remembered over a restart until they are reported.
-const UNREPORTED_MAX: usize = 64;
 /// The shortest interval of commits while the flash is spared.
 const SPARED: Duration = Duration::from_millis(500);
-/// Bytes read ahead of the window: two blocks, so that the disk reads while the wire is busy.
+/// Bytes read ahead of the window: two blocks, so that the disk reads while the wire is busy. One block is always read, also
+/// if it is a record that is larger.
 const AHEAD_BYTES: usize = 128 * 1024;
 
 impl<R: Record, T: Claim> Lane<R, T> {
@@ -211,31 +210,6 @@ impl<R: Record, T: Claim> Lane<R, T> {
             .collect()
     }
 
-    pub(super) fn drop_waiting(&mut self, reason: DropReason, sequences: &Ranges) {
-        for run in sequences.iter() {
-            self.waiting.remove(run);
-        }
-        self.note_drop(reason, sequences);
-    }
-
-    pub(super) fn note_drop(&mut self, reason: DropReason, sequences: &Ranges) {
-        let Some(drop) = Dropped::all(reason, sequences) else {
-            return;
-        };
-        let slot = DropReason::ALL.iter().position(|known| *known == reason);
-        if let Some(count) = slot.and_then(|slot| self.counts.dropped.get_mut(slot)) {
-            *count += drop.count;
-        }
-        self.moved = true;
-        match self.drops.last_mut() {
-            Some(noted) if noted.reason == reason && noted.last < drop.first => {
-                noted.last = drop.last;
-                noted.count += drop.count;
-            }
-            _ => self.drops.push(drop),
-        }
-    }
-
     /// Where to read on, if there is room and something to read. The caller must do it.
     pub(crate) fn begin_read(&mut self, now: Instant) -> Option<Range<u64>> {
         let from = self.wants_to_read()?;
@@ -301,17 +275,9 @@ impl<R: Record, T: Claim> Lane<R, T> {
         self.drop_waiting(DropReason::Damage, &missing);
     }
 
-    fn unreported(&self) -> Vec<Dropped> {
-        let telling = self.telling.iter().map(|(drop, _)| drop);
-        telling
-            .chain(&self.drops)
-            .take(UNREPORTED_MAX)
-            .cloned()
-            .collect()
-    }
-
     pub(crate) fn set_marked(&mut self, on_disk: &LaneOnDisk) {
         self.frees_at = on_disk.frees_at;
+        self.reserved = self.reserved.map(|_| on_disk.reserved);
         self.oldest_on_disk = on_disk.oldest;
     }
 
@@ -332,10 +298,18 @@ impl<R: Record, T: Claim> Lane<R, T> {
         !self.settings.keeps && first >= self.frees_at
     }
 
+    /// The marks are to allow for more sequences.
+    pub(crate) fn wants_numbers(&self) -> bool {
+        self.reserved
+            .is_some_and(|reserved| runs_out(self.next, reserved))
+    }
+
     pub(crate) fn mark(&self) -> LaneMark {
         LaneMark {
             stored_to: self.stored_to,
             waiting: self.waiting.within(0..self.stored_to).collect(),
+            next: self.next,
+            ends: false,
             unreported: self.unreported(),
         }
     }

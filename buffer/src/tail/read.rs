@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Tail;
+use crate::block::Owner;
 use crate::database::DiskError;
 use crate::generation::Generation;
 use crate::log::{self, Log};
@@ -75,12 +76,12 @@ impl Tail {
         };
         let reader = match open {
             Some(open) => open,
-            None => open_reader(generation, self.tag, &self.set_aside, findings)?,
+            None => open_reader(generation, self.owner, &self.set_aside, findings)?,
         };
         let found = reader.block_from(sequence);
         let went_bad = reader.log.as_ref().is_some_and(|log| log.covers(sequence));
         if matches!(found, Ok(None)) && went_bad {
-            let again = open_reader(generation, self.tag, &self.set_aside, findings)?;
+            let again = open_reader(generation, self.owner, &self.set_aside, findings)?;
             return self.reader.insert(again).block_from(sequence);
         }
         self.reader = Some(reader);
@@ -90,12 +91,12 @@ impl Tail {
 
 fn open_reader(
     generation: &mut Generation,
-    tag: u8,
+    owner: Owner,
     set_aside: &Path,
     findings: &mut Vec<Finding>,
 ) -> Result<Reader, DiskError> {
     let path = generation.path.clone();
-    let log = Log::open_if_there(&path, tag).map_err(DiskError::io(&path))?;
+    let log = Log::open_if_there(&path, owner).map_err(DiskError::io(&path))?;
     let mut missing = generation.present.clone();
     for header in log.iter().flat_map(Log::headers) {
         missing.remove(header.first..header.end());

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tidegate_buffer::{
     Claim, Counts, Disk, DiskError, DropReason, Finding, Kept, Keys, LaneDisk, LaneId,
-    LaneSettings, Lanes, Order, Record, Refusal, WhenFull, Written,
+    LaneSettings, Lanes, Order, RECORD_BYTES_MAX, Record, Refusal, WhenFull, Written,
 };
 
 pub(crate) const LANE: LaneId = LaneId(0);
+/// When all is written, as the world has it.
+pub(crate) const WALL_MS: u64 = 1_790_000_000_000;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Note {
@@ -65,6 +67,11 @@ impl Record for Note {
     fn key(&self) -> u64 {
         self.key
     }
+
+    #[expect(clippy::unnecessary_literal_bound, reason = "as the trait has it")]
+    fn name(&self) -> &str {
+        "note"
+    }
 }
 
 pub(crate) type Receipts = Rc<RefCell<BTreeMap<u64, Kept>>>;
@@ -93,6 +100,8 @@ pub(crate) struct Bench {
     pub(crate) failing: bool,
     pub(crate) number: u64,
     pub(crate) delivered: Vec<u64>,
+    /// Of each sequence, the record that had it: no other may.
+    pub(crate) sequences: BTreeMap<u64, u64>,
 }
 
 pub(crate) fn settings(order: Order, when_full: WhenFull, budget: u64) -> LaneSettings {
@@ -103,6 +112,7 @@ pub(crate) fn settings(order: Order, when_full: WhenFull, budget: u64) -> LaneSe
         commit_every: Duration::ZERO,
         budget,
         memory: 16 * 1024,
+        record: RECORD_BYTES_MAX,
         burst: 2 << 20,
         keeps: false,
         bulk: false,
@@ -152,6 +162,7 @@ impl Bench {
             failing: false,
             number,
             delivered: Vec::new(),
+            sequences: BTreeMap::new(),
         }
     }
 
@@ -176,7 +187,7 @@ impl Bench {
             let written = if self.failing {
                 writes.iter().map(fails).collect()
             } else {
-                self.disk.write(writes, self.now)
+                self.disk.write(writes, WALL_MS, self.now)
             };
             self.lanes.written(&written, self.now, self.outage);
         }
@@ -203,6 +214,13 @@ impl Bench {
                 *body == noise(*number, body.len()),
                 "record {number} is not what it was"
             );
+            let known = self.sequences.entry(next.placed.sequence);
+            let known = *known.or_insert(*number);
+            assert_eq!(
+                known, *number,
+                "sequence {} is used twice",
+                next.placed.sequence
+            );
             sent.push((next.token, *number));
             self.lanes.hand_over(LANE, self.now);
         }
@@ -219,6 +237,13 @@ impl Bench {
 
     pub(crate) fn mark(&mut self) {
         let marks = self.lanes.marks_at_once();
+        let marked = self.disk.mark(&marks, self.now).unwrap();
+        self.lanes.marked(Some(&marked));
+    }
+
+    /// The last of an agent that ends.
+    pub(crate) fn last_mark(&mut self) {
+        let marks = self.lanes.last_marks();
         let marked = self.disk.mark(&marks, self.now).unwrap();
         self.lanes.marked(Some(&marked));
     }

@@ -37,6 +37,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let at = any::<prop::sample::Index>();
     let step = prop_oneof![
         8 => (1usize..40, 50usize..600).prop_map(|(count, size)| Step::Append(count, size)),
+        1 => (1usize..3, 100_000usize..700_000).prop_map(|(count, size)| Step::Append(count, size)),
         6 => Just(Step::Commit),
         4 => (1usize..80).prop_map(Step::Send),
         4 => (1usize..80).prop_map(Step::Deliver),
@@ -198,15 +199,16 @@ impl World {
         let fresh = tempfile::tempdir().unwrap();
         if clean {
             self.bench.commit();
-            self.bench.mark();
+            self.bench.last_mark();
         } else {
             copy(self.root.path(), fresh.path());
         }
         self.receipts.extend(self.bench.receipts.take());
         self.note_drops();
-        let (number, delivered, now, outage) = (
+        let (number, delivered, mut sequences, now, outage) = (
             self.bench.number,
             std::mem::take(&mut self.bench.delivered),
+            std::mem::take(&mut self.bench.sequences),
             self.bench.now,
             self.bench.outage,
         );
@@ -219,7 +221,11 @@ impl World {
             self.root = dir;
         } else {
             let before = stored(fresh.path(), &self.keys);
-            self.marks_hit |= harm(fresh.path());
+            if harm(fresh.path()) {
+                self.marks_hit = true;
+                // What is left of the marks may be older, and say of fewer sequences that they were given out.
+                sequences.clear();
+            }
             let after = stored(fresh.path(), &self.keys);
             self.damaged += before - after;
             self.was_damaged |= before != after;
@@ -236,6 +242,7 @@ impl World {
             outage,
             number,
             delivered,
+            sequences,
             ..fresh
         };
         self.in_flight.clear();
@@ -245,7 +252,12 @@ impl World {
         let damage = self.bench.dropped(DropReason::Damage);
         // Where a block is missing that the marks know nothing of yet, what was delivered from memory in between
         // and never written counts as missing too. Without the last marks, so does what policy dropped since.
-        let most = self.damaged + self.bench.delivered.len() as u64;
+        // The same goes for a record that was dropped as too large: it has a sequence, and was never written.
+        let too_large = |world: &World| {
+            let before = world.dropped.get(&DropReason::TooLarge);
+            before.copied().unwrap_or(0) + world.bench.dropped(DropReason::TooLarge)
+        };
+        let most = self.damaged + self.bench.delivered.len() as u64 + too_large(self);
         assert!(
             damage <= most || self.marks_hit,
             "{damage} counted as damaged, {most} could be"

@@ -102,6 +102,11 @@ impl Record for Reading {
     fn key(&self) -> u64 {
         self.number % 50
     }
+
+    #[expect(clippy::unnecessary_literal_bound, reason = "as the trait has it")]
+    fn name(&self) -> &str {
+        "reading"
+    }
 }
 
 #[derive(Debug)]
@@ -151,7 +156,7 @@ fn appended_to_the_buffer(root: &Path, time: Duration) -> (f64, u64) {
         // What one commit does not take follows at once.
         let mut writes = lanes.commit(now, true);
         while !writes.is_empty() {
-            let written = disk.write(writes, now);
+            let written = disk.write(writes, 0, now);
             lanes.written(&written, now, true);
             writes = lanes.commit(now, true);
         }

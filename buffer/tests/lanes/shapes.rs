@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use tidegate_buffer::{
-    Claim, Disk, Kept, Keys, Lanes, Order, RECORD_BYTES_MAX, Record, Refusal, WhenFull,
+    Claim, Disk, DropReason, Kept, Keys, Lanes, Order, RECORD_BYTES_MAX, Record, WhenFull,
 };
 
 use crate::bench::{LANE, lane, noise, settings};
@@ -17,6 +17,7 @@ use crate::bench::{LANE, lane, noise, settings};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Shaped {
     number: u64,
+    name: String,
     tags: BTreeMap<String, String>,
     intent: Option<String>,
     payload: bytes::Bytes,
@@ -25,6 +26,10 @@ struct Shaped {
 impl Record for Shaped {
     fn key(&self) -> u64 {
         self.number
+    }
+
+    fn name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -55,9 +60,27 @@ fn sizes() -> impl Strategy<Value = usize> {
     ]
 }
 
+/// Of several blocks, or too large.
+fn large() -> impl Strategy<Value = (Vec<usize>, usize, usize)> {
+    let size = prop_oneof![
+        130_000usize..135_000,
+        200_000usize..990_000,
+        990_000usize..1_200_000
+    ];
+    (0usize..3, size).prop_map(|(tags, size)| match tags {
+        0 => (Vec::new(), 0, size),
+        tags => (vec![size / tags; tags], 0, 10),
+    })
+}
+
 fn shapes() -> impl Strategy<Value = Vec<(Vec<usize>, usize, usize)>> {
     let shape = (prop::collection::vec(sizes(), 0..4), 0usize..200, sizes());
-    prop::collection::vec((shape, 1usize..60), 1..12).prop_map(|runs| {
+    let runs = prop::collection::vec((shape, 1usize..60), 1..12);
+    (runs, prop::collection::vec(large(), 0..4)).prop_map(|(mut runs, large)| {
+        let place = |(index, shape)| (index * 3 % (runs.len() + 1), shape);
+        for (at, shape) in large.into_iter().enumerate().map(place).collect::<Vec<_>>() {
+            runs.insert(at, (shape, 1));
+        }
         let repeated = |(shape, count)| std::iter::repeat_n(shape, count);
         runs.into_iter().flat_map(repeated).collect()
     })
@@ -67,6 +90,7 @@ fn record(number: u64, (tags, intent, payload): &(Vec<usize>, usize, usize)) -> 
     let tag = |(index, size): (usize, &usize)| (format!("t{index}"), text(number + 7, *size));
     Shaped {
         number,
+        name: number.to_string(),
         tags: tags.iter().enumerate().map(tag).collect(),
         intent: (*intent > 0).then(|| text(number, *intent)),
         payload: noise(number, *payload).into(),
@@ -85,26 +109,29 @@ proptest! {
         (settings.memory, settings.burst) = (64 << 20, 64 << 20);
         let (mut disk, opened) = Disk::<Shaped>::open(root.path(), &[lane(&settings)], 0, &keys).unwrap();
         let mut lanes = Lanes::new(opened.epoch, vec![settings.clone()], opened.lanes);
-        let receipts = Rc::default();
+        let receipts: Rc<RefCell<BTreeMap<u64, Kept>>> = Rc::default();
         let now = Instant::now();
         let mut kept = Vec::new();
         for (number, shape) in (0..).zip(&shapes) {
             let record = record(number, shape);
             let claim = Noted(number, Rc::clone(&receipts));
-            match lanes.append(LANE, record.clone(), claim, now) {
-                Ok(()) => kept.push(record),
-                Err(Refusal::TooLarge { bytes, .. }) => {
-                    prop_assert!(bytes > RECORD_BYTES_MAX);
-                    let plain = shape.0.iter().sum::<usize>() + shape.1 + shape.2;
-                    prop_assert!(plain + 200 > RECORD_BYTES_MAX, "{plain} bytes are not too large");
-                }
-                Err(Refusal::Full(_)) => prop_assert!(false, "there is room"),
-            }
+            prop_assert!(lanes.append(LANE, record.clone(), claim, now).is_ok(), "there is room");
+            let plain = shape.0.iter().sum::<usize>() + shape.1 + shape.2;
+            let Some(drop) = lanes.take_drops(LANE).pop() else {
+                prop_assert!(plain <= RECORD_BYTES_MAX, "{plain} bytes are too large");
+                kept.push(record);
+                continue;
+            };
+            let largest = drop.largest.unwrap();
+            prop_assert_eq!((drop.reason, largest.name), (DropReason::TooLarge, number.to_string()));
+            prop_assert!(largest.bytes > RECORD_BYTES_MAX as u64);
+            prop_assert!(plain + 200 > RECORD_BYTES_MAX, "{plain} bytes are not too large");
+            prop_assert_eq!(receipts.borrow_mut().remove(&number), Some(Kept::Dropped));
         }
         while !lanes.all_stored() {
             let writes = lanes.commit(now + Duration::from_secs(1), true);
             prop_assert!(!writes.is_empty());
-            let written = disk.write(writes, now);
+            let written = disk.write(writes, 0, now);
             for lane in &written {
                 prop_assert!(lane.outcome.is_ok(), "{:?}", lane.outcome);
             }

@@ -50,7 +50,7 @@ pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
             found.error(
                 at("memory"),
                 format!(
-                    "`{}` does not hold the largest event; use \"128 KiB\" or more",
+                    "`{}` is too small for a block of events; use \"128 KiB\" or more",
                     section.memory.map(|m| m.to_string()).unwrap_or_default()
                 ),
             );
