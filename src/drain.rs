@@ -41,6 +41,9 @@ use topics::{Topics, Verdict};
 /// Turns in one go; then the agent looks at what else there is.
 const TURNS: usize = 2;
 
+/// What the cluster said of a topic is worth something for this long.
+const STANDING: Duration = Duration::from_mins(1);
+
 pub(crate) struct Drain {
     pub uplink: Uplink,
     pub link: Link,
@@ -236,9 +239,8 @@ impl Drain {
         for topic in self.topics.revise(|topic| uplink.under_way(topic)) {
             self.uplink.hold(&topic, false, now);
         }
-        if self.topics.is_empty() {
-            self.standings.clear();
-        }
+        self.standings
+            .retain(|_, (at, _)| now.saturating_duration_since(*at) < STANDING);
     }
 
     fn send(
@@ -327,6 +329,9 @@ impl Drain {
         if !self.link.is_up() {
             return Some(Wait::LinkDown);
         }
+        if let Some(reason) = self.holds(lane) {
+            return Some(Wait::Topic(reason.to_owned()));
+        }
         let backlog = self.backlog.get(lane.index())?;
         if let Room::Closed { why, .. } = &backlog.room {
             return Some(why.clone());
@@ -342,6 +347,12 @@ impl Drain {
             Some(Hold::Link) => Some(Wait::Link),
             None => self.shaper.wait(backlog, &self.link, now),
         }
+    }
+
+    /// Why the topic of all of a lane's records is held, if it is.
+    fn holds(&self, lane: LaneId) -> Option<&str> {
+        let topic = self.constant.get(lane.index())?.as_deref()?;
+        self.topics.reason(topic)
     }
 
     /// Topics that are waited for, and why.

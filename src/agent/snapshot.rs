@@ -7,7 +7,7 @@ use buffer::{DropReason, LaneId};
 
 use super::Agent;
 use super::sources::Seen;
-use crate::pace::{BudgetUse, Flow};
+use crate::pace::{BudgetUse, Flow, Wait};
 use crate::process::version;
 use crate::status::{
     BudgetStatus, FlashStatus, LaneStatus, LinkStatus, Snapshot, SourceStatus, words,
@@ -120,7 +120,7 @@ impl Agent {
             waits: self
                 .drain
                 .wait(lane, now)
-                .filter(|_| waiting > in_flight)
+                .filter(|wait| waiting > in_flight || matches!(wait, Wait::Topic(_)))
                 .map(|wait| words(&wait)),
             usual_per_s: self.drain.usual(lane),
             event_bytes: counts.accepted_bytes / counts.accepted.max(1),

@@ -65,6 +65,7 @@ impl Settings {
             clusters: vec![Cluster {
                 client_id: client_id.unwrap_or_else(|| format!("tidegate-{}", identity.id)),
                 in_flight: in_flight.unwrap_or(profile.of(IN_FLIGHT)),
+                id_file: state.join("cluster"),
                 section: file.uplink.clone(),
             }],
             drain: DrainSettings {

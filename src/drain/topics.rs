@@ -163,6 +163,10 @@ impl Topics {
         self.held.is_empty()
     }
 
+    pub(super) fn reason(&self, topic: &str) -> Option<&str> {
+        self.held.get(topic).map(|held| held.reason.as_str())
+    }
+
     /// Topics that are held, and why.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let held = self.held.iter();

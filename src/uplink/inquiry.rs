@@ -1,9 +1,10 @@
 //! Asking the cluster about topics that take nothing: its answer says why, and shows that a broker answers.
 //!
-//! It is asked on a thread of its own, since librdkafka waits for the answer, and through another connection than the one
-//! that the topic is on where there is one: a broker works off one request of a connection after the other, so that a
-//! record which waits there for a replica would hold up the question.
+//! It is asked on threads of their own, since librdkafka waits for the answer, through another connection than the one that
+//! the topic is on, since a broker works off one request of a connection after the other, so that a record which waits there
+//! for a replica holds up the question; and through its own, which may be let in where the other is not.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,17 +32,24 @@ pub(crate) enum Standing {
 #[derive(Debug, Default)]
 pub(super) struct Inquiries {
     answers: Arc<Mutex<Vec<(String, Standing)>>>,
-    asking: Arc<AtomicBool>,
+    /// Through another connection than a topic's own, and through its own.
+    asking: [Arc<AtomicBool>; 2],
 }
 
 impl Inquiries {
-    /// Asks about `topics`, unless it is still being asked.
-    pub(super) fn ask(&self, through: Arc<BaseProducer<Context>>, mut topics: Vec<String>) {
+    /// Asks about `topics`, unless that is still being asked; through the `own` connection of one of them, or another.
+    pub(super) fn ask(
+        &self,
+        through: Arc<BaseProducer<Context>>,
+        own: bool,
+        mut topics: Vec<String>,
+    ) {
         topics.truncate(TOPICS_MAX);
-        if topics.is_empty() || self.asking.swap(true, Ordering::AcqRel) {
+        let asking = Arc::clone(&self.asking[usize::from(own)]);
+        if topics.is_empty() || asking.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (answers, asking) = (Arc::clone(&self.answers), Arc::clone(&self.asking));
+        let (answers, undone) = (Arc::clone(&self.answers), Arc::clone(&asking));
         let ask = move || {
             for topic in topics {
                 match through.client().fetch_metadata(Some(&topic), PATIENCE) {
@@ -60,13 +68,52 @@ impl Inquiries {
         };
         let asker = std::thread::Builder::new().name("kafka-ask".into());
         if let Err(error) = asker.spawn(ask) {
-            self.asking.store(false, Ordering::Release);
+            undone.store(false, Ordering::Release);
             tracing::debug!(%error, "no thread to ask the cluster about topics on");
+        }
+    }
+
+    /// Asks the cluster for its id, and compares it with the one that `file` remembers.
+    pub(super) fn identify(&self, through: Arc<BaseProducer<Context>>, file: PathBuf) {
+        let asking = Arc::clone(&self.asking[0]);
+        if asking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let undone = Arc::clone(&asking);
+        let ask = move || {
+            if let Some(id) = through.client().fetch_cluster_id(PATIENCE) {
+                compare(&file, &id);
+            }
+            drop(through);
+            asking.store(false, Ordering::Release);
+        };
+        let asker = std::thread::Builder::new().name("kafka-ask".into());
+        if let Err(error) = asker.spawn(ask) {
+            undone.store(false, Ordering::Release);
+            tracing::debug!(%error, "no thread to ask the cluster for its id on");
         }
     }
 
     pub(super) fn take(&self) -> Vec<(String, Standing)> {
         std::mem::take(&mut *lock(&self.answers))
+    }
+}
+
+/// Says so where the cluster is another one than before: what the other had acknowledged is not there.
+fn compare(file: &Path, id: &str) {
+    let before = std::fs::read_to_string(file).unwrap_or_default();
+    if before == id {
+        return;
+    }
+    if !before.is_empty() {
+        tracing::error!(
+            cluster = id,
+            before,
+            "the brokers belong to another cluster than before: what was delivered to the one before is only there; events go on to this one; check uplink.brokers and the names in it if that is not meant"
+        );
+    }
+    if let Err(error) = adapters::write_whole(file, id) {
+        tracing::debug!(%error, path = %file.display(), "cannot remember the cluster's id");
     }
 }
 

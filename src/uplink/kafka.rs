@@ -4,6 +4,7 @@
 //! one for urgent intents and one for the rest. librdkafka tries a record for ever
 //! (`message.timeout.ms` is 0); what it gives back is sorted by what is to be done with it.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use buffer::LaneId;
@@ -54,7 +55,10 @@ pub(crate) struct Uplink {
     pub(super) inquiries: Inquiries,
     pub(super) next_watch: Instant,
     pub(super) next_ask: Instant,
-    pub(super) asks: u64,
+    /// When the cluster is asked for its id next, and the file that remembers it.
+    pub(super) identify_at: Option<Instant>,
+    pub(super) was_connected: bool,
+    pub(super) id_file: PathBuf,
 }
 
 impl Uplink {
@@ -97,7 +101,9 @@ impl Uplink {
             inquiries: Inquiries::default(),
             next_watch: Instant::now(),
             next_ask: Instant::now(),
-            asks: 0,
+            identify_at: None,
+            was_connected: false,
+            id_file: cluster.id_file.clone(),
         })
     }
 
@@ -200,6 +206,7 @@ impl Uplink {
         }
         self.watch_topics(signals, now);
         self.follow_credentials(signals, now);
+        self.identify(now);
         self.set_sockets(now);
         let mut news = false;
         for number in 0..self.connections.len() {
@@ -210,8 +217,10 @@ impl Uplink {
             let said = || self.connections.iter().map(|one| one.connected);
             if said().any(|connected| connected == Some(true)) {
                 signals.push(Signal::Connected(true));
+                self.is_connected(true, now);
             } else if said().all(|connected| connected == Some(false)) {
                 signals.push(Signal::Connected(false));
+                self.is_connected(false, now);
             }
         }
         let most = if self.connections.iter().any(|one| one.limit.in_flight() > 0) {

@@ -27,7 +27,7 @@ pub(crate) struct UplinkSection {
     /// Default: `"tidegate.unrouted"`.
     #[serde(default = "default_fallback_topic")]
     pub fallback_topic: String,
-    /// Time between attempts at a topic that is unknown or forbidden. Its events wait in the buffer, those of other topics
+    /// Time between attempts at a topic that the cluster refuses. Its events wait in the buffer, those of other topics
     /// go on. Default: `"30s"`.
     #[serde(default = "default_topic_retry")]
     pub topic_retry: Span,

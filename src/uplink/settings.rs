@@ -1,6 +1,7 @@
 //! From `[uplink]` to librdkafka's settings.
 
 use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use adapters::SecretError;
@@ -19,6 +20,8 @@ pub(crate) struct Cluster {
     pub client_id: String,
     /// Bytes handed to each connection and not yet delivered.
     pub in_flight: u64,
+    /// The file that remembers the cluster's id.
+    pub id_file: PathBuf,
 }
 
 /// How the records of a lane are batched; lanes that agree in it share a connection.
@@ -68,6 +71,7 @@ pub(super) fn settings(
         section,
         client_id,
         in_flight,
+        ..
     } = cluster;
     let compression = match sending.compression {
         CompressionKind::None => "none",

@@ -39,22 +39,40 @@ impl Uplink {
         signals.extend(stalled.map(|(_, topic, since, _)| Signal::Stalled { topic, since }));
     }
 
-    /// Asks through another connection where there is one, and every other time through the topic's own, which may be let
-    /// in where the other is not.
+    /// Brokers are connected, or none is: each time they are, the cluster is asked which one it is.
+    pub(super) fn is_connected(&mut self, connected: bool, now: Instant) {
+        if connected != self.was_connected {
+            self.was_connected = connected;
+            self.identify_at = connected.then(|| now + SUSPECT);
+        }
+    }
+
+    pub(super) fn identify(&mut self, now: Instant) {
+        if self.identify_at.take_if(|at| *at <= now).is_some()
+            && let Some(producer) = self
+                .connections
+                .first()
+                .and_then(|one| one.producer.share())
+        {
+            self.inquiries.identify(producer, self.id_file.clone());
+        }
+    }
+
+    /// Asks through the connection of the first of them, and through another where there is one.
     fn inquire(&mut self, stalled: &[(usize, String, Instant, bool)], now: Instant) {
         let Some((number, ..)) = stalled.first().filter(|_| now >= self.next_ask) else {
             return;
         };
-        self.asks += 1;
+        let all_held = stalled.iter().all(|(.., held)| *held);
+        self.next_ask = now + if all_held { REVIEW_EVERY } else { ASK_EVERY };
         let others = self.connections.iter().enumerate();
         let mut others = others.filter(|(other, one)| other != number && one.failure().is_none());
-        let other = others.next().filter(|_| self.asks % 2 == 1);
-        let through = other.map_or_else(|| self.connections.get(*number), |(_, one)| Some(one));
-        if let Some(producer) = through.and_then(|one| one.producer.share()) {
-            let all_held = stalled.iter().all(|(.., held)| *held);
-            self.next_ask = now + if all_held { REVIEW_EVERY } else { ASK_EVERY };
-            let topics = stalled.iter().map(|(_, topic, ..)| topic.clone());
-            self.inquiries.ask(producer, topics.collect());
+        let other = others.next().map(|(_, one)| one);
+        for (own, one) in [(false, other), (true, self.connections.get(*number))] {
+            if let Some(producer) = one.and_then(|one| one.producer.share()) {
+                let topics = stalled.iter().map(|(_, topic, ..)| topic.clone());
+                self.inquiries.ask(producer, own, topics.collect());
+            }
         }
     }
 

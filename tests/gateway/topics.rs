@@ -88,3 +88,48 @@ fn a_topic_that_cannot_be_written_keeps_no_other_back() {
     gateway.wait_until_drained();
     gateway.assert_account_closes();
 }
+
+#[test]
+fn a_backlog_for_a_topic_that_cannot_be_written_slows_no_other() {
+    needs_kafka!();
+    let mut trio = Trio::started();
+    for (intent, replicas, in_sync) in [
+        ("critical", "1:2", "1"),
+        ("state", "2:1", "1"),
+        ("health", "1:2", "1"),
+        ("diagnostic", "3:2", "2"),
+    ] {
+        create(&mut trio, intent, replicas, in_sync);
+    }
+    let config = format!("[uplink]\nbrokers = {}\n{VISION}", trio.brokers());
+    let mut gateway = Gateway::new(&config).start();
+    deliver(&mut gateway, &["critical", "state", "diagnostic"], 0);
+    trio.node(3).kill_9();
+    let large = "x".repeat(1_000);
+    let backlog = (1..=500).map(|number| {
+        let mut event = event("diagnostic", number);
+        event["payload"] = json!({ "n": number, "pad": large });
+        event.as_object_mut().unwrap().remove("ack");
+        event
+    });
+    offer(&gateway, &backlog.collect::<Vec<_>>());
+    let said = wait_for("the reason", || {
+        let why = gateway.lane("diagnostic")["waits"].clone();
+        why.as_str()
+            .filter(|why| why.contains("its topic"))
+            .map(str::to_owned)
+    });
+    let (begun, mut number) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(10) {
+        number += 1;
+        let asked = Instant::now();
+        deliver(&mut gateway, &["critical", "state"], number);
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}, {said}");
+    }
+    assert!(!gateway.log().contains("uplink lost"));
+    trio.node(3).launch();
+    gateway.wait_until_drained();
+    gateway.assert_account_closes();
+    gateway.wait_for_log("the cluster takes this topic again");
+}
