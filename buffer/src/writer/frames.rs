@@ -15,10 +15,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::block::{PIECES_MAX, STORED_BYTES_MAX};
 use crate::database::DiskError;
 
-/// The largest block or value has 128 KiB; a path is far shorter.
-const ORDER_BYTES_MAX: usize = 192 * 1024;
+/// The largest logical block has this many pieces; a value has 128 KiB, a path is far shorter.
+const ORDER_BYTES_MAX: usize = PIECES_MAX * (STORED_BYTES_MAX + 256) + 4096;
+/// Room for orders that is kept from one to the next; few are larger.
+const ORDER_BYTES_KEPT: usize = 192 * 1024;
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 const CREATE: u8 = 1;
@@ -84,6 +87,8 @@ pub(crate) fn next_order<'a>(
     from: &mut impl Read,
     buffer: &'a mut Vec<u8>,
 ) -> io::Result<Option<(u32, Order<'a>)>> {
+    buffer.clear();
+    buffer.shrink_to(ORDER_BYTES_KEPT);
     if !fill(from, buffer, ORDER_BYTES_MAX)? {
         return Ok(None);
     }
