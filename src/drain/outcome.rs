@@ -14,8 +14,10 @@ use crate::uplink::{Delivery, DeliveryReport, Signal, Standing};
 const TROUBLE_EVERY: Duration = Duration::from_mins(1);
 /// A topic is held that takes nothing for longer, and that the cluster calls sick.
 const SICK: Duration = Duration::from_millis(2500);
-/// The same of one that the cluster calls well.
+/// The same of one that the cluster calls well, while others on its connection are delivered.
 const STALLED: Duration = Duration::from_secs(6);
+/// And while none is: a request may take so long on a slow link.
+const SLOW: Duration = Duration::from_mins(1);
 
 impl Drain {
     pub(super) fn take_report(
@@ -45,8 +47,11 @@ impl Drain {
             }
             Delivery::Rejected { .. } => self.suspect(lanes, lane, token, now),
             Delivery::Blocked { topic, reason } => {
-                self.topics.refuse(&topic, &reason, now);
-                self.uplink.hold(&topic, true, now);
+                if self.topics.refuse(&topic, &reason, now) {
+                    self.uplink.hold(&topic, true, now);
+                } else {
+                    self.holdback.pause(lane, now);
+                }
                 if self.is_constant(lane) {
                     lanes.put_back(lane, token);
                 } else {
@@ -194,6 +199,11 @@ impl Drain {
             Some(Standing::Sick(reason)) if lasts > SICK => reason.clone(),
             Some(Standing::Writable(leaders)) if lasts > STALLED => {
                 let trouble = self.uplink.trouble_of(topic);
+                // A slow link is no sick topic.
+                let passes = || self.uplink.others_pass(topic, since);
+                if trouble.is_none() && !passes() && lasts < SLOW {
+                    return;
+                }
                 let leads = || leaders.iter().map(ToString::to_string).collect::<Vec<_>>();
                 trouble.map_or_else(
                     || {
@@ -205,8 +215,8 @@ impl Drain {
             }
             Some(_) | None => return,
         };
-        if self.link.is_up() || self.link.is_stalled() {
-            self.topics.stall(topic, &reason, now);
+        let connected = self.link.is_up() || self.link.is_stalled();
+        if connected && self.topics.stall(topic, &reason, now) {
             self.uplink.hold(topic, true, now);
         }
     }

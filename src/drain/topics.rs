@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 /// A topic that stays held for the same reason is logged this often.
 const TELL_EVERY: Duration = Duration::from_mins(15);
+/// Topics that are held at once; lanes with one topic have at most one each.
+const HELD_MAX: usize = 1024;
 /// Topics whose last log line is remembered.
 const TOLD_MAX: usize = 1024;
 
@@ -60,17 +62,20 @@ impl Topics {
         }
     }
 
-    /// The cluster refused a record for its topic.
-    pub(super) fn refuse(&mut self, topic: &str, reason: &str, now: Instant) {
-        self.hold(topic, reason, Phase::Refused(now + self.retry), now);
+    /// The cluster refused a record for its topic. Returns whether it is held: not where there are too many.
+    pub(super) fn refuse(&mut self, topic: &str, reason: &str, now: Instant) -> bool {
+        self.hold(topic, reason, Phase::Refused(now + self.retry), now)
     }
 
-    /// Nothing of it is delivered while brokers answer.
-    pub(super) fn stall(&mut self, topic: &str, reason: &str, now: Instant) {
-        self.hold(topic, reason, Phase::Stalled, now);
+    /// Nothing of it is delivered while brokers answer. Returns as [`Topics::refuse`].
+    pub(super) fn stall(&mut self, topic: &str, reason: &str, now: Instant) -> bool {
+        self.hold(topic, reason, Phase::Stalled, now)
     }
 
-    fn hold(&mut self, topic: &str, reason: &str, phase: Phase, now: Instant) {
+    fn hold(&mut self, topic: &str, reason: &str, phase: Phase, now: Instant) -> bool {
+        if self.held.len() >= HELD_MAX && !self.held.contains_key(topic) {
+            return false;
+        }
         let told = self.told.get(topic);
         if told.is_none_or(|(at, last)| *at + TELL_EVERY <= now || last != reason) {
             tracing::error!(topic, reason, retry_every = ?self.retry,
@@ -87,6 +92,7 @@ impl Topics {
             phase,
         };
         self.held.insert(topic.into(), held);
+        true
     }
 
     /// The cluster took a record of it.
@@ -186,7 +192,7 @@ mod tests {
         let at = |seconds| begun + Duration::from_secs(seconds);
         let mut topics = Topics::new(RETRY);
         assert_eq!(topics.verdict("a", at(0)), Verdict::Free);
-        topics.refuse("a", "unknown", at(0));
+        assert!(topics.refuse("a", "unknown", at(0)));
         assert!(!topics.expired(at(29)) && topics.verdict("b", at(29)) == Verdict::Free);
         let held = Verdict::Held {
             until: at(30),
@@ -197,7 +203,7 @@ mod tests {
         assert!(topics.expired(at(30)) && topics.verdict("a", at(30)) == Verdict::Probe);
         topics.probes("a");
         assert!(matches!(topics.verdict("a", at(31)), Verdict::Held { .. }));
-        topics.refuse("a", "unknown", at(31));
+        assert!(topics.refuse("a", "unknown", at(31)));
         assert!(topics.expired(at(61)));
         topics.probes("a");
         assert!(topics.revise(|_| 0).is_empty(), "what was sent came back");
@@ -214,8 +220,7 @@ mod tests {
     fn a_stalled_topic_is_freed_by_a_delivery_or_when_nothing_is_under_way_any_more() {
         let now = Instant::now();
         let mut topics = Topics::new(RETRY);
-        topics.stall("a", "no leader", now);
-        topics.stall("b", "no leader", now);
+        assert!(topics.stall("a", "no leader", now) && topics.stall("b", "no leader", now));
         assert!(topics.revise(|_| 1).is_empty() && !topics.is_empty());
         assert!(matches!(
             topics.verdict("a", now),
@@ -224,5 +229,8 @@ mod tests {
         assert_eq!(topics.revise(|topic| usize::from(topic == "a")), ["b"]);
         topics.accept("a", now);
         assert!(topics.is_empty() && topics.expired(now));
+        let more = |number: usize| topics.refuse(&number.to_string(), "unknown", now);
+        let held = (0..HELD_MAX + 10).map(more).filter(|held| *held).count();
+        assert_eq!(held, HELD_MAX, "however many there are");
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct Account {
     bytes: usize,
     /// Something of it was delivered last, or the first of what is under way was handed over.
     progress: Instant,
+    /// When something of it was delivered last.
+    delivered: Option<Instant>,
     /// Nothing of it was delivered since the producer began, or began anew after a refusal.
     fresh: bool,
     /// It does not count for what the connection may have under way, nor for what the link carries.
@@ -79,6 +81,7 @@ impl Accounts {
                 records: 0,
                 bytes: 0,
                 progress: now,
+                delivered: None,
                 fresh: true,
                 held: false,
             };
@@ -111,6 +114,7 @@ impl Accounts {
         account.bytes = account.bytes.saturating_sub(bytes);
         if delivered {
             account.progress = now;
+            account.delivered = Some(now);
             account.fresh = false;
         }
         !account.held
@@ -153,11 +157,18 @@ impl Accounts {
         most: Duration,
         now: Instant,
     ) -> impl Iterator<Item = (usize, Instant, bool)> {
-        let waits = self.0.iter().enumerate();
+        let waits = self.0.iter().enumerate().skip(OTHERS + 1);
         let waits = waits.filter(|(_, account)| account.records > 0);
         waits
             .map(|(topic, account)| (topic, account.progress, account.held))
             .filter(move |(_, since, _)| now.saturating_duration_since(*since) > most)
+    }
+
+    /// Something of another topic was delivered after `since`: the connection works.
+    pub(super) fn others_pass(&self, topic: usize, since: Instant) -> bool {
+        let others = self.0.iter().enumerate();
+        let mut others = others.filter(|(other, _)| *other != topic);
+        others.any(|(_, account)| account.delivered.is_some_and(|at| at > since))
     }
 
     /// Since when a topic that is not held has waited for a delivery.
@@ -191,6 +202,7 @@ mod tests {
         };
         assert_eq!(stalled(&accounts), [sick]);
         assert_eq!(accounts.waiting_since(), Some(at(0)));
+        assert!(accounts.others_pass(sick, at(0)) && !accounts.others_pass(well, at(0)));
         assert_eq!(
             accounts.hold(sick, true, at(5)),
             200,

@@ -268,6 +268,12 @@ impl Connection {
         }
     }
 
+    /// Something of another topic was delivered here after `since`.
+    pub(super) fn others_pass(&self, topic: &str, since: Instant) -> bool {
+        let number = lock(&self.inbox.names).number(topic);
+        self.accounts.others_pass(number, since)
+    }
+
     /// Records of `topic` under way.
     pub(super) fn under_way(&self, topic: &str) -> usize {
         let number = lock(&self.inbox.names).number(topic);

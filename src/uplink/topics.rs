@@ -118,6 +118,16 @@ impl Uplink {
         }
     }
 
+    /// On a connection that has records of `topic` another topic was delivered to after `since`.
+    #[must_use]
+    pub(crate) fn others_pass(&self, topic: &str, since: Instant) -> bool {
+        let mut with = self
+            .connections
+            .iter()
+            .filter(|one| one.under_way(topic) > 0);
+        with.any(|one| one.others_pass(topic, since))
+    }
+
     /// What the client library of a connection that has records of `topic` complained of last.
     #[must_use]
     pub(crate) fn trouble_of(&self, topic: &str) -> Option<&str> {
