@@ -14,10 +14,8 @@ use crate::uplink::{Delivery, DeliveryReport, Signal, Standing};
 const TROUBLE_EVERY: Duration = Duration::from_mins(1);
 /// A topic is held that takes nothing for longer, and that the cluster calls sick.
 const SICK: Duration = Duration::from_millis(2500);
-/// The same of one that the cluster calls well, while others on its connection are delivered.
+/// The same of one that the cluster calls well, if it is not only slow.
 const STALLED: Duration = Duration::from_secs(6);
-/// And while none is: a request may take so long on a slow link.
-const SLOW: Duration = Duration::from_mins(1);
 
 impl Drain {
     pub(super) fn take_report(
@@ -200,8 +198,7 @@ impl Drain {
             Some(Standing::Writable(leaders)) if lasts > STALLED => {
                 let trouble = self.uplink.trouble_of(topic);
                 // A slow link is no sick topic.
-                let passes = || self.uplink.others_pass(topic, since);
-                if trouble.is_none() && !passes() && lasts < SLOW {
+                if trouble.is_none() && !self.uplink.is_overdue(topic, since, now) {
                     return;
                 }
                 let leads = || leaders.iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -20,6 +20,9 @@ use crate::pace::{Flow, Limit, Room, Wait};
 const BATCH: &str = "batch.size";
 /// Batches of reports taken from a connection at once.
 const POLLS: usize = 64;
+/// Bytes a second that any link is taken to carry, and a margin for what it was seen to carry.
+const GOODPUT_MIN: f64 = 16e3;
+const TAKES: f64 = 1.5;
 /// How often a producer is asked whether it can still do anything, if no error makes that urgent.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -266,6 +269,13 @@ impl Connection {
         } else {
             self.limit.sent(bytes, now);
         }
+    }
+
+    /// How long what is under way may take to be delivered, by what was delivered before.
+    pub(super) fn takes(&self) -> Duration {
+        let goodput = self.limit.flow().map_or(0.0, Flow::goodput);
+        let seconds = number::float(self.limit.in_flight() as u64) / goodput.max(GOODPUT_MIN);
+        Duration::from_secs_f64(seconds * TAKES)
     }
 
     /// Something of another topic was delivered here after `since`.

@@ -118,14 +118,14 @@ impl Uplink {
         }
     }
 
-    /// On a connection that has records of `topic` another topic was delivered to after `since`.
+    /// Whether what `topic` has under way since then would have been delivered by now, if it were only slow: other topics of its
+    /// connection were delivered to, or the connection has delivered as much in less time before.
     #[must_use]
-    pub(crate) fn others_pass(&self, topic: &str, since: Instant) -> bool {
-        let mut with = self
-            .connections
-            .iter()
-            .filter(|one| one.under_way(topic) > 0);
-        with.any(|one| one.others_pass(topic, since))
+    pub(crate) fn is_overdue(&self, topic: &str, since: Instant, now: Instant) -> bool {
+        let lasts = now.saturating_duration_since(since);
+        let connections = self.connections.iter();
+        let mut with = connections.filter(|one| one.under_way(topic) > 0);
+        with.any(|one| one.others_pass(topic, since) || lasts > one.takes())
     }
 
     /// What the client library of a connection that has records of `topic` complained of last.
