@@ -9,14 +9,15 @@ mod failure;
 mod inquiry;
 mod kafka;
 mod measure;
+mod owned;
 mod section;
 mod settings;
 mod sockets;
 mod topics;
 
-pub(crate) use connection::wait_for_ends;
 pub(crate) use inquiry::Standing;
 pub(crate) use kafka::Uplink;
+pub(crate) use owned::wait_for_ends;
 pub(crate) use section::UplinkSection;
 pub(crate) use settings::{Cluster, CompressionKind, Sending, UplinkError};
 

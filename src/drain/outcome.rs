@@ -166,7 +166,7 @@ impl Drain {
             }
             Signal::Answered => self.link.answered(now),
             Signal::Stalled { topic, since } => {
-                self.stalled(&topic, since, now);
+                self.stalled(lanes, &topic, since, now);
                 None
             }
             Signal::Asked { topic, standing } => {
@@ -189,7 +189,13 @@ impl Drain {
     }
 
     /// A topic of which nothing was delivered since then is held, if brokers answer all the while.
-    fn stalled(&mut self, topic: &str, since: Instant, now: Instant) {
+    fn stalled(
+        &mut self,
+        lanes: &mut Lanes<Record, Claim>,
+        topic: &str,
+        since: Instant,
+        now: Instant,
+    ) {
         let since = since.max(self.link.since()).max(self.uplink.silent_until());
         let lasts = now.saturating_duration_since(since);
         let sick = self.standings.get(topic).filter(|(at, _)| *at >= since);
@@ -212,9 +218,40 @@ impl Drain {
             }
             Some(_) | None => return,
         };
-        let connected = self.link.is_up() || self.link.is_stalled();
-        if connected && self.topics.stall(topic, &reason, now) {
+        if self.link.is_up() || self.link.is_stalled() {
+            self.hold_stalled(lanes, topic, &reason, (since, now));
+        }
+    }
+
+    /// Holds a topic that is stalled; where others wait with it, its connection begins anew, without the records of topics that
+    /// are held. If one is held already, that one is to blame.
+    fn hold_stalled(
+        &mut self,
+        lanes: &mut Lanes<Record, Claim>,
+        topic: &str,
+        reason: &str,
+        (since, now): (Instant, Instant),
+    ) {
+        let under_way = |held: &str| self.uplink.under_way(held) > 0;
+        let blamed = self.topics.iter().any(|(held, _)| under_way(held));
+        let forgotten = self.uplink.free_from(topic, since);
+        if forgotten.is_empty() {
+            if self.topics.stall(topic, reason, now) {
+                self.uplink.hold(topic, true, now);
+            }
+            return;
+        }
+        self.topics.refuse_again(now);
+        if !blamed && self.topics.refuse(topic, reason, now) {
             self.uplink.hold(topic, true, now);
+        }
+        tracing::warn!(
+            topic,
+            "other topics waited with one that takes nothing, on the same connection; it begins anew without that topic; some events may be repeated with the same id"
+        );
+        for lane in forgotten {
+            self.timestamps.forget(lane);
+            lanes.resend(lane);
         }
     }
 }

@@ -72,6 +72,14 @@ impl Topics {
         self.hold(topic, reason, Phase::Stalled, now)
     }
 
+    /// What topics that are held had under way is taken back: they are probed later.
+    pub(super) fn refuse_again(&mut self, now: Instant) {
+        let until = now + self.retry;
+        for held in self.held.values_mut() {
+            held.phase = Phase::Refused(until);
+        }
+    }
+
     fn hold(&mut self, topic: &str, reason: &str, phase: Phase, now: Instant) -> bool {
         if self.held.len() >= HELD_MAX && !self.held.contains_key(topic) {
             return false;

@@ -164,6 +164,14 @@ impl Accounts {
             .filter(move |(_, since, _)| now.saturating_duration_since(*since) > most)
     }
 
+    /// Whether `topic` keeps others of the connection from being sent: they have something under way as well, or it has so many bytes.
+    pub(super) fn stands_in_the_way(&self, topic: usize, bytes: usize) -> bool {
+        let mut others = self.0.iter().enumerate();
+        let waits =
+            |(other, one): (usize, &Account)| other != topic && one.records > 0 && !one.held;
+        self.0.get(topic).is_some_and(|one| one.bytes > bytes) || others.any(waits)
+    }
+
     /// Something of another topic was delivered after `since`: the connection works.
     pub(super) fn others_pass(&self, topic: usize, since: Instant) -> bool {
         let others = self.0.iter().enumerate();

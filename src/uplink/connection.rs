@@ -1,18 +1,17 @@
 //! One Kafka producer, and how much it is given.
 
 use std::collections::BTreeSet;
-use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
-use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::producer::Producer as _;
 
 use super::accounts::Accounts;
 use super::batch::Batch;
 use super::callbacks::{Context, Inbox, Measured, Report, lock};
 use super::failure::Failure;
+use super::owned::Owned;
 use super::{Delivery, UplinkError};
 use crate::pace::number;
 use crate::pace::{Flow, Limit, Room, Wait};
@@ -20,6 +19,8 @@ use crate::pace::{Flow, Limit, Room, Wait};
 const BATCH: &str = "batch.size";
 /// Batches of reports taken from a connection at once.
 const POLLS: usize = 64;
+/// A topic with more bytes under way than this may leave others no room.
+const IN_THE_WAY: usize = 16 * 1024;
 /// Bytes a second that any link is taken to carry, and a margin for what it was seen to carry.
 const GOODPUT_MIN: f64 = 16e3;
 const TAKES: f64 = 1.5;
@@ -195,27 +196,37 @@ impl Connection {
 
     /// Begins anew with other settings: at once where it is not connected, which the old ones may be the reason for, else once
     /// nothing is in flight. Says whether what was in flight is forgotten.
-    pub(super) fn begin_with(&mut self, mut config: ClientConfig, now: Instant) -> bool {
+    pub(super) fn begin_with(&mut self, mut config: ClientConfig) -> bool {
         if self.limit.flow().is_some() {
             config.set(BATCH, self.batch.bytes().to_string());
         }
         self.config = config;
         self.renew = true;
-        if self.connected == Some(true) {
-            return false;
-        }
+        self.connected != Some(true) && self.begin_anew()
+    }
+
+    /// Begins with a new producer at once; says whether it could be made. What was in flight is forgotten then.
+    pub(super) fn begin_anew(&mut self) -> bool {
         match self.replace() {
             Ok(old) => {
                 drop(old);
-                self.limit.landed(self.limit.in_flight(), false, now);
+                self.limit.forget(self.limit.in_flight());
                 true
             }
             Err(error) => {
-                tracing::error!(connection = self.number, %error, "cannot make a kafka producer with the new credentials; it goes on with the old ones until a file changes again");
+                tracing::error!(connection = self.number, %error, "cannot make a new kafka producer; the old one goes on");
                 self.renew = false;
                 false
             }
         }
+    }
+
+    /// Nothing else is delivered since then, and others wait.
+    pub(super) fn is_stopped_by(&self, topic: &str, since: Instant) -> bool {
+        let number = lock(&self.inbox.names).number(topic);
+        self.accounts.records(number) > 0
+            && !self.accounts.others_pass(number, since)
+            && self.accounts.stands_in_the_way(number, IN_THE_WAY)
     }
 
     /// Begins with a new producer, and gives back the old one.
@@ -346,51 +357,5 @@ fn producer(config: &ClientConfig, number: usize) -> Result<(Owned, Arc<Inbox>),
     let inbox = Arc::new(Inbox::default());
     let producer = config.create_with_context(Context::new(number, &inbox));
     let producer = producer.map_err(UplinkError::Settings)?;
-    Ok((Owned(Some(Arc::new(producer))), inbox))
-}
-
-/// Producers that are ending.
-static ENDING: AtomicUsize = AtomicUsize::new(0);
-
-/// Waits until no producer is ending any more, `most` at most: a process must not end under their threads.
-pub(crate) fn wait_for_ends(most: Duration) {
-    let until = Instant::now() + most;
-    while ENDING.load(Ordering::Acquire) > 0 && Instant::now() < until {
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-}
-
-/// A producer that ends on a thread of its own: that takes up to seconds, more where names are not resolved.
-pub(super) struct Owned(Option<Arc<BaseProducer<Context>>>);
-
-impl Owned {
-    /// For a question to the cluster.
-    pub(super) fn share(&self) -> Option<Arc<BaseProducer<Context>>> {
-        self.0.clone()
-    }
-}
-
-impl Deref for Owned {
-    type Target = BaseProducer<Context>;
-
-    fn deref(&self) -> &Self::Target {
-        self.0.as_ref().expect("it is there until it is dropped")
-    }
-}
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        let producer = self.0.take();
-        ENDING.fetch_add(1, Ordering::AcqRel);
-        let end = move || {
-            drop(producer);
-            ENDING.fetch_sub(1, Ordering::AcqRel);
-        };
-        let ending = std::thread::Builder::new().name("kafka-end".into());
-        if let Err(error) = ending.spawn(end) {
-            // With the closure the producer was dropped here.
-            ENDING.fetch_sub(1, Ordering::AcqRel);
-            tracing::debug!(%error, "no thread to end a kafka producer on; it was ended here");
-        }
-    }
+    Ok((Owned::new(producer), inbox))
 }

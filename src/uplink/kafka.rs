@@ -330,7 +330,7 @@ impl Uplink {
             let Some(connection) = self.connections.get_mut(number) else {
                 continue;
             };
-            if connection.begin_with(config, now) {
+            if connection.begin_with(config) {
                 signals.push(Signal::Resend(self.lanes_of(number)));
             }
         }

@@ -128,6 +128,23 @@ impl Uplink {
         with.any(|one| one.others_pass(topic, since) || lasts > one.takes())
     }
 
+    /// Begins anew the connections on which nothing is delivered since then beside `topic`, and others wait with it: a broker
+    /// that waits for a replica answers nothing else there. Returns the lanes whose records under way are forgotten.
+    pub(crate) fn free_from(&mut self, topic: &str, since: Instant) -> Vec<LaneId> {
+        let mut forgotten = Vec::new();
+        for number in 0..self.connections.len() {
+            let lanes = self.lanes_of(number);
+            let Some(connection) = self.connections.get_mut(number) else {
+                break;
+            };
+            if lanes.len() > 1 && connection.is_stopped_by(topic, since) && connection.begin_anew()
+            {
+                forgotten.extend(lanes);
+            }
+        }
+        forgotten
+    }
+
     /// What the client library of a connection that has records of `topic` complained of last.
     #[must_use]
     pub(crate) fn trouble_of(&self, topic: &str) -> Option<&str> {
