@@ -34,9 +34,10 @@ use crate::pace::{
     Allowance, Backlog, Change, Decision, Flow, Hold, Link, Period, Room, Shaper, Wait,
 };
 use crate::uplink::{Delivery, DeliveryReport, Signal, Standing, Unsent, Uplink};
+use backlog::Leave;
 use holdback::Holdback;
 use timestamps::{Timestamps, Wall};
-use topics::{Topics, Verdict};
+use topics::Topics;
 
 /// Turns in one go; then the agent looks at what else there is.
 const TURNS: usize = 2;
@@ -266,7 +267,7 @@ impl Drain {
                 break;
             }
             self.holdback.alone(lane, token);
-            lanes.hand_over(lane, now);
+            lanes.hand_over(lane);
             match offered {
                 Offered::Sent | Offered::Waits => {}
                 Offered::MakesWay => lanes.defer(lane, token),
@@ -301,15 +302,11 @@ impl Drain {
         now: Instant,
     ) -> Offered {
         let address = self.addresses.of(lane, &next.placed.record.origin);
-        if !self.topics.is_empty() {
-            match self.topics.verdict(&address.topic, now) {
-                Verdict::Held { stalled, .. } if stalled || self.is_constant(lane) => {
-                    return Offered::Waits;
-                }
-                Verdict::Held { .. } => return Offered::MakesWay,
-                Verdict::Probe => self.topics.probes(&address.topic),
-                Verdict::Free => {}
-            }
+        match self.leave(lane, &address.topic, now) {
+            Leave::Waits { .. } => return Offered::Waits,
+            Leave::MakesWay => return Offered::MakesWay,
+            Leave::AsProbe => self.topics.probes(&address.topic),
+            Leave::Now => {}
         }
         match self.hand_over(lane, next, replay, &address, now) {
             Ok(()) => Offered::Sent,

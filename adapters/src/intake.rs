@@ -29,7 +29,27 @@ impl Intake {
         clock: Clock,
         stats: Arc<SourceStats>,
     ) -> (Intake, Receipts) {
-        let queue = inlet.open(source, Arc::clone(&stats), Bound::SOURCE);
+        Intake::bounded(source, inlet, urge, clock, stats, Bound::SOURCE)
+    }
+
+    /// Another way in with a queue and receipts of its own, for a source with several clients: one that is paused holds up no
+    /// other.
+    #[must_use]
+    pub fn split(&self) -> (Intake, Receipts) {
+        let (urge, stats) = (Arc::clone(&self.urge), Arc::clone(&self.stats));
+        let source = self.queue.source();
+        Intake::bounded(source, &self.inlet, urge, self.clock, stats, Bound::CLIENT)
+    }
+
+    fn bounded(
+        source: &str,
+        inlet: &Inlet,
+        urge: Arc<Urge>,
+        clock: Clock,
+        stats: Arc<SourceStats>,
+        bound: Bound,
+    ) -> (Intake, Receipts) {
+        let queue = inlet.open(source, Arc::clone(&stats), bound);
         let (claimant, receipts) = Receipts::new();
         let intake = Intake {
             inlet: inlet.clone(),
@@ -37,25 +57,6 @@ impl Intake {
             claimant,
             urge,
             clock,
-            stats,
-        };
-        (intake, receipts)
-    }
-
-    /// Another way in with a queue and receipts of its own, for a source with several clients: one that is paused holds up no
-    /// other.
-    #[must_use]
-    pub fn split(&self) -> (Intake, Receipts) {
-        let stats = Arc::clone(&self.stats);
-        let (claimant, receipts) = Receipts::new();
-        let intake = Intake {
-            inlet: self.inlet.clone(),
-            queue: self
-                .inlet
-                .open(self.queue.source(), Arc::clone(&stats), Bound::CLIENT),
-            claimant,
-            urge: Arc::clone(&self.urge),
-            clock: self.clock,
             stats,
         };
         (intake, receipts)

@@ -1,8 +1,8 @@
-//! A pause of a source: when it began, when it ended, and what is told of it. Pure: time is an argument.
+//! A pause of a source: when it began, when it ended, and what is logged of it. Pure: time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// A pause that lasts longer is told in the log.
+/// A pause that lasts longer is logged.
 pub const LONG: Duration = Duration::from_secs(10);
 /// A source that is paused again within this was never really free: it is the same pause.
 const APART: Duration = Duration::from_secs(1);

@@ -223,7 +223,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
     }
 
     /// The record that [`Lane::peek`] showed has been handed over.
-    pub(crate) fn hand_over(&mut self, now: Instant) {
+    pub(crate) fn hand_over(&mut self) {
         let Some((_, from_front)) = self.head() else {
             return;
         };
@@ -243,7 +243,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
             entry
         };
         if let Some(entry) = entry {
-            self.window.push(entry, now);
+            self.window.push(entry);
         }
     }
 
@@ -357,10 +357,5 @@ impl<R: Record, T: Claim> Lane<R, T> {
 
     pub(crate) fn next_token(&self) -> u64 {
         self.window.next_token()
-    }
-
-    /// When the oldest record in flight was handed over.
-    pub(crate) fn in_flight_since(&self) -> Option<Instant> {
-        self.window.oldest()
     }
 }

@@ -135,8 +135,8 @@ impl<R: Record, T: Claim> Lanes<R, T> {
     }
 
     /// What [`Lanes::peek`] showed was handed to the uplink and is in flight from here on.
-    pub fn hand_over(&mut self, lane: LaneId, now: Instant) {
-        self.lane_mut(lane).hand_over(now);
+    pub fn hand_over(&mut self, lane: LaneId) {
+        self.lane_mut(lane).hand_over();
     }
 
     /// The cluster has it. Call [`Lanes::settle`] after a batch of these.

@@ -31,7 +31,6 @@ pub(crate) struct Window<R, T> {
     sent: VecDeque<(Entry<R, T>, Flight)>,
     /// Token of the first record of `sent`.
     base: u64,
-    oldest: Option<Instant>,
     /// Records in it whose delivery is awaited, and their bytes.
     in_flight: usize,
     bytes: usize,
@@ -43,7 +42,6 @@ impl<R, T> Window<R, T> {
         Window {
             sent: VecDeque::new(),
             base: 0,
-            oldest: None,
             in_flight: 0,
             bytes: 0,
             deferred: 0,
@@ -69,18 +67,10 @@ impl<R, T> Window<R, T> {
         self.base + self.sent.len() as u64
     }
 
-    pub(crate) fn push(&mut self, entry: Entry<R, T>, now: Instant) {
-        if self.in_flight == 0 {
-            self.oldest = Some(now);
-        }
+    pub(crate) fn push(&mut self, entry: Entry<R, T>) {
         self.in_flight += 1;
         self.bytes += entry.bytes;
         self.sent.push_back((entry, Flight::Sent));
-    }
-
-    /// When nothing was in flight last: the oldest has been since then at most.
-    pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.oldest.filter(|_| self.in_flight > 0)
     }
 
     /// Its delivery is no longer awaited. Returns it if it was in flight.

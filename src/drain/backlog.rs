@@ -1,15 +1,27 @@
 //! What each lane would send next, and whether it may.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use adapters::Origin;
 use buffer::{LaneId, Lanes, Next};
 
 use super::Drain;
 use super::topics::Verdict;
 use crate::ingest::{Claim, Record};
 use crate::pace::{Backlog, Room, Wait};
+
+/// Whether the next record of a lane may leave, as far as its topic goes.
+pub(super) enum Leave {
+    Now,
+    /// Alone, to find out whether the cluster takes its topic.
+    AsProbe,
+    /// Its topic is held, and what is behind it may pass: the lane has several topics.
+    MakesWay,
+    /// Not before then, for this reason, and nothing behind it does.
+    Waits {
+        until: Instant,
+        reason: String,
+    },
+}
 
 impl Drain {
     /// Records in flight that may be in one batch with those of `lane`.
@@ -34,15 +46,19 @@ impl Drain {
         let waits = self.holdback.is_careful(lane) && self.in_flight(lanes, lane) > 0;
         let next = lanes.peek(lane).filter(|_| !waits);
         let replay = next.as_ref().is_some_and(|next| self.is_replay(next));
-        let verdict = next.as_ref().map_or(Verdict::Free, |next| {
-            self.verdict(lane, &next.placed.record.origin, now)
-        });
+        let leave = match &next {
+            Some(next) if !self.topics.is_empty() => {
+                let address = self.addresses.of(lane, &next.placed.record.origin);
+                self.leave(lane, &address.topic, now)
+            }
+            Some(_) | None => Leave::Now,
+        };
         let begins = self.begins(lane, next.as_ref().map(|next| &next.placed.record), now);
         let next = next.map(|next| next.bytes);
-        let room = match verdict {
-            Verdict::Free => begins.and(self.room(lane, next, now)),
-            Verdict::Probe => self.room(lane, next, now).at_most(next.unwrap_or(0)),
-            Verdict::Held { until, reason, .. } => Room::Closed {
+        let room = match leave {
+            Leave::Now | Leave::MakesWay => begins.and(self.room(lane, next, now)),
+            Leave::AsProbe => self.room(lane, next, now).at_most(next.unwrap_or(0)),
+            Leave::Waits { until, reason } => Room::Closed {
                 until,
                 why: Wait::Topic(reason),
             },
@@ -57,24 +73,29 @@ impl Drain {
         }
     }
 
-    /// Whether the next record of a lane may leave, as far as its topic goes. In a lane with several topics a record that was
-    /// refused makes way for those behind it.
-    fn verdict(&mut self, lane: LaneId, origin: &Arc<Origin>, now: Instant) -> Verdict {
-        if self.topics.is_empty() {
-            return Verdict::Free;
+    /// Whether the next record of a lane, which goes to `topic`, may leave as far as that goes.
+    pub(super) fn leave(&self, lane: LaneId, topic: &str, now: Instant) -> Leave {
+        match self.topics.verdict(topic, now) {
+            Verdict::Free => Leave::Now,
+            Verdict::Probe => Leave::AsProbe,
+            Verdict::Held { stalled, until } if stalled || self.is_constant(lane) => Leave::Waits {
+                until,
+                reason: self.topics.reason(topic).unwrap_or_default().to_owned(),
+            },
+            Verdict::Held { .. } => Leave::MakesWay,
         }
-        let address = self.addresses.of(lane, origin);
-        match self.topics.verdict(&address.topic, now) {
-            Verdict::Held { stalled: false, .. } if !self.is_constant(lane) => Verdict::Free,
-            verdict @ (Verdict::Free | Verdict::Probe | Verdict::Held { .. }) => verdict,
-        }
+    }
+
+    /// The topic of a lane that is ordered, and writes no other.
+    fn ordered(&self, lane: LaneId) -> Option<&str> {
+        let in_order = self.in_order.get(lane.index()).is_some_and(|one| *one);
+        let topic = self.constant.get(lane.index())?.as_deref();
+        topic.filter(|_| in_order)
     }
 
     /// A record of an ordered lane that may be refused leaves alone: it would be overtaken by what is behind it.
     fn begins(&self, lane: LaneId, record: Option<&Record>, now: Instant) -> Room {
-        let in_order = self.in_order.get(lane.index()).is_some_and(|one| *one);
-        let topic = self.constant.get(lane.index()).and_then(Option::as_deref);
-        let Some((topic, record)) = topic.filter(|_| in_order).zip(record) else {
+        let Some((topic, record)) = self.ordered(lane).zip(record) else {
             return Room::Now(usize::MAX);
         };
         if self.timestamps.is_in_doubt(lane) {
@@ -99,10 +120,8 @@ impl Drain {
 
     /// Whether a record of an ordered lane must not follow others that are under way.
     pub(super) fn goes_alone(&self, lane: LaneId, record: &Record, now: Instant) -> bool {
-        let in_order = self.in_order.get(lane.index()).is_some_and(|one| *one);
-        let topic = self.constant.get(lane.index()).and_then(Option::as_deref);
-        let topic = topic.filter(|_| in_order);
-        topic.is_some_and(|topic| self.is_doubtful(topic, record, now))
+        self.ordered(lane)
+            .is_some_and(|topic| self.is_doubtful(topic, record, now))
     }
 
     /// `next` is the size of the record that is to leave, if one is in memory.

@@ -41,13 +41,11 @@ impl Drain {
                 self.give_up(lanes, lane, token, &reason, now);
             }
             Delivery::Untimely { topic, reason } => {
-                self.untimely(lanes, (lane, token), (&topic, &reason), now);
+                self.untimely(lanes, lane, token, &topic, &reason, now);
             }
             Delivery::Rejected { .. } => self.suspect(lanes, lane, token, now),
             Delivery::Blocked { topic, reason } => {
-                if self.topics.refuse(&topic, &reason, now) {
-                    self.uplink.hold(&topic, true, now);
-                } else {
+                if !self.refuse(&topic, &reason, now) {
                     self.holdback.pause(lane, now);
                 }
                 if self.is_constant(lane) {
@@ -70,12 +68,14 @@ impl Drain {
         self.uplink.recall(lane);
     }
 
-    /// The cluster does not take the record of `id` with the timestamp that it was sent with.
+    /// The cluster does not take a record with the timestamp that it was sent with.
     fn untimely(
         &mut self,
         lanes: &mut Lanes<Record, Claim>,
-        (lane, token): (LaneId, u64),
-        (topic, reason): (&str, &str),
+        lane: LaneId,
+        token: u64,
+        topic: &str,
+        reason: &str,
         now: Instant,
     ) {
         let Some(placed) = lanes.sent(lane, token) else {
@@ -179,13 +179,27 @@ impl Drain {
                 None
             }
             Signal::Resend(resend) => {
-                for lane in resend {
-                    self.timestamps.forget(lane);
-                    lanes.resend(lane);
-                }
+                self.resend(lanes, resend);
                 None
             }
         }
+    }
+
+    /// What these lanes had under way is forgotten, and goes again.
+    fn resend(&mut self, lanes: &mut Lanes<Record, Claim>, forgotten: Vec<LaneId>) {
+        for lane in forgotten {
+            self.timestamps.forget(lane);
+            lanes.resend(lane);
+        }
+    }
+
+    /// Holds a topic that the cluster refuses. Returns whether it does: not where there are too many.
+    fn refuse(&mut self, topic: &str, reason: &str, now: Instant) -> bool {
+        let held = self.topics.refuse(topic, reason, now);
+        if held {
+            self.uplink.hold(topic, true, now);
+        }
+        held
     }
 
     /// A topic of which nothing was delivered since then is held, if brokers answer all the while.
@@ -219,7 +233,7 @@ impl Drain {
             Some(_) | None => return,
         };
         if self.link.is_up() || self.link.is_stalled() {
-            self.hold_stalled(lanes, topic, &reason, (since, now));
+            self.hold_stalled(lanes, topic, &reason, since, now);
         }
     }
 
@@ -230,7 +244,8 @@ impl Drain {
         lanes: &mut Lanes<Record, Claim>,
         topic: &str,
         reason: &str,
-        (since, now): (Instant, Instant),
+        since: Instant,
+        now: Instant,
     ) {
         let under_way = |held: &str| self.uplink.under_way(held) > 0;
         let blamed = self.topics.iter().any(|(held, _)| under_way(held));
@@ -242,16 +257,13 @@ impl Drain {
             return;
         }
         self.topics.refuse_again(now);
-        if !blamed && self.topics.refuse(topic, reason, now) {
-            self.uplink.hold(topic, true, now);
+        if !blamed {
+            self.refuse(topic, reason, now);
         }
         tracing::warn!(
             topic,
             "other topics waited with one that takes nothing, on the same connection; it begins anew without that topic; some events may be repeated with the same id"
         );
-        for lane in forgotten {
-            self.timestamps.forget(lane);
-            lanes.resend(lane);
-        }
+        self.resend(lanes, forgotten);
     }
 }

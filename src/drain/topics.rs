@@ -39,7 +39,7 @@ enum Phase {
 }
 
 /// Whether a record of a topic may leave.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Free,
     /// This one, and none after it.
@@ -48,7 +48,6 @@ pub(super) enum Verdict {
     Held {
         until: Instant,
         stalled: bool,
-        reason: String,
     },
 }
 
@@ -130,7 +129,6 @@ impl Topics {
         Verdict::Held {
             until,
             stalled: held.phase == Phase::Stalled,
-            reason: held.reason.clone(),
         }
     }
 
@@ -205,9 +203,9 @@ mod tests {
         let held = Verdict::Held {
             until: at(30),
             stalled: false,
-            reason: "unknown".into(),
         };
         assert_eq!(topics.verdict("a", at(29)), held);
+        assert_eq!(topics.reason("a"), Some("unknown"));
         assert!(topics.expired(at(30)) && topics.verdict("a", at(30)) == Verdict::Probe);
         topics.probes("a");
         assert!(matches!(topics.verdict("a", at(31)), Verdict::Held { .. }));

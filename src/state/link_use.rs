@@ -1,7 +1,7 @@
 //! The note of what is used of the link's budgets, in the state directory.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
@@ -26,10 +26,6 @@ impl LinkUse {
 
     /// Writes a note, so that after a power cut there is this one or the one before.
     pub(crate) fn write(&self, note: &str) -> io::Result<()> {
-        let fresh = self.0.with_extension("new");
-        let mut file = File::create(&fresh)?;
-        file.write_all(note.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, &self.0)
+        adapters::write_whole(&self.0, note)
     }
 }

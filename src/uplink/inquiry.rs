@@ -45,12 +45,8 @@ impl Inquiries {
         mut topics: Vec<String>,
     ) {
         topics.truncate(TOPICS_MAX);
-        let asking = Arc::clone(&self.asking[usize::from(own)]);
-        if topics.is_empty() || asking.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (answers, undone) = (Arc::clone(&self.answers), Arc::clone(&asking));
-        let ask = move || {
+        let answers = Arc::clone(&self.answers);
+        self.beside(own, move || {
             for topic in topics {
                 match through.client().fetch_metadata(Some(&topic), PATIENCE) {
                     Ok(metadata) => {
@@ -63,34 +59,33 @@ impl Inquiries {
                     }
                 }
             }
-            drop(through);
-            asking.store(false, Ordering::Release);
-        };
-        let asker = std::thread::Builder::new().name("kafka-ask".into());
-        if let Err(error) = asker.spawn(ask) {
-            undone.store(false, Ordering::Release);
-            tracing::debug!(%error, "no thread to ask the cluster about topics on");
-        }
+        });
     }
 
     /// Asks the cluster for its id, and compares it with the one that `file` remembers.
     pub(super) fn identify(&self, through: Arc<BaseProducer<Context>>, file: PathBuf) {
-        let asking = Arc::clone(&self.asking[0]);
+        self.beside(false, move || {
+            if let Some(id) = through.client().fetch_cluster_id(PATIENCE) {
+                compare(&file, &id);
+            }
+        });
+    }
+
+    /// Does `ask` on a thread of its own, unless one is at it.
+    fn beside(&self, own: bool, ask: impl FnOnce() + Send + 'static) {
+        let asking = Arc::clone(&self.asking[usize::from(own)]);
         if asking.swap(true, Ordering::AcqRel) {
             return;
         }
         let undone = Arc::clone(&asking);
-        let ask = move || {
-            if let Some(id) = through.client().fetch_cluster_id(PATIENCE) {
-                compare(&file, &id);
-            }
-            drop(through);
-            asking.store(false, Ordering::Release);
-        };
         let asker = std::thread::Builder::new().name("kafka-ask".into());
-        if let Err(error) = asker.spawn(ask) {
+        let spawned = asker.spawn(move || {
+            ask();
+            asking.store(false, Ordering::Release);
+        });
+        if let Err(error) = spawned {
             undone.store(false, Ordering::Release);
-            tracing::debug!(%error, "no thread to ask the cluster for its id on");
+            tracing::debug!(%error, "no thread to ask the cluster on");
         }
     }
 

@@ -114,6 +114,11 @@ impl Uplink {
         connection.map_or(Room::WhenDelivered, |one| one.ask(next, now))
     }
 
+    pub(super) fn connection(&self, lane: LaneId) -> Option<&Connection> {
+        let (number, _) = self.lanes.get(lane.index())?;
+        self.connections.get(*number)
+    }
+
     /// A broker that throttles says nothing until then.
     #[must_use]
     pub(crate) fn silent_until(&self) -> Instant {
@@ -135,8 +140,7 @@ impl Uplink {
     /// The same of a lane's own.
     #[must_use]
     pub(crate) fn flow(&self, lane: LaneId) -> Option<&Flow> {
-        let (number, _) = self.lanes.get(lane.index())?;
-        self.connections.get(*number)?.limit.flow()
+        self.connection(lane)?.limit.flow()
     }
 
     /// Hands a record over; its [`Report`] comes later. Call [`Self::sent`] after the last.
@@ -362,8 +366,7 @@ impl Uplink {
 
     /// Why the connection of `lane` cannot send, until it delivers again.
     pub(crate) fn failure(&self, lane: LaneId) -> Option<&str> {
-        let (number, _) = self.lanes.get(lane.index())?;
-        self.connections.get(*number)?.failure()
+        self.connection(lane)?.failure()
     }
 
     /// Has the next [`Self::take`] look for reports at once.

@@ -18,6 +18,14 @@ const ASK_EVERY: Duration = Duration::from_secs(3);
 /// The same while all such topics are held.
 const REVIEW_EVERY: Duration = Duration::from_secs(10);
 
+/// A topic of which nothing is delivered, on the connection of this number.
+struct Stalled {
+    number: usize,
+    topic: String,
+    since: Instant,
+    held: bool,
+}
+
 impl Uplink {
     /// Says which topics take nothing, and what the cluster says of them.
     pub(super) fn watch_topics(&mut self, signals: &mut Vec<Signal>, now: Instant) {
@@ -31,12 +39,18 @@ impl Uplink {
         for (number, connection) in self.connections.iter().enumerate() {
             let names = lock(&connection.inbox.names);
             for (topic, since, held) in connection.accounts.stalled(SUSPECT, now) {
-                stalled.push((number, names.name(topic).to_owned(), since, held));
+                stalled.push(Stalled {
+                    number,
+                    topic: names.name(topic).to_owned(),
+                    since,
+                    held,
+                });
             }
         }
         self.inquire(&stalled, now);
         let stalled = stalled.into_iter();
-        signals.extend(stalled.map(|(_, topic, since, _)| Signal::Stalled { topic, since }));
+        signals
+            .extend(stalled.map(|Stalled { topic, since, .. }| Signal::Stalled { topic, since }));
     }
 
     /// Brokers are connected, or none is: each time they are, the cluster is asked which one it is.
@@ -59,18 +73,19 @@ impl Uplink {
     }
 
     /// Asks through the connection of the first of them, and through another where there is one.
-    fn inquire(&mut self, stalled: &[(usize, String, Instant, bool)], now: Instant) {
-        let Some((number, ..)) = stalled.first().filter(|_| now >= self.next_ask) else {
+    fn inquire(&mut self, stalled: &[Stalled], now: Instant) {
+        let Some(first) = stalled.first().filter(|_| now >= self.next_ask) else {
             return;
         };
-        let all_held = stalled.iter().all(|(.., held)| *held);
+        let all_held = stalled.iter().all(|one| one.held);
         self.next_ask = now + if all_held { REVIEW_EVERY } else { ASK_EVERY };
         let others = self.connections.iter().enumerate();
-        let mut others = others.filter(|(other, one)| other != number && one.failure().is_none());
+        let mut others =
+            others.filter(|(other, one)| *other != first.number && one.failure().is_none());
         let other = others.next().map(|(_, one)| one);
-        for (own, one) in [(false, other), (true, self.connections.get(*number))] {
+        for (own, one) in [(false, other), (true, self.connections.get(first.number))] {
             if let Some(producer) = one.and_then(|one| one.producer.share()) {
-                let topics = stalled.iter().map(|(_, topic, ..)| topic.clone());
+                let topics = stalled.iter().map(|one| one.topic.clone());
                 self.inquiries.ask(producer, own, topics.collect());
             }
         }
@@ -81,6 +96,12 @@ impl Uplink {
         for connection in &mut self.connections {
             connection.hold(topic, held, now);
         }
+    }
+
+    /// Connections that have records of `topic` under way.
+    fn with(&self, topic: &str) -> impl Iterator<Item = &Connection> {
+        let connections = self.connections.iter();
+        connections.filter(move |one| one.under_way(topic) > 0)
     }
 
     /// Records of `topic` under way on all connections.
@@ -94,9 +115,7 @@ impl Uplink {
     /// batch also where it refuses the first, which would be overtaken.
     #[must_use]
     pub(crate) fn is_fresh(&self, lane: LaneId, topic: &str) -> bool {
-        let number = self.lanes.get(lane.index()).map(|(number, _)| *number);
-        let connection = number.and_then(|number| self.connections.get(number));
-        connection.is_some_and(|one| one.is_fresh(topic))
+        self.connection(lane).is_some_and(|one| one.is_fresh(topic))
     }
 
     /// Since when a topic that is not held has waited for a delivery.
@@ -111,8 +130,7 @@ impl Uplink {
     /// Takes back all that the connection of `lane` has under way: what is newer must not overtake a record that is to be
     /// sent again. Some of it may arrive all the same, and then arrives twice.
     pub(crate) fn recall(&mut self, lane: LaneId) {
-        let number = self.lanes.get(lane.index()).map(|(number, _)| *number);
-        if let Some(connection) = number.and_then(|number| self.connections.get(number)) {
+        if let Some(connection) = self.connection(lane) {
             let all = PurgeConfig::default().queue().inflight().non_blocking();
             connection.producer.purge(all);
         }
@@ -123,9 +141,8 @@ impl Uplink {
     #[must_use]
     pub(crate) fn is_overdue(&self, topic: &str, since: Instant, now: Instant) -> bool {
         let lasts = now.saturating_duration_since(since);
-        let connections = self.connections.iter();
-        let mut with = connections.filter(|one| one.under_way(topic) > 0);
-        with.any(|one| one.others_pass(topic, since) || lasts > one.takes())
+        self.with(topic)
+            .any(|one| one.others_pass(topic, since) || lasts > one.takes())
     }
 
     /// Begins anew the connections on which nothing is delivered since then beside `topic`, and others wait with it: a broker
@@ -148,10 +165,6 @@ impl Uplink {
     /// What the client library of a connection that has records of `topic` complained of last.
     #[must_use]
     pub(crate) fn trouble_of(&self, topic: &str) -> Option<&str> {
-        let mut with = self
-            .connections
-            .iter()
-            .filter(|one| one.under_way(topic) > 0);
-        with.find_map(Connection::trouble)
+        self.with(topic).find_map(Connection::trouble)
     }
 }

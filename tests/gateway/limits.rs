@@ -5,7 +5,7 @@ use load::publish::Publish;
 
 use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
-use crate::rig::{Gateway, Rig, received, run, wait_for};
+use crate::rig::{Gateway, Rig, dropped, received, run, wait_for};
 
 /// Publishes events of `size` bytes that do not compress.
 pub(crate) fn fill(port: u16, numbers: std::ops::Range<u64>, size: usize) {
@@ -27,11 +27,7 @@ fn full_lane(policy: &str) -> Rig {
     fill(rig.mqtt.port, 0..4_000, 1_000);
     wait_for("the lane to be full", || {
         let lane = rig.gateway.lane("state");
-        let dropped: u64 = lane["dropped"]
-            .as_array()?
-            .iter()
-            .filter_map(|drop| drop[1].as_u64())
-            .sum();
+        let dropped = dropped(&lane);
         let taken = lane["accepted"].as_u64()? >= 4_000;
         (lane["refused"].as_u64()? > 0 || (taken && dropped > 0)).then_some(())
     });
@@ -57,12 +53,7 @@ fn a_full_lane_that_drops_its_oldest_counts_each_and_keeps_the_newest() {
     rig.gateway.wait_until_drained();
     rig.gateway.assert_account_closes();
     let lane = rig.gateway.lane("state");
-    let dropped: u64 = lane["dropped"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|drop| drop[1].as_u64())
-        .sum();
+    let dropped = dropped(&lane);
     let newest = received(&rig.kafka, "state", 3_900..4_000);
     let account = account(&newest, 0..4_000);
     assert_eq!(

@@ -5,13 +5,13 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use load::publish::Publish;
 use serde_json::json;
 
 use crate::keeping::AWAY;
+use crate::limits::fill;
 use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
-use crate::rig::{Gateway, PATIENCE, publish_to, received, run, wait_for};
+use crate::rig::{Gateway, PATIENCE, dropped, publish_to, received, wait_for};
 
 /// As little memory as there can be, so that a burst is more than it holds.
 const TINY: &str = "[memory]\nprofile = \"tiny\"\n";
@@ -27,28 +27,10 @@ fn sources(version: &str, port: u16) -> String {
     source("plant", "state", "diagnostic") + &source("alarms", "alarm", "critical")
 }
 
-fn burst(port: u16, numbers: std::ops::Range<u64>) {
-    run(Publish {
-        port,
-        topic: "plant/{d}/state/temp".into(),
-        devices: 10,
-        numbers,
-        rate: 0,
-        size: 2_000,
-        qos: 1,
-        noise: true,
-    });
-}
-
 fn assert_nothing_is_dropped(gateway: &mut Gateway) {
     for lane in ["diagnostic", "critical"] {
         let lane = gateway.lane(lane);
-        let dropped: u64 = lane["dropped"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(|drop| drop[1].as_u64())
-            .sum();
+        let dropped = dropped(&lane);
         assert_eq!((dropped, lane["refused"].as_u64()), (0, Some(0)), "{lane}");
     }
     gateway.assert_account_closes();
@@ -64,7 +46,7 @@ fn a_burst_in_an_outage_waits_for_the_disk_and_holds_up_no_alarm_of_another_sour
         gateway.wait_until_connected("plant");
         gateway.wait_until_connected("alarms");
         let port = mqtt.port;
-        let bulk = std::thread::spawn(move || burst(port, 0..20_000));
+        let bulk = std::thread::spawn(move || fill(port, 0..20_000, 2_000));
         publish_to(port, "plant/{d}/alarm/door", 0..50, 100, 1);
         wait_for("the alarms", || {
             (gateway.lane("critical")["accepted"] == 50).then_some(())
@@ -93,7 +75,7 @@ fn a_burst_with_the_cluster_up_arrives_whole() {
     let config = [uplink.as_str(), TINY, &plant, &topics];
     let mut gateway = Gateway::new(&config.concat()).start();
     gateway.wait_until_connected("plant");
-    burst(mqtt.port, 0..20_000);
+    fill(mqtt.port, 0..20_000, 2_000);
     assert_eq!(received(&kafka, "diagnostic", 0..20_000).len(), 20_000);
     gateway.wait_until_drained();
     assert_nothing_is_dropped(&mut gateway);

@@ -178,12 +178,7 @@ impl Gateway {
     pub(crate) fn assert_account_closes(&mut self) {
         for lane in self.status()["lanes"].as_array().expect("there are lanes") {
             let count = |name: &str| lane[name].as_u64().expect("a count");
-            let dropped: u64 = lane["dropped"]
-                .as_array()
-                .expect("drops")
-                .iter()
-                .filter_map(|d| d[1].as_u64())
-                .sum();
+            let dropped = dropped(lane);
             assert_eq!(
                 count("recovered") + count("accepted"),
                 count("delivered") + dropped + count("buffered"),
@@ -231,6 +226,12 @@ impl Drop for Gateway {
             eprintln!("--- log of the gateway\n{}", self.log());
         }
     }
+}
+
+/// Events that a lane has dropped, for whatever reason.
+pub(crate) fn dropped(lane: &Value) -> u64 {
+    let reasons = lane["dropped"].as_array().expect("drops").iter();
+    reasons.filter_map(|reason| reason[1].as_u64()).sum()
 }
 
 pub(crate) fn send_signal(process: u32, signal: &str) {

@@ -37,22 +37,31 @@ fn deliver(gateway: &mut Gateway, intents: &[&str], number: u64) {
     }
 }
 
-#[test]
-fn a_topic_that_cannot_be_written_keeps_no_other_back() {
-    needs_kafka!();
+/// Without node 3 this topic has too few replicas in sync.
+const TOO_FEW: (&str, &str, &str) = ("diagnostic", "3:2", "2");
+/// And this one no leader.
+const NO_LEADER: (&str, &str, &str) = ("feature", "3", "1");
+
+/// Three brokers, with the topics of other intents on the first two, and these; and a gateway.
+fn beside(sick: &[(&str, &str, &str)]) -> (Trio, Gateway) {
     let mut trio = Trio::started();
-    for (intent, replicas, in_sync) in [
+    let well = [
         ("critical", "1:2", "1"),
         ("state", "2:1", "1"),
         ("health", "1:2", "1"),
-        // Too few replicas without node 3; and no leader at all.
-        ("diagnostic", "3:2", "2"),
-        ("feature", "3", "1"),
-    ] {
+    ];
+    for (intent, replicas, in_sync) in well.iter().chain(sick) {
         create(&mut trio, intent, replicas, in_sync);
     }
     let config = format!("[uplink]\nbrokers = {}\n{VISION}", trio.brokers());
-    let mut gateway = Gateway::new(&config).start();
+    let gateway = Gateway::new(&config).start();
+    (trio, gateway)
+}
+
+#[test]
+fn a_topic_that_cannot_be_written_keeps_no_other_back() {
+    needs_kafka!();
+    let (mut trio, mut gateway) = beside(&[TOO_FEW, NO_LEADER]);
     deliver(
         &mut gateway,
         &["critical", "state", "diagnostic", "feature"],
@@ -92,17 +101,7 @@ fn a_topic_that_cannot_be_written_keeps_no_other_back() {
 #[test]
 fn a_backlog_for_a_topic_that_cannot_be_written_slows_no_other() {
     needs_kafka!();
-    let mut trio = Trio::started();
-    for (intent, replicas, in_sync) in [
-        ("critical", "1:2", "1"),
-        ("state", "2:1", "1"),
-        ("health", "1:2", "1"),
-        ("diagnostic", "3:2", "2"),
-    ] {
-        create(&mut trio, intent, replicas, in_sync);
-    }
-    let config = format!("[uplink]\nbrokers = {}\n{VISION}", trio.brokers());
-    let mut gateway = Gateway::new(&config).start();
+    let (mut trio, mut gateway) = beside(&[TOO_FEW]);
     deliver(&mut gateway, &["critical", "state", "diagnostic"], 0);
     trio.node(3).kill_9();
     let large = "x".repeat(1_000);

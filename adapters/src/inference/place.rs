@@ -119,7 +119,7 @@ impl PlaceFile<'_> {
         Place::parse(&fs::read_to_string(self.path).ok()?)
     }
 
-    /// Writes the place if it has moved and it is time to. A failure is told once, and disturbs nobody: lines are read again after
+    /// Writes the place if it has moved and it is time to. A failure is logged once, and stops nothing: lines are read again after
     /// a restart, with the same ids.
     pub(super) fn remember(&mut self, place: Place, stats: &SourceStats) {
         let now = Instant::now();

@@ -130,7 +130,7 @@ impl Asked {
         self.acks.len() < UNACKED_MAX && self.bytes < ASKED_BYTES
     }
 
-    /// The last one wants an answer, or so many wait that one is due.
+    /// The last message asks for an answer, or as many wait as make one due.
     fn is_urgent(&self) -> bool {
         self.acks.len() >= URGE_FROM || self.acks.back().is_some_and(|(ack, _)| ack.is_some())
     }
@@ -179,7 +179,7 @@ async fn client(
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         match timeout(REPLY, writer.write_all(text.as_bytes())).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return, // it will offer again what it was not told of
+            Ok(Err(_)) => return, // it will offer again what it has no receipt for
             Err(_) => {
                 intake.stats.error(&"a client does not read its replies");
                 tracing::warn!(source = %maker.section.name, process, "an inference client did not read its replies for {REPLY:?}; its connection is closed; what it sent is kept, what it was not told of it should offer again; let it read what it asks for with `ack`");

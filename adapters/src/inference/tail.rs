@@ -1,7 +1,7 @@
 //! Following a file of JSON lines, for programs that only write files.
 //!
 //! The place in the file moves over a line only with its receipt. A file that was renamed is read to its end before the one that
-//! has its name now, also over a restart while it stays in its directory. What cannot be read any more is told.
+//! has its name now, also over a restart while it stays in its directory. What can no longer be read is logged.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -21,7 +21,7 @@ use crate::{Intake, Outcome, Patience, Receipts, Stop, stopped};
 const LOOK: Duration = Duration::from_millis(200);
 /// Bytes read at a time.
 const CHUNK: usize = 64 * 1024;
-/// A program may write to the file that was renamed until it is told to open the new one: the old one is left when nothing came
+/// A program may write to the file that was renamed until it is signalled to open the new one: the old one is left when nothing came
 /// for this long, and after that long in any case.
 const QUIET: Duration = Duration::from_secs(1);
 const LEFT_AFTER: Duration = Duration::from_secs(10);

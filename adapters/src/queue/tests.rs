@@ -1,24 +1,17 @@
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{AdapterKind, Origin, Outcome, Quality, Receipts, Refused, Stamp};
+use crate::{AdapterKind, Origin, Outcome, Receipts, Refused, Stamp};
 
 fn event(mark: u64, size: usize) -> Event {
     Event {
         origin: Arc::new(Origin {
             adapter: AdapterKind::Mqtt,
             source: "plant".into(),
-            subject: String::new(),
-            device: String::new(),
-            kind: String::new(),
-            tags: BTreeMap::new(),
-            intent: None,
-            content_type: None,
-            quality: Quality::Good,
+            ..Origin::nowhere()
         }),
         stamp: Stamp {
             unix_us: 0,

@@ -24,12 +24,6 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         self.lane(lane).in_flight()
     }
 
-    /// When the oldest record in flight was handed over.
-    #[must_use]
-    pub fn in_flight_since(&self, lane: LaneId) -> Option<Instant> {
-        self.lane(lane).in_flight_since()
-    }
-
     /// Bytes of the lane on disk, and in memory.
     #[must_use]
     pub fn bytes(&self, lane: LaneId) -> (u64, usize) {

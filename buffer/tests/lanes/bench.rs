@@ -222,7 +222,7 @@ impl Bench {
                 next.placed.sequence
             );
             sent.push((next.token, *number));
-            self.lanes.hand_over(LANE, self.now);
+            self.lanes.hand_over(LANE);
         }
         sent
     }
