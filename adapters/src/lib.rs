@@ -47,7 +47,6 @@ pub use clock::Clock;
 pub use event::{AdapterKind, Event, Origin, Quality, Stamp};
 pub use files::{off_task, write_whole};
 pub use intake::{Intake, Urge};
-pub use pause::LONG;
 pub use queue::{Inlet, Patience, Paused, Queues, Submission, queues};
 pub use receipt::{Claim, Outcome, Receipts, Refused};
 pub use secret::{SecretError, SecretRef};

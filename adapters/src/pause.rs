@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// A pause that lasts longer is logged.
-pub const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(10);
 /// A source that is paused again within this was never really free: it is the same pause.
 const APART: Duration = Duration::from_secs(1);
 
@@ -62,7 +62,7 @@ impl<W> Pause<W> {
         more
     }
 
-    /// How long it has lasted, once, when that is longer than [`LONG`].
+    /// How long it has lasted, once, when that is longer than `LONG`.
     pub(crate) fn tell(&mut self, now: Instant) -> Option<Duration> {
         let lasted = now.saturating_duration_since(self.since);
         (lasted > LONG && !std::mem::replace(&mut self.told, lasted > LONG)).then_some(lasted)

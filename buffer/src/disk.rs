@@ -83,13 +83,19 @@ impl<R: Record> Disk<R> {
         let outcome = self.store(write, wall_ms, now, &mut cleared);
         Written {
             lane: write.lane,
-            end: write.records.last().map_or(0, |record| record.sequence + 1),
+            end: write.end(),
             stored_bytes: *outcome.as_ref().unwrap_or(&0),
             stored: write.records.len() as u64,
             outcome: outcome.map(|_| ()),
             cleared,
             bytes: self.tail(write.lane).bytes(),
         }
+    }
+
+    /// Deletes what no reader of a lane needs; `at` is the buffer's clock.
+    fn release(&mut self, lane: LaneId, at: u64) -> Result<(), DiskError> {
+        let state = self.state_mut(lane).clone();
+        self.tail_mut(lane).release(|g| state.needs(g), at)
     }
 
     /// Returns the bytes of the blocks.
@@ -189,8 +195,7 @@ impl<R: Record> Disk<R> {
         self.write_marks(now)?;
         let at = self.clock.at(now);
         for lane in self.ids() {
-            let state = self.state_mut(lane).clone();
-            self.tail_mut(lane).release(|g| state.needs(g), at)?;
+            self.release(lane, at)?;
         }
         let wear = self.marks.marks.wear.clone();
         let lanes = self.tails.iter();

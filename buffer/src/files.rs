@@ -42,6 +42,14 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_directory)
 }
 
+/// Removes a directory with all that is in it, if it is there.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
 /// Removes a directory so that a power cut leaves it either whole or marked as being removed.
 pub(crate) fn remove_directory(path: &Path) -> io::Result<()> {
     finish_removal(&doom(path)?)
@@ -50,9 +58,7 @@ pub(crate) fn remove_directory(path: &Path) -> io::Result<()> {
 /// Marks a directory as being removed; after an error it is as it was.
 pub(crate) fn doom(path: &Path) -> io::Result<PathBuf> {
     let doomed = with_suffix(path, REMOVED);
-    if doomed.exists() {
-        fs::remove_dir_all(&doomed)?; // of an earlier one of this name
-    }
+    remove_if_there(&doomed)?; // of an earlier one of this name
     fs::rename(path, &doomed)?;
     Ok(doomed)
 }

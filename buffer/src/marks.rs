@@ -64,6 +64,17 @@ pub(crate) struct MarksFile {
 }
 
 impl MarksFile {
+    fn new(directory: &Path, writer: &Writer) -> MarksFile {
+        MarksFile {
+            directory: directory.to_owned(),
+            database: None,
+            writer: writer.clone(),
+            failed: None,
+            number: 0,
+            marks: Marks::default(),
+        }
+    }
+
     /// Reads the marks in `directory`. Damaged ones are kept aside and begun anew; returns where they are.
     pub(crate) fn open(
         directory: &Path,
@@ -72,14 +83,7 @@ impl MarksFile {
     ) -> Result<(MarksFile, Option<PathBuf>), DiskError> {
         files::make_directory(directory).map_err(DiskError::io(directory))?;
         let found = read(directory).map_err(DiskError::io(directory))?;
-        let begun = MarksFile {
-            directory: directory.to_owned(),
-            database: None,
-            writer: writer.clone(),
-            failed: None,
-            number: 0,
-            marks: Marks::default(),
-        };
+        let begun = MarksFile::new(directory, writer);
         match found {
             MarksRead::Nothing => Ok((begun, None)),
             MarksRead::Marks(number, marks) => Ok((
@@ -130,7 +134,7 @@ impl MarksFile {
         let path = self.directory.join(format!("{:020}", self.number));
         // Begun and never finished: what is sound in a database has numbers from its name on.
         for begun in self.failed.take().iter().chain([&path]) {
-            if let Err(error) = remove_all(begun) {
+            if let Err(error) = files::remove_if_there(begun) {
                 self.failed = Some(begun.clone());
                 return Err(DiskError::io(begun)(error));
             }
@@ -139,7 +143,7 @@ impl MarksFile {
         if let Err(error) = database.commit(entry) {
             drop(database);
             // A disk that fails for long must not fill with them.
-            self.failed = remove_all(&path).is_err().then_some(path);
+            self.failed = files::remove_if_there(&path).is_err().then_some(path);
             return Err(error);
         }
         // The new one holds everything, so that those before it can go; if they cannot, the next one sees to it.
@@ -163,13 +167,6 @@ impl MarksFile {
     }
 }
 
-fn remove_all(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        outcome => outcome,
-    }
-}
-
 /// Writes `marks` to a fresh directory.
 pub(crate) fn write_once(
     directory: &Path,
@@ -178,12 +175,8 @@ pub(crate) fn write_once(
 ) -> Result<(), DiskError> {
     files::make_directory(directory).map_err(DiskError::io(directory))?;
     let mut file = MarksFile {
-        directory: directory.to_owned(),
-        database: None,
-        writer: writer.clone(),
-        failed: None,
-        number: 0,
         marks: marks.clone(),
+        ..MarksFile::new(directory, writer)
     };
     file.write()
 }

@@ -5,8 +5,6 @@ mod merge;
 mod read;
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -177,8 +175,7 @@ impl Tail {
         }
         let begun = |g: &mut Generation| g.present.is_empty();
         if let Some(empty) = self.generations.pop_back_if(begun)
-            && let Err(error) = fs::remove_dir_all(&empty.path)
-            && error.kind() != io::ErrorKind::NotFound
+            && let Err(error) = files::remove_if_there(&empty.path)
         {
             tracing::debug!(%error, path = %empty.path.display(), "the next write or the next start removes it");
             self.failed = Some(empty.path);
@@ -217,8 +214,7 @@ impl Tail {
 
     fn begin_head(&mut self, first: u64) -> Result<(), DiskError> {
         if let Some(failed) = self.failed.take()
-            && let Err(error) = fs::remove_dir_all(&failed)
-            && error.kind() != io::ErrorKind::NotFound
+            && let Err(error) = files::remove_if_there(&failed)
         {
             // One such directory at most: a disk that fails for long must not fill with them.
             self.failed = Some(failed.clone());

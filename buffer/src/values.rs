@@ -111,6 +111,14 @@ pub struct LaneWrite<R> {
     pub records: Vec<Placed<R>>,
 }
 
+impl<R> LaneWrite<R> {
+    /// The first sequence after its records.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.records.last().map_or(0, |record| record.sequence + 1)
+    }
+}
+
 /// What became of a [`LaneWrite`].
 #[derive(Debug)]
 pub struct Written {
@@ -127,14 +135,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// Of a write that was not even tried.
-    #[must_use]
-    pub fn failed<R>(write: &LaneWrite<R>, error: DiskError) -> Written {
-        let end = write.records.last().map_or(0, |record| record.sequence + 1);
-        Written::refused(write.lane, end, error)
-    }
-
-    /// The same of a write of `lane` whose records end before `end`.
+    /// Of a write of `lane` that was not even tried, whose records end before `end`.
     #[must_use]
     pub fn refused(lane: LaneId, end: u64, error: DiskError) -> Written {
         Written {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::printable;
+use super::{panic_text, printable};
 
 /// The first pause before a part is started again.
 const FIRST: Duration = Duration::from_secs(1);
@@ -123,10 +123,8 @@ impl Parts {
     /// The parts that are to be started again now.
     pub(crate) fn due(&self, now: Instant) -> Vec<usize> {
         let is_due = |part: &Part| !self.stopping && part.life.again.is_some_and(|at| at <= now);
-        let all = self.all.iter().enumerate();
-        all.filter(|(_, part)| is_due(part))
-            .map(|(place, _)| place)
-            .collect()
+        let due = self.all.iter().filter(|part| is_due(part));
+        due.map(|part| part.place).collect()
     }
 
     /// Whether no part runs any more.
@@ -179,12 +177,8 @@ fn reason(ended: Result<(Id, ()), JoinError>) -> String {
     match ended.map_err(JoinError::try_into_panic) {
         Ok(_) => "it ended by itself".into(),
         Err(Ok(panic)) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            format!(
-                "it panicked: {}",
-                printable(text.unwrap_or("no reason given"))
-            )
+            let text = panic_text(&*panic).unwrap_or("no reason given");
+            format!("it panicked: {}", printable(text))
         }
         Err(Err(cancelled)) => cancelled.to_string(),
     }

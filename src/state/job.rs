@@ -61,10 +61,7 @@ impl Asked {
     pub(super) fn of(job: &Job) -> Asked {
         match job {
             Job::Write { writes, .. } => {
-                let end = |write: &LaneWrite<Record>| {
-                    let last = write.records.last();
-                    (write.lane, last.map_or(0, |record| record.sequence + 1))
-                };
+                let end = |write: &LaneWrite<Record>| (write.lane, write.end());
                 Asked::Write(writes.iter().map(end).collect())
             }
             Job::Read(ask) => Asked::Read(ask.lane),

@@ -3,7 +3,6 @@
 //! A panic in a job is caught and answered as an error; the disk, of which nobody knows then how it stands, is given up,
 //! and opened again with an agent that goes on with what is in memory. A thread that ends all the same is replaced.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -14,6 +13,7 @@ use buffer::{Disk, DiskError};
 use tokio::sync::mpsc;
 
 use crate::ingest::Record;
+use crate::process::panic_text;
 use crate::state::job::{Answer, Asked, Disked, Job};
 use crate::state::link_use::LinkUse;
 use crate::state::store::{Store, StoreError};
@@ -103,9 +103,10 @@ impl Keeper {
     fn replace(&mut self) -> bool {
         if let Some(ended) = self.thread.take() {
             let ended = ended.join();
-            let reason = ended
-                .as_ref()
-                .map_or_else(|panic| text_of(&**panic), |()| "it returned");
+            let reason = ended.as_ref().map_or_else(
+                |panic| panic_text(&**panic).unwrap_or("without a message"),
+                |()| "it returned",
+            );
             tracing::error!(
                 thread = "disk",
                 reason,
@@ -184,7 +185,7 @@ fn work(
             None => job_without(store, &job, &asked),
         }));
         let answer = done.unwrap_or_else(|panic| {
-            let reason = text_of(&*panic);
+            let reason = panic_text(&*panic).unwrap_or("without a message");
             tracing::error!(
                 thread = "disk",
                 reason,
@@ -240,12 +241,6 @@ fn unusable(error: &StoreError) -> DiskError {
         path: "the state directory".into(),
         source: std::io::Error::other(crate::process::chain(error)),
     }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("without a message")
 }
 
 #[cfg(test)]

@@ -54,7 +54,8 @@ impl End {
 #[test]
 fn a_queue_is_bounded_in_events_and_in_bytes_and_one_event_always_fits() {
     let (inlet, _queues) = queues::<()>();
-    for (size, fits) in [(0, 1024), (10_000, 26), (1_000_000, 1)] {
+    // What a submission itself takes differs from one compiler to another: no size here is near a limit.
+    for (size, fits) in [(0, 1024), (10_600, 25), (1_000_000, 1)] {
         let end = end(&inlet);
         let mut held = 0;
         while end.queue.has_room() {

@@ -236,8 +236,7 @@ impl<R: Record> Disk<R> {
             self.coalesce(lane, all, cleared)?;
         }
         if self.tail(lane).head_since().is_some() {
-            let state = self.state_mut(lane).clone();
-            self.tail_mut(lane).release(|g| state.needs(g), at)?;
+            self.release(lane, at)?;
         }
         Ok(())
     }
@@ -261,8 +260,7 @@ impl<R: Record> Disk<R> {
             self.tail_mut(lane).seal_head()?;
         }
         if settings.keep.is_some() {
-            let state = self.state_mut(lane).clone();
-            self.tail_mut(lane).release(|g| state.needs(g), at)?;
+            self.release(lane, at)?;
         }
         let Some(limit) = settings.max_age.map(millis) else {
             return Ok(());

@@ -43,11 +43,16 @@ impl<R: Record, T: Claim> Lane<R, T> {
         match self.settings.when_full {
             WhenFull::DropOldest | WhenFull::CoalesceLatest => true,
             WhenFull::Refuse | WhenFull::DropNewest => {
-                let most = generation_bytes(self.settings.budget).min(WRITE_BYTES_MAX);
+                let most = self.write_limit();
                 let next = (self.unstored_bytes() as u64).min(most);
                 self.on_disk + GENERATION_OVERHEAD + with_overhead(next) <= self.settings.budget
             }
         }
+    }
+
+    /// Bytes of records in one write.
+    pub(super) fn write_limit(&self) -> u64 {
+        generation_bytes(self.settings.budget).min(WRITE_BYTES_MAX)
     }
 
     pub(super) fn memory_limit(&self) -> usize {

@@ -9,8 +9,7 @@ use crate::lanes::Pace;
 use crate::marks::{LaneMark, runs_out};
 use crate::ranges::Ranges;
 use crate::settings::{DropReason, Order};
-use crate::tail::generation_bytes;
-use crate::values::{Cleared, LaneOnDisk, ReadBack, WRITE_BYTES_MAX, Written};
+use crate::values::{Cleared, LaneOnDisk, ReadBack, Written};
 use crate::window::Entry;
 use crate::{Claim, Kept, Record};
 
@@ -92,7 +91,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
         let sent = window.chain(self.ahead.iter()).filter(fresh);
         let mut sent: Vec<&Entry<R, T>> = sent.collect();
         sent.sort_by_key(|entry| entry.placed.sequence);
-        let limit = generation_bytes(self.settings.budget).min(WRITE_BYTES_MAX);
+        let limit = self.write_limit();
         let mut bytes = 0;
         sent.into_iter()
             .chain(self.front.range(in_front..))

@@ -183,7 +183,9 @@ impl Bench {
     pub(crate) fn commit(&mut self) {
         let writes = self.lanes.commit(self.now, self.outage);
         if !writes.is_empty() {
-            let fails = |write| Written::failed(write, full());
+            let fails = |write: &tidegate_buffer::LaneWrite<_>| {
+                Written::refused(write.lane, write.end(), full())
+            };
             let written = if self.failing {
                 writes.iter().map(fails).collect()
             } else {
