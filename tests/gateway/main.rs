@@ -39,6 +39,8 @@ mod disks;
 
 mod faults;
 
+mod hung;
+
 mod buses;
 
 mod doctor;
