@@ -29,6 +29,8 @@ mod limits;
 
 mod pause;
 
+mod bursts;
+
 mod followed;
 
 mod large;
