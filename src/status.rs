@@ -43,7 +43,7 @@ pub(crate) struct Snapshot {
     /// Parts of the agent that do not work.
     #[serde(default)]
     pub parts: Vec<PartStatus>,
-    /// What keeps the disk from taking what must be kept.
+    /// What keeps the disk from taking what must be kept, or from being read.
     pub disk_error: Option<String>,
     pub flash: FlashStatus,
     /// Events larger than their lane can hold, dropped; all lanes together.

@@ -4,6 +4,8 @@
 //! sound data beyond the damage, and it keeps all of an open database in memory. A block that was flushed
 //! stands in the file as it is, and proves itself. A record of several pieces is there when all of them are.
 
+mod sectors;
+
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
@@ -13,8 +15,6 @@ use crate::block::{self, BlockError, Header, Owner, STORED_BYTES_MAX};
 
 /// Read at once while searching.
 const CHUNK: usize = 256 * 1024;
-/// What a worn-out medium fails to read, at least.
-const SECTOR: usize = 4096;
 /// Where sled puts what it is given.
 pub(crate) const FILE: &str = "db";
 /// The largest block with its header.
@@ -29,6 +29,8 @@ pub(crate) struct Log {
     blocks: Vec<Found>,
     /// There is the beginning of a block that is not sound, or a piece of one that is not all there.
     pub(crate) torn: bool,
+    /// Why some of it could not be read: blocks may be missing that are there.
+    pub(crate) unread: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl Log {
             owner,
             blocks: Vec::new(),
             torn: false,
+            unread: None,
         };
         log.search(0)?;
         Ok(log)
@@ -85,8 +88,10 @@ impl Log {
         let mut window = vec![0; window.min(CHUNK + OVERLAP)];
         let (mut offset, mut skip, mut pieces) = (from, 0, Vec::new());
         while offset < length {
-            let got = read_what_can_be(&self.file, &mut window, offset)?;
-            let bytes = window.get(..got).unwrap_or_default();
+            let read = |into: &mut [u8], at| self.file.read_at(into, at);
+            let got = sectors::read_what_can_be(read, &mut window, offset)?;
+            self.unread = self.unread.take().or(got.unread);
+            let bytes = window.get(..got.length).unwrap_or_default();
             let mut at = skip;
             while let Some(start) = block::find(bytes, at).filter(|start| *start < CHUNK) {
                 at = start + 1;
@@ -179,41 +184,6 @@ fn assemble(mut pieces: Vec<(Header, u64)>) -> (Vec<Found>, bool) {
         }
     }
     (blocks, all)
-}
-
-/// Fills `window` from `offset` and says how much there was; sectors that cannot be read are zeros.
-fn read_what_can_be(file: &File, window: &mut [u8], offset: u64) -> io::Result<usize> {
-    match read_full(file, window, offset) {
-        Err(error) if error.kind() != ErrorKind::Interrupted => {
-            let (mut good, mut got) = (false, 0);
-            for (number, sector) in window.chunks_mut(SECTOR).enumerate() {
-                let at = offset + (number * SECTOR) as u64;
-                match read_full(file, sector, at) {
-                    Ok(0) => break,
-                    Ok(length) => (good, got) = (true, number * SECTOR + length),
-                    Err(_) => {
-                        sector.fill(0);
-                        got = (number + 1) * SECTOR;
-                    }
-                }
-            }
-            if good { Ok(got) } else { Err(error) }
-        }
-        outcome => outcome,
-    }
-}
-
-fn read_full(file: &File, window: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = window.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, offset + filled as u64) {
-            Ok(0) => break,
-            Ok(got) => filled += got,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]

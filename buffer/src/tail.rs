@@ -47,6 +47,8 @@ pub(crate) struct Tail {
     /// Open while the last generation is being written.
     head: Option<Head>,
     reader: Option<Reader>,
+    /// Reads that have failed since the last that did not.
+    failures: u32,
     writer: Writer,
     /// A head that could not be begun, whose directory could not be removed.
     failed: Option<PathBuf>,
@@ -83,6 +85,7 @@ impl Tail {
             merged_to: 0,
             head: None,
             reader: None,
+            failures: 0,
             writer: writer.clone(),
             failed: None,
             left_over: false,

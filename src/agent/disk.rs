@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use buffer::{Marked, Wear};
+use buffer::{LaneId, Marked, Wear};
 
 use super::Agent;
 use crate::process::chain;
@@ -20,6 +20,9 @@ const TIDY_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct DiskState {
     pub(super) error: Option<String>,
+    /// Lanes of which the last read failed, and why the first of them did.
+    unread: Vec<LaneId>,
+    read_error: Option<String>,
     next_probe: Instant,
     probe_pause: Duration,
     probing: bool,
@@ -34,6 +37,8 @@ impl DiskState {
     pub(super) fn new(now: Instant) -> DiskState {
         DiskState {
             error: None,
+            unread: Vec::new(),
+            read_error: None,
             next_probe: now,
             probe_pause: PROBE_FIRST,
             probing: false,
@@ -42,6 +47,11 @@ impl DiskState {
             wear: Wear::default(),
             can_be_used: false,
         }
+    }
+
+    /// What is wrong with it: that it takes nothing, or that it cannot be read.
+    pub(super) fn trouble(&self) -> Option<&String> {
+        self.error.as_ref().or(self.read_error.as_ref())
     }
 }
 
@@ -80,7 +90,7 @@ impl Agent {
     /// Finds out whether a disk that failed is well again, also when there is nothing to write, and has what is too
     /// old dropped.
     pub(super) fn look_after_disk(&mut self, now: Instant) {
-        if self.disk.error.is_some() && !self.disk.probing && now >= self.disk.next_probe {
+        if self.disk.trouble().is_some() && !self.disk.probing && now >= self.disk.next_probe {
             self.disk.next_probe = now + self.disk.probe_pause;
             self.disk.probe_pause = (self.disk.probe_pause * 2).min(PROBE_MOST);
             self.disk.probing = true;
@@ -89,6 +99,11 @@ impl Agent {
         if now >= self.disk.next_tidy {
             self.disk.next_tidy = now + TIDY_EVERY;
             self.tidy(false);
+        }
+        for lane in self.disk.unread.clone() {
+            if self.lanes.counts(lane).stored_bytes == 0 {
+                self.could_read(lane); // nothing of it is there to be read any more
+            }
         }
         if let Some(trouble) = self.keeper.trouble(now) {
             self.disk_is(Some(trouble));
@@ -109,10 +124,11 @@ impl Agent {
                 for finding in back.findings.drain(..) {
                     self.finding(&finding, now);
                 }
+                self.could_read(back.lane);
                 self.lanes.read_back(back, now);
             }
             Answer::Read(Err((lane, error))) => {
-                self.disk_is(Some(chain(&error)));
+                self.cannot_read(lane, chain(&error));
                 self.lanes.read_failed(lane, now);
             }
             Answer::Marked(Ok(marked)) => self.marked(marked),
@@ -157,6 +173,27 @@ impl Agent {
         if !self.disk.tidying {
             self.disk.tidying = true;
             self.keeper.ask(Job::Tidy { all });
+        }
+    }
+
+    /// What is kept waits until it can be read; what is new goes on. Told once, however often it is tried.
+    fn cannot_read(&mut self, lane: LaneId, error: String) {
+        if !self.disk.unread.contains(&lane) {
+            self.disk.unread.push(lane);
+        }
+        if self.disk.read_error.is_none() {
+            let lane = &self.intents.get(lane).name;
+            tracing::error!(lane = %lane, error, "the disk cannot be read; what is kept there is not lost and waits, new events flow on; reading is tried again every second; check the disk");
+            self.disk.read_error = Some(error);
+            self.disk.next_probe = Instant::now() + PROBE_FIRST;
+            self.disk.probe_pause = PROBE_FIRST;
+        }
+    }
+
+    fn could_read(&mut self, lane: LaneId) {
+        self.disk.unread.retain(|unread| *unread != lane);
+        if self.disk.unread.is_empty() && self.disk.read_error.take().is_some() {
+            tracing::info!("the disk can be read again");
         }
     }
 

@@ -34,7 +34,7 @@ impl Agent {
                 .map(|source| source_status(&source, self.paused(source.name)))
                 .collect(),
             parts: self.parts_down(now),
-            disk_error: self.disk.error.clone(),
+            disk_error: self.disk.trouble().cloned(),
             flash: self.flash_status(),
             too_large: self.too_large(),
             unknown_intents: self.ingest.router.unknown_intents,

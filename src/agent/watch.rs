@@ -61,7 +61,7 @@ impl Agent {
     fn disk_down(&self, now: Instant) -> Option<PartStatus> {
         Some(PartStatus {
             part: "disk".into(),
-            reason: self.disk.error.clone()?,
+            reason: self.disk.trouble()?.clone(),
             down_s: None,
             unhealthy: true,
             is_mended: !self.keeper.is_hung(now),

@@ -42,19 +42,35 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// With a disk, or without one until `store` can be opened.
+    /// With a disk, or without one until `store` can be opened. Where the system has no thread to give, the disk is closed
+    /// again, and another one is tried for.
     #[must_use]
     pub(crate) fn start(disk: Option<Disk<Record>>, store: Store) -> Keeper {
-        let (jobs, answers, thread) = begin(disk, &store).expect("a thread can be started");
-        Keeper {
-            jobs,
-            answers,
-            thread: Some(thread),
+        let mut keeper = Keeper {
+            jobs: sync_channel(0).0,
+            answers: mpsc::channel(1).1,
+            thread: None,
             store,
             pending: VecDeque::new(),
             heard: Instant::now(),
             orphaned: 0,
-            next_start: Instant::now(),
+            next_start: Instant::now() + START_AGAIN,
+        };
+        keeper.begin(disk);
+        keeper
+    }
+
+    fn begin(&mut self, disk: Option<Disk<Record>>) {
+        match begin(disk, &self.store) {
+            Ok((jobs, answers, thread)) => {
+                (self.jobs, self.answers) = (jobs, answers);
+                self.thread = Some(thread);
+            }
+            Err(error) => tracing::error!(
+                thread = "disk",
+                %error,
+                "the thread that writes to the disk cannot be started; receipts are held back, and it is tried again every second; raise the limit of threads (`TasksMax` of the unit) if this goes on"
+            ),
         }
     }
 
@@ -117,15 +133,7 @@ impl Keeper {
         let now = Instant::now();
         if now >= self.next_start {
             self.next_start = now + START_AGAIN;
-            match begin(None, &self.store) {
-                Ok((jobs, answers, thread)) => {
-                    (self.jobs, self.answers) = (jobs, answers);
-                    self.thread = Some(thread);
-                }
-                Err(error) => {
-                    tracing::error!(thread = "disk", %error, "no other thread can be started yet; receipts are held back; restart the agent if this goes on");
-                }
-            }
+            self.begin(None);
         }
         self.thread.is_some() || self.orphaned > 0
     }
@@ -133,7 +141,7 @@ impl Keeper {
     /// Why the disk does not answer, if that has lasted too long or is for good.
     pub(crate) fn trouble(&self, now: Instant) -> Option<String> {
         if self.thread.is_none() {
-            return Some("the disk thread has ended".into());
+            return Some("there is no thread to write to it".into());
         }
         let silent = self.silent(now)?;
         Some(format!("no answer for {} s", silent.as_secs()))

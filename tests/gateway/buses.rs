@@ -13,19 +13,24 @@ use crate::peers::Kafka;
 use crate::rig::{Gateway, PATIENCE};
 
 pub(crate) fn config(kafka: &Kafka, line: &SlaveLine, slaves: &[u8]) -> String {
+    let uplink = format!("[uplink]\nbrokers = [\"{}\"]\n", kafka.plain());
+    uplink + &section("bus", "slave", line, slaves) + &kafka.topics(&[])
+}
+
+/// A line, and its devices with a name in common.
+fn section(name: &str, device: &str, line: &SlaveLine, slaves: &[u8]) -> String {
     let slave = |address: &u8| {
         format!(
-            "[[modbus.slave]]\naddress = {address}\ndevice = \"slave-{address}\"\n[[modbus.slave.group]]\nname = \"g\"\n\
+            "[[modbus.slave]]\naddress = {address}\ndevice = \"{device}-{address}\"\n[[modbus.slave.group]]\nname = \"g\"\n\
              interval = \"200ms\"\nintent = \"feature\"\n[[modbus.slave.group.field]]\nname = \"x\"\naddress = 4\n"
         )
     };
     let slaves: String = slaves.iter().map(slave).collect();
     format!(
-        "[uplink]\nbrokers = [\"{}\"]\n[[modbus]]\nname = \"bus\"\nline = {{ port = \"{}\", baud = 19200 }}\ntimeout = \"150ms\"\n\
+        "[[modbus]]\nname = \"{name}\"\nline = {{ port = \"{}\", baud = 19200 }}\ntimeout = \"150ms\"\n\
          retries = 1\n{slaves}",
-        kafka.plain(),
         line.path()
-    ) + &kafka.topics(&[])
+    )
 }
 
 /// Good and bad events of each device over some seconds, and every value that was called good.
@@ -57,6 +62,7 @@ fn watch(kafka: &Kafka, seconds: i64) -> HashMap<String, (i64, i64, Vec<Value>)>
     devices
 }
 
+/// Beside a line of which all slaves are well: where the machine has no processor to spare, that one is slow too.
 #[test]
 fn a_dead_slave_and_one_that_sends_garbage_do_not_slow_the_others() {
     needs_kafka!();
@@ -67,21 +73,27 @@ fn a_dead_slave_and_one_that_sends_garbage_do_not_slow_the_others() {
         (4, Fault::Garbage),
         (5, Fault::Exception),
     ]);
-    let mut gateway = Gateway::new(&config(&kafka, &line, &[1, 2, 3, 4, 5])).start();
+    let healthy = SlaveLine::start(&[1, 2, 3, 4, 5].map(|address| (address, Fault::None)));
+    let beside = section("healthy", "healthy", &healthy, &[1, 2, 3, 4, 5]);
+    let mut gateway = Gateway::new(&(config(&kafka, &line, &[1, 2, 3, 4, 5]) + &beside)).start();
     let devices = watch(&kafka, 15);
+    let (due, unread) = match &devices["healthy-1"] {
+        (read, unread, _) if gateway.is_starved() => ((*read).min(15 * 5), *unread),
+        _ => (15 * 5, 0),
+    };
     for (device, value) in [("slave-1", 104), ("slave-2", 204)] {
         let (good, bad, values) = &devices[device];
         assert!(
-            *good >= 15 * 5 * 9 / 10,
-            "{device} was read {good} times in 15 s, five a second are due"
+            *good >= due * 9 / 10,
+            "{device} was read {good} times in 15 s, {due} are due, as beside"
         );
-        assert_eq!(*bad, 0, "{device}");
+        assert!(*bad <= unread, "{device}: {bad}, beside {unread}");
         assert!(
             values.iter().all(|read| *read == value),
             "{device}: {values:?}"
         );
     }
-    for (device, least) in [("slave-3", 3), ("slave-4", 3), ("slave-5", 60)] {
+    for (device, least) in [("slave-3", 3), ("slave-4", 3), ("slave-5", due * 4 / 5)] {
         let (good, bad, _) = &devices[device];
         assert_eq!(*good, 0, "{device}");
         assert!(*bad >= least, "{device} was reported bad {bad} times");

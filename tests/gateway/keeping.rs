@@ -79,7 +79,7 @@ pub(crate) fn cat_lane(gateway: &Gateway, lane: &str, arguments: &[&str]) -> BTr
 }
 
 /// The files that hold blocks of the state lane.
-fn logs(gateway: &Gateway) -> Vec<PathBuf> {
+pub(crate) fn logs(gateway: &Gateway) -> Vec<PathBuf> {
     let generations = fs::read_dir(gateway.path("state/lanes/state")).unwrap();
     let logs = generations.map(|entry| entry.unwrap().path().join("db"));
     let mut logs: Vec<PathBuf> = logs.collect();

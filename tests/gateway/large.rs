@@ -6,7 +6,7 @@ use load::Numbered;
 use load::consume::{Reader, Record};
 use serde_json::{Value, json};
 
-use crate::keeping::{AWAY, VISION, buffer, out};
+use crate::keeping::{AWAY, VISION, buffer, cat, logs, out};
 use crate::limits::fill;
 use crate::mends::{letters, offer};
 use crate::needs_kafka;
@@ -189,4 +189,55 @@ fn a_limit_over_what_the_profile_holds_is_named_by_check() {
             );
         }
     }
+}
+
+/// Flips a bit in the piece of a block that is `number` in a file.
+fn flip_piece(file: &std::path::Path, number: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let five = bytes.windows(5).enumerate();
+    let mut pieces = five.filter(|(_, five)| five == b"TGBLK");
+    let (at, _) = pieces.nth(number).unwrap();
+    bytes[at + 60_000] ^= 0x10;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_record_of_several_blocks_of_which_a_middle_one_is_damaged_is_named_and_all_others_are_taken_elsewhere()
+ {
+    let config = format!("{AWAY}{VISION}max_event = \"900 KiB\"\n");
+    let mut gateway = Gateway::new(&config).start();
+    let payloads = offer_large(&gateway, "state", 0..4);
+    gateway.stop();
+    let listed = out(&buffer(&gateway, &["ls"]));
+    assert!(listed.contains("state: 4 waiting"), "{listed}");
+    let verified = buffer(&gateway, &["verify"]);
+    assert!(verified.status.success() && out(&verified).contains("state: 4 records"));
+    let kept = cat(&gateway, &["--waiting"]);
+    for (number, payload) in (0..).zip(&payloads) {
+        assert!(kept[&number]["payload"] == **payload, "event {number}");
+    }
+    // In the first record, which has about seven of them.
+    flip_piece(logs(&gateway).first().unwrap(), 3);
+    let verified = buffer(&gateway, &["verify"]);
+    assert_eq!(verified.status.code(), Some(1));
+    let said = out(&verified);
+    assert!(said.contains("1 records are damaged"), "{said}");
+    assert!(said.contains("0 blocks cannot be decoded") && said.contains("state: 3 records"));
+    assert!(cat(&gateway, &[]).keys().copied().eq(1..4), "the others");
+
+    let mut other = Gateway::new(&config);
+    let target = other.path("state").display().to_string();
+    let exported = buffer(&gateway, &["export", &target]);
+    assert!(exported.status.success());
+    other.launch();
+    assert_eq!(other.lane("state")["buffered"], 3);
+    let taken = cat(&other, &["--waiting"]);
+    assert!((1..4).all(|n| taken[&n]["payload"] == *payloads[usize::try_from(n).unwrap()]));
+
+    let repaired = out(&buffer(&gateway, &["repair"]));
+    assert!(repaired.contains("1 records are lost") && repaired.contains("1 generations repaired"));
+    assert!(buffer(&gateway, &["verify"]).status.success());
+    gateway.launch();
+    assert_eq!(gateway.lane("state")["buffered"], 3);
+    gateway.assert_account_closes();
 }

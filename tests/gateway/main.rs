@@ -29,6 +29,8 @@ mod limits;
 
 mod pause;
 
+mod bursts;
+
 mod followed;
 
 mod large;
@@ -38,6 +40,8 @@ mod keeping;
 mod disks;
 
 mod faults;
+
+mod hung;
 
 mod buses;
 

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Child, Command, Stdio};
 
-use crate::keeping::AWAY;
+use crate::keeping::{AWAY, VISION, answer, offer};
 use crate::operator::{gateway_with_port, get};
 use crate::peers::Mosquitto;
 use crate::rig::{Gateway, PATIENCE, free_port, publish_to, send_signal, wait_for};
@@ -170,4 +170,39 @@ fn a_source_that_panics_is_told_by_name_and_started_again_and_no_event_is_lost()
     let fed = told.iter().filter(|text| text.starts_with("WATCHDOG=1"));
     assert!(fed.count() > 9, "while a source is mended too: {told:?}");
     gateway.stop();
+}
+
+/// One after the other of the threads that the agent starts with cannot be had, the one for the disk among them.
+#[test]
+fn a_thread_that_cannot_be_had_at_the_start_is_had_later_or_its_lack_is_said() {
+    let mut disks = 0;
+    for nth in 1..=10 {
+        let inject = format!("inject=clone,clone3:error=EAGAIN:when={nth}");
+        // The tracer is no parent: what is started becomes the gateway.
+        let mut strace = vec!["strace", "-D", "-f", "-qq", "-o", "/dev/null"];
+        strace.extend(["-e", "trace=clone,clone3", "-e", &inject]);
+        let mut gateway = Gateway::new(&format!("{AWAY}{VISION}"));
+        gateway.spawn_under(&strace, &[]);
+        let ended = wait_for("a status or an end", || match gateway.ended() {
+            Some(ended) => Some(Some(ended)),
+            None => gateway.try_status().map(|_| None),
+        });
+        if let Some(ended) = ended {
+            let log = gateway.log();
+            assert_eq!(ended.code(), Some(1), "it says why:\n{log}");
+            assert!(log.contains("Resource temporarily unavailable"), "{log}");
+        } else {
+            // An agent that begins anew with its disk has them offered again.
+            wait_for("receipts", || {
+                let answer = answer(offer(&gateway, 0..20));
+                (answer == "{\"ack\":19}\n").then_some(())
+            });
+        }
+        let log = gateway.log();
+        assert!(!log.contains("panicked"), "{nth}: {log}");
+        disks += log
+            .matches("the thread that writes to the disk cannot be started")
+            .count();
+    }
+    assert!(disks > 0, "the thread of the disk is among them");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use load::consume::{Account, Reader, Record, account};
@@ -74,6 +74,11 @@ impl Gateway {
     }
 
     fn spawn_with(&mut self, environment: &[(&str, &str)]) {
+        self.spawn_under(&[], environment);
+    }
+
+    /// By another program, which becomes the gateway.
+    pub(crate) fn spawn_under(&mut self, program: &[&str], environment: &[(&str, &str)]) {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -81,7 +86,9 @@ impl Gateway {
             .expect("a log can be opened");
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "--", &binary(), "run", "-c"])
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(program)
+            .args([&binary(), "run", "-c"])
             .arg(&self.config)
             // Whatever a test binds there plays systemd.
             .env("NOTIFY_SOCKET", self.path("notify"))
@@ -97,6 +104,15 @@ impl Gateway {
     /// `setpriv` becomes the gateway, so that this is its process.
     pub(crate) fn process(&self) -> u32 {
         self.child.as_ref().expect("the gateway runs").id()
+    }
+
+    /// Whether it has waited for a processor for more than half a second.
+    pub(crate) fn is_starved(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/schedstat", self.process()));
+        let waited = stat
+            .ok()
+            .and_then(|stat| stat.split(' ').nth(1)?.parse().ok());
+        waited.is_some_and(|waited: u64| waited > 500_000_000)
     }
 
     /// Replaces a part of its configuration.
@@ -143,6 +159,12 @@ impl Gateway {
         let mut child = self.child.take().expect("the gateway runs");
         let status = wait_for("the gateway's end", || child.try_wait().ok().flatten());
         assert!(status.success(), "{status}:\n{}", self.log());
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let child = self.child.as_mut().expect("the gateway was started");
+        child.try_wait().expect("it can be waited for")
     }
 
     pub(crate) fn try_status(&mut self) -> Option<Value> {

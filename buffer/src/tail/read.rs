@@ -10,6 +10,10 @@ use crate::log::{self, Log};
 use crate::setaside;
 use crate::values::Finding;
 
+/// Reads that fail one after the other, one a second, before what cannot be read is taken for damage: a bus that hiccups and a
+/// medium that is plugged again are back in half a minute, a sector that is worn out is not.
+const FAILURES_MAX: u32 = 30;
+
 /// The generation that was read last.
 pub(super) struct Reader {
     pub(super) path: PathBuf,
@@ -47,6 +51,19 @@ impl Tail {
         sequence: u64,
         findings: &mut Vec<Finding>,
     ) -> Result<Option<Vec<u8>>, DiskError> {
+        let found = self.search_from(sequence, findings);
+        self.failures = match &found {
+            Ok(_) => 0,
+            Err(_) => self.failures.saturating_add(1),
+        };
+        found
+    }
+
+    fn search_from(
+        &mut self,
+        sequence: u64,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Option<Vec<u8>>, DiskError> {
         let mut index = self.generations.partition_point(|g| g.end() <= sequence);
         while index < self.generations.len() {
             if let Some(found) = self.block_of(index, sequence, findings)? {
@@ -63,6 +80,7 @@ impl Tail {
         sequence: u64,
         findings: &mut Vec<Finding>,
     ) -> Result<Option<Vec<u8>>, DiskError> {
+        let is_sure = self.failures >= FAILURES_MAX;
         let Some(generation) = self.generations.get_mut(index) else {
             return Ok(None);
         };
@@ -76,12 +94,16 @@ impl Tail {
         };
         let reader = match open {
             Some(open) => open,
-            None => open_reader(generation, self.owner, &self.set_aside, findings)?,
+            None => open_reader(generation, self.owner, &self.set_aside, is_sure, findings)?,
         };
         let found = reader.block_from(sequence);
-        let went_bad = reader.log.as_ref().is_some_and(|log| log.covers(sequence));
-        if matches!(found, Ok(None)) && went_bad {
-            let again = open_reader(generation, self.owner, &self.set_aside, findings)?;
+        let was_there = reader.log.as_ref().is_some_and(|log| log.covers(sequence));
+        let is_bad = match &found {
+            Ok(block) => block.is_none(),
+            Err(_) => is_sure,
+        };
+        if is_bad && was_there {
+            let again = open_reader(generation, self.owner, &self.set_aside, is_sure, findings)?;
             return self.reader.insert(again).block_from(sequence);
         }
         self.reader = Some(reader);
@@ -89,17 +111,23 @@ impl Tail {
     }
 }
 
+/// What is missing is damage, and told of once; unless some of the file could not be read and that `is_sure` not to pass.
 fn open_reader(
     generation: &mut Generation,
     owner: Owner,
     set_aside: &Path,
+    is_sure: bool,
     findings: &mut Vec<Finding>,
 ) -> Result<Reader, DiskError> {
     let path = generation.path.clone();
-    let log = Log::open_if_there(&path, owner).map_err(DiskError::io(&path))?;
+    let mut log = Log::open_if_there(&path, owner).map_err(DiskError::io(&path))?;
     let mut missing = generation.present.clone();
     for header in log.iter().flat_map(Log::headers) {
         missing.remove(header.first..header.end());
+    }
+    let unread = log.as_mut().and_then(|log| log.unread.take());
+    if let Some(error) = unread.filter(|_| !missing.is_empty() && !generation.told && !is_sure) {
+        return Err(DiskError::io(&path)(error));
     }
     if !missing.is_empty() && !std::mem::replace(&mut generation.told, true) {
         let file = path.join(log::FILE);

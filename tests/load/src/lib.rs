@@ -6,6 +6,8 @@ pub mod delay;
 pub mod leaders;
 pub mod mock;
 
+pub mod play;
+
 pub mod produce;
 pub mod publish;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 use load::consume::{Reader, account, rates};
 use load::delay::delay;
+use load::play::{Play, Played, play};
 use load::publish::{Publish, publish};
 
 #[derive(Debug, Parser)]
@@ -31,6 +32,10 @@ enum Command {
         #[arg(long)]
         noise: bool,
     },
+    /// Be a broker that plays numbered events to one subscriber as fast as its window allows: from a line `go` on standard input to
+    /// a line `rest`, again and again; after a line `end`, once all that was sent is acknowledged, print how many were sent and
+    /// acknowledged as JSON.
+    Play(PlayArguments),
     /// Pass TCP connections on with a delay each way.
     Delay {
         #[arg(long)]
@@ -96,6 +101,25 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+struct PlayArguments {
+    #[arg(long)]
+    port: u16,
+    #[arg(long, default_value = "plant/{d}/state/temp")]
+    topic: String,
+    #[arg(long, default_value_t = 50)]
+    devices: u64,
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    #[arg(long, default_value_t = 200)]
+    size: usize,
+    #[arg(long, default_value_t = 20_000)]
+    window: u16,
+    /// Seconds that the last acknowledgements may take.
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
+}
+
+#[derive(Debug, clap::Args)]
 struct Consume {
     #[arg(long)]
     brokers: String,
@@ -141,6 +165,7 @@ fn main() {
             };
             runtime().block_on(publish(job));
         }
+        Command::Play(arguments) => play_as_told(&arguments),
         Command::Delay { listen, to, late } => {
             runtime()
                 .block_on(delay(listen, to, Duration::from_millis(late)))
@@ -182,6 +207,45 @@ fn runtime() -> tokio::runtime::Runtime {
 #[expect(clippy::print_stdout, reason = "a command's output")]
 fn tell(text: &str) {
     println!("{text}");
+}
+
+fn play_as_told(arguments: &PlayArguments) {
+    let job = Play {
+        topic: arguments.topic.clone(),
+        devices: arguments.devices,
+        numbers: arguments.from..u64::MAX,
+        size: arguments.size,
+        window: arguments.window,
+    };
+    let listener = std::net::TcpListener::bind(("127.0.0.1", arguments.port));
+    let (listener, played) = (listener.expect("the port is free"), Played::default());
+    std::thread::scope(|scope| {
+        let player = scope.spawn(|| play(&listener, &job, &played));
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            match line.as_str() {
+                "go" => played.go(),
+                "rest" => played.rest(),
+                _ => break,
+            }
+        }
+        played.rest();
+        let begun = std::time::Instant::now();
+        let patience = Duration::from_secs(arguments.patience);
+        let waits = || {
+            let (sent, acknowledged) = played.so_far();
+            acknowledged < sent && begun.elapsed() < patience
+        };
+        while waits() && !player.is_finished() {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        played.end();
+        let outcome = player.join().expect("the player does not panic");
+        outcome.expect("the subscriber keeps to the protocol");
+    });
+    let (sent, acknowledged) = played.so_far();
+    tell(&format!(
+        "{{\"sent\":{sent},\"acknowledged\":{acknowledged}}}"
+    ));
 }
 
 fn produce(brokers: &str, topic: &str, size: usize, seconds: u64) {
