@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 const TOPICS_MAX: usize = 4096;
 /// The number of all topics over [`TOPICS_MAX`].
 const OTHERS: usize = 0;
+/// The number of the first that was written.
+pub(super) const FIRST_TOPIC: usize = OTHERS + 1;
 
 /// Numbers for the names of topics.
 #[derive(Debug)]

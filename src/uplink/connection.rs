@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::Producer as _;
 
-use super::accounts::Accounts;
+use super::accounts::{Accounts, FIRST_TOPIC};
 use super::batch::Batch;
 use super::callbacks::{Context, Inbox, Measured, Report, lock};
 use super::failure::Failure;
@@ -293,6 +293,13 @@ impl Connection {
     pub(super) fn others_pass(&self, topic: &str, since: Instant) -> bool {
         let number = lock(&self.inbox.names).number(topic);
         self.accounts.others_pass(number, since)
+    }
+
+    /// A topic that it writes, if it has written any.
+    pub(super) fn some_topic(&self) -> Option<String> {
+        let names = lock(&self.inbox.names);
+        let first = names.name(FIRST_TOPIC);
+        (!first.is_empty()).then(|| first.to_owned())
     }
 
     /// Records of `topic` under way.

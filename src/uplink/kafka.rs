@@ -55,6 +55,8 @@ pub(crate) struct Uplink {
     pub(super) inquiries: Inquiries,
     pub(super) next_watch: Instant,
     pub(super) next_ask: Instant,
+    /// Topics asked about so far.
+    pub(super) asked: usize,
     /// When the cluster is asked for its id next, and the file that remembers it.
     pub(super) identify_at: Option<Instant>,
     pub(super) was_connected: bool,
@@ -101,6 +103,7 @@ impl Uplink {
             inquiries: Inquiries::default(),
             next_watch: Instant::now(),
             next_ask: Instant::now(),
+            asked: 0,
             identify_at: None,
             was_connected: false,
             id_file: cluster.id_file.clone(),

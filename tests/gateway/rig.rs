@@ -64,24 +64,33 @@ impl Gateway {
 
     /// With more in its environment.
     pub(crate) fn launch_with(&mut self, environment: &[(&str, &str)]) {
-        self.spawn_with(environment);
+        self.spawn_with(environment, &[]);
+        wait_for("the gateway's status", || self.try_status());
+    }
+
+    /// Beneath a command that becomes it.
+    pub(crate) fn launch_under(&mut self, command: &[&str]) {
+        self.spawn_with(&[], command);
         wait_for("the gateway's status", || self.try_status());
     }
 
     /// Starts it, and does not wait until it says how it is.
     pub(crate) fn spawn(&mut self) {
-        self.spawn_with(&[]);
+        self.spawn_with(&[], &[]);
     }
 
-    fn spawn_with(&mut self, environment: &[(&str, &str)]) {
+    fn spawn_with(&mut self, environment: &[(&str, &str)], under: &[&str]) {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.log_path())
             .expect("a log can be opened");
-        let mut command = Command::new("setpriv");
+        let binary = binary();
+        let own = ["setpriv", "--pdeathsig", "KILL", "--", &binary, "run", "-c"];
+        let words = [under, &own].concat();
+        let mut command = Command::new(words[0]);
         command
-            .args(["--pdeathsig", "KILL", "--", &binary(), "run", "-c"])
+            .args(&words[1..])
             .arg(&self.config)
             // Whatever a test binds there plays systemd.
             .env("NOTIFY_SOCKET", self.path("notify"))
