@@ -69,6 +69,8 @@ pub(super) struct Account {
     delivered: Option<Instant>,
     /// Nothing of it was delivered since the producer began, or began anew after a refusal.
     fresh: bool,
+    /// Since when it is refused, though not for good, and nothing of it was delivered.
+    refused: Option<Instant>,
     /// It does not count for what the connection may have under way, nor for what the link carries.
     held: bool,
 }
@@ -85,6 +87,7 @@ impl Accounts {
                 progress: now,
                 delivered: None,
                 fresh: true,
+                refused: None,
                 held: false,
             };
             self.0.resize(topic + 1, empty);
@@ -118,8 +121,14 @@ impl Accounts {
             account.progress = now;
             account.delivered = Some(now);
             account.fresh = false;
+            account.refused = None;
         }
         !account.held
+    }
+
+    /// It was refused, though not for good; since when that is so without a delivery.
+    pub(super) fn refused(&mut self, topic: usize, now: Instant) -> Instant {
+        *self.of(topic, now).refused.get_or_insert(now)
     }
 
     /// Holds or frees a topic. Returns the bytes that no longer count for the connection, or count again.

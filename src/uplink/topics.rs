@@ -1,4 +1,4 @@
-//! Topics of which nothing is delivered: they are looked for, asked about, and held.
+//! Topics of which nothing is delivered: they are looked for, asked about, and held. And which cluster it is, and where.
 
 use std::time::{Duration, Instant};
 
@@ -82,6 +82,23 @@ impl Uplink {
     #[must_use]
     pub(crate) fn other_cluster(&self) -> Option<String> {
         self.inquiries.other()
+    }
+
+    /// Begins the connections anew where the names of the brokers have come to lead somewhere else and no broker is connected.
+    pub(super) fn follow_hosts(&mut self, signals: &mut Vec<Signal>, now: Instant) {
+        if !self.hosts.moved(self.was_connected, now) {
+            return;
+        }
+        tracing::warn!(
+            brokers = self.hosts.names().join(","),
+            "no broker is connected, and the names in uplink.brokers lead to other addresses than before; the connections begin anew there; nothing is lost, some events may be repeated with the same id"
+        );
+        for number in 0..self.connections.len() {
+            let connection = self.connections.get_mut(number);
+            if connection.is_some_and(Connection::begin_anew) {
+                signals.push(Signal::Resend(self.lanes_of(number)));
+            }
+        }
     }
 
     /// Asks through the connection of the first of them, and through another where there is one.

@@ -29,8 +29,12 @@ impl Rig {
         let brokers = cluster.brokers();
         let config =
             format!("[uplink]\nbrokers = [\"{brokers}\"]\ntopic_retry = \"300ms\"\n{VISION}");
+        let mut gateway = Gateway::new(&config).start();
+        // Its notice of the start is to meet no error in place of an event.
+        gateway.wait_for_log("uplink up");
+        gateway.wait_until_drained();
         Rig {
-            gateway: Gateway::new(&config).start(),
+            gateway,
             cluster,
             given: 0,
         }
@@ -126,6 +130,7 @@ fn every_error_of_produce_once_for_a_while_and_for_ever_costs_no_event_and_is_sh
 /// Makes librdkafka ask for another producer id, and refuses that.
 fn refuse_identity(rig: &mut Rig, errors: &[Refusal]) {
     let new_id = Refusal::RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT;
+    rig.gateway.wait_until_drained();
     rig.cluster.refuse(Requests::Identity, errors);
     rig.cluster.refuse(Requests::Produce, &[new_id]);
     rig.give();
