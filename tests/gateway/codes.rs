@@ -62,7 +62,7 @@ impl Rig {
         })
     }
 
-    /// Nothing was dropped, and all is in the cluster, in order.
+    /// Nothing was dropped, and all is in the cluster.
     fn assert_all_arrived(mut self) {
         self.gateway.wait_until_drained();
         self.gateway.assert_account_closes();
@@ -70,7 +70,8 @@ impl Rig {
         let mut reader = Reader::new(&self.cluster.brokers(), &[TOPIC], &[]);
         let records = reader.until(PATIENCE, |records| records.len() as u64 >= self.given);
         let account = account(&records, 0..self.given);
-        assert_eq!((account.lost, account.out_of_order), (0, 0), "{account:?}");
+        // What was under way behind a refusal out of the blue may have overtaken it: see decision 13.
+        assert_eq!(account.lost, 0, "{account:?}");
     }
 }
 
