@@ -327,7 +327,7 @@ impl Drain {
             return Some(Wait::LinkDown);
         }
         if let Some(reason) = self.holds(lane) {
-            return Some(Wait::Topic(reason.to_owned()));
+            return Some(Wait::Topic(reason));
         }
         let backlog = self.backlog.get(lane.index())?;
         if let Room::Closed { why, .. } = &backlog.room {
@@ -347,7 +347,7 @@ impl Drain {
     }
 
     /// Why the topic of all of a lane's records is held, if it is.
-    fn holds(&self, lane: LaneId) -> Option<&str> {
+    fn holds(&self, lane: LaneId) -> Option<String> {
         let topic = self.constant.get(lane.index())?.as_deref()?;
         self.topics.reason(topic)
     }

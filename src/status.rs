@@ -73,6 +73,9 @@ pub(crate) struct LinkStatus {
     pub budgets: Vec<BudgetStatus>,
     /// Topics that the cluster does not take, and why.
     pub blocked: Vec<(String, String)>,
+    /// Which cluster it is and was, where the brokers began to belong to another one since the start.
+    #[serde(default)]
+    pub other_cluster: Option<String>,
 }
 
 /// Bytes on the wire in the hour, day or month that it is.

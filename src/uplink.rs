@@ -6,6 +6,7 @@ mod callbacks;
 mod connection;
 mod credentials;
 mod failure;
+mod hosts;
 mod inquiry;
 mod kafka;
 mod measure;

@@ -36,6 +36,8 @@ mod tls;
 
 mod topic;
 
+mod watched;
+
 pub mod mqtt;
 
 pub mod modbus;
@@ -55,6 +57,7 @@ pub use stats::SourceStats;
 pub use tls::{TlsError, TlsSection};
 pub use topic::{Pattern, PatternError};
 pub use units::{Size, Span, age, size};
+pub use watched::Watched;
 
 /// Becomes `true` when the agent stops: adapters then take nothing new, wait for the receipts they
 /// still need, and return.

@@ -8,6 +8,8 @@
 
 mod section;
 
+mod login;
+
 mod session;
 
 mod source;
@@ -41,6 +43,7 @@ use crate::secret::SecretError;
 use crate::tls::TlsError;
 use crate::topic::PatternError;
 use crate::{Backoff, Intake, Receipts, Stop, stopped};
+use login::{Login, Logins};
 use session::SessionFile;
 use source::Source;
 
@@ -91,6 +94,7 @@ impl Lost {
 #[derive(Debug)]
 pub struct Mqtt {
     settings: section::Settings,
+    logins: Logins,
     source: Source,
     /// Where it remembers its session with the broker.
     session: PathBuf,
@@ -107,6 +111,7 @@ impl Mqtt {
         let settings = section::Settings::new(section, gateway, unacked_bytes)?;
         Ok(Mqtt {
             source: Source::new(section)?,
+            logins: Logins::new(section)?,
             settings,
             session: state.join("mqtt").join(&section.name),
         })
@@ -118,7 +123,7 @@ impl Mqtt {
             session = SessionFile::open(&self.session) => session,
             () = stopped(&mut stop) => return,
         };
-        let (settings, source) = (&self.settings, &mut self.source);
+        let (settings, logins, source) = (&self.settings, &mut self.logins, &mut self.source);
         let reconnect = Reconnect {
             intake: &intake,
             backoff: Backoff::new(RECONNECT_FIRST, RECONNECT_MOST),
@@ -127,8 +132,13 @@ impl Mqtt {
         };
         let attempt = async |works: &Works<'_>, stop: &mut Stop| {
             receipts.all().await;
+            let login = tokio::select! {
+                login = logins.now(&settings.name) => login,
+                () = stopped(stop) => return None,
+            };
             let mut parts = Parts {
                 settings,
+                login: &login,
                 source: &mut *source,
                 session: &mut session,
                 intake: &intake,
@@ -148,6 +158,7 @@ impl Mqtt {
 /// What a connection works with.
 struct Parts<'a> {
     settings: &'a section::Settings,
+    login: &'a Login,
     source: &'a mut Source,
     session: &'a mut SessionFile,
     intake: &'a Intake,

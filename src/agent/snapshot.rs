@@ -72,6 +72,7 @@ impl Agent {
             blocked: blocked
                 .map(|(topic, why)| (topic.to_owned(), why.to_owned()))
                 .collect(),
+            other_cluster: drain.uplink.other_cluster(),
         }
     }
 

@@ -80,7 +80,7 @@ impl Drain {
             Verdict::Probe => Leave::AsProbe,
             Verdict::Held { stalled, until } if stalled || self.is_constant(lane) => Leave::Waits {
                 until,
-                reason: self.topics.reason(topic).unwrap_or_default().to_owned(),
+                reason: self.topics.reason(topic).unwrap_or_default(),
             },
             Verdict::Held { .. } => Leave::MakesWay,
         }

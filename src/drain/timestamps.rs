@@ -10,13 +10,13 @@ use buffer::LaneId;
 const HOUR: i64 = 3_600_000;
 /// What is further ahead of our clock would be refused with Kafka's default of an hour, if both clocks are right.
 const AHEAD: i64 = 55 * 60_000;
-/// What is older than our clock by more was refused for being old; what is not, since our clock is ahead.
+/// What is older than our clock by more was refused for being old; what is not may also be ahead of the cluster, with our clock.
 const OLD: i64 = HOUR;
 /// Milliseconds over a bound that are let pass: the bound is not known better.
 const SLACK: i64 = 1000;
 /// A record that is further ahead of our clock than any that its topic took, or further behind it, by more than these, may be
-/// refused: it leaves alone, so that nothing overtakes it.
-const DOUBTFUL_AHEAD: i64 = 10_000;
+/// refused: it leaves alone, so that nothing overtakes it. Behind, as far again as any, up to an hour more: a backlog is no doubt for long.
+const DOUBTFUL: i64 = 10_000;
 const DOUBTFUL_BEHIND: i64 = HOUR;
 /// A bound is tried anew after this: a clock may have been set meanwhile.
 const HOLDS: Duration = Duration::from_mins(10);
@@ -127,11 +127,9 @@ impl Timestamps {
         now: Instant,
     ) -> Option<i64> {
         let ahead = ms - wall?.now(now);
-        if (-DOUBTFUL_BEHIND..=DOUBTFUL_AHEAD).contains(&ahead) {
-            return None;
-        }
         let (most, least) = self.taken.get(topic).copied().unwrap_or_default();
-        let usual = least - DOUBTFUL_BEHIND..=most + DOUBTFUL_AHEAD;
+        let behind = (DOUBTFUL - least).min(DOUBTFUL_BEHIND);
+        let usual = least - behind..=most + DOUBTFUL;
         (!usual.contains(&ahead)).then_some(ahead)
     }
 
@@ -221,10 +219,10 @@ impl Timestamps {
         if now.saturating_duration_since(bound.since) >= HOLDS {
             bound.tries = 0;
         }
-        let (floor, all) = candidates(record.ms, wall, accepted, now);
+        let all = candidates(record.ms, wall, accepted, now);
         let next = all.get(bound.tries).copied();
-        bound.floor = floor;
-        bound.limit = next.map(|ms| Wall { ms, at: now });
+        bound.floor = next.is_some_and(|(floor, _)| floor);
+        bound.limit = next.map(|(_, ms)| Wall { ms, at: now });
         bound.since = now;
         bound.tries += 1;
         bound.moved.insert(record.lane, record.next);
@@ -232,24 +230,28 @@ impl Timestamps {
     }
 }
 
-/// Whether a record of time `ms` was refused for being old, and the times to send it with instead, in this order.
+/// The times to send a refused record of time `ms` with instead, in this order, and whether it is too old by them.
 fn candidates(
     ms: i64,
     wall: Option<Wall>,
     accepted: Option<Wall>,
     now: Instant,
-) -> (bool, Vec<i64>) {
+) -> Vec<(bool, i64)> {
     let (wall, accepted) = (
         wall.map(|one| one.now(now)),
         accepted.map(|one| one.now(now)),
     );
     let known = || wall.into_iter().chain(accepted);
+    let later = known().filter(|known| *known > ms + SLACK);
+    let later = later.map(|known| (true, known));
     if known().any(|known| ms < known - OLD) {
-        return (true, known().filter(|known| *known > ms).collect());
+        return later.collect();
     }
     let earlier = known().filter(|known| *known < ms - SLACK);
     let steps = (0..STEPS).map(|step| ms - HOUR * 3_i64.pow(step));
-    (false, earlier.chain(steps).collect())
+    later
+        .chain(earlier.chain(steps).map(|ms| (false, ms)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -328,16 +330,13 @@ mod tests {
         );
         let (sent, attempts) = send(&mut times, now + 3 * HOUR, None, any).unwrap();
         assert!((sent - now).abs() < SLACK && attempts == 1);
-        // A topic that takes nothing older than an hour.
-        let young = now - HOUR..=now + HOUR;
-        let (sent, _) = send(
-            &mut Timestamps::default(),
-            now - 50 * HOUR,
-            Some(now),
-            young.clone(),
-        )
-        .unwrap();
-        assert!(young.contains(&sent));
+        // A topic that takes nothing older than an hour, or than ten minutes.
+        for (limit, old) in [(HOUR, 50 * HOUR), (HOUR / 6, HOUR / 2)] {
+            let young = now - limit..=now + HOUR;
+            let mut times = Timestamps::default();
+            let (_, attempts) = send(&mut times, now - old, Some(now), young).unwrap();
+            assert_eq!(attempts, 1, "{limit}");
+        }
         // One that takes nothing at all.
         assert_eq!(
             send(&mut Timestamps::default(), now, Some(now), 1..=1),

@@ -175,8 +175,10 @@ impl Topics {
         self.held.is_empty()
     }
 
-    pub(super) fn reason(&self, topic: &str) -> Option<&str> {
-        self.held.get(topic).map(|held| held.reason.as_str())
+    /// Which topic is held, and why.
+    pub(super) fn reason(&self, topic: &str) -> Option<String> {
+        let held = self.held.get(topic)?;
+        Some(format!("{topic}: {}", held.reason))
     }
 
     /// Topics that are held, and why.
@@ -205,7 +207,7 @@ mod tests {
             stalled: false,
         };
         assert_eq!(topics.verdict("a", at(29)), held);
-        assert_eq!(topics.reason("a"), Some("unknown"));
+        assert_eq!(topics.reason("a").as_deref(), Some("a: unknown"));
         assert!(topics.expired(at(30)) && topics.verdict("a", at(30)) == Verdict::Probe);
         topics.probes("a");
         assert!(matches!(topics.verdict("a", at(31)), Verdict::Held { .. }));

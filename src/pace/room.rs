@@ -52,7 +52,7 @@ pub(crate) enum Wait {
     Window(Duration),
     /// Its share of the bytes of a period is used up; the next begins after this.
     Budget(Period, Duration),
-    /// The cluster does not take its topic, for this reason.
+    /// The cluster does not take its topic: its name, and the reason.
     Topic(String),
     /// Its kafka producer failed for this reason, and is rebuilt.
     ProducerFailed(String),

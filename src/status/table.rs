@@ -119,6 +119,12 @@ fn link(link: &LinkStatus, text: &mut String) -> std::fmt::Result {
             budget.per
         )?;
     }
+    if let Some(other) = &link.other_cluster {
+        writeln!(
+            text,
+            "ANOTHER CLUSTER than before: {other}; what was delivered before is only in that one"
+        )?;
+    }
     for (topic, reason) in &link.blocked {
         writeln!(text, "  topic {topic} is not taken: {reason}")?;
     }

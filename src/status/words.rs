@@ -19,7 +19,7 @@ pub(crate) fn words(wait: &Wait) -> String {
             per.name(),
             lasts(left)
         ),
-        Wait::Topic(reason) => format!("the cluster does not take its topic: {reason}"),
+        Wait::Topic(reason) => format!("the cluster does not take its topic {reason}"),
         Wait::ProducerFailed(reason) => {
             format!("its kafka producer failed and is rebuilt: {reason}")
         }

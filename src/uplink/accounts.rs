@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 const TOPICS_MAX: usize = 4096;
 /// The number of all topics over [`TOPICS_MAX`].
 const OTHERS: usize = 0;
+/// The number of the first that was written.
+pub(super) const FIRST_TOPIC: usize = OTHERS + 1;
 
 /// Numbers for the names of topics.
 #[derive(Debug)]
@@ -67,6 +69,8 @@ pub(super) struct Account {
     delivered: Option<Instant>,
     /// Nothing of it was delivered since the producer began, or began anew after a refusal.
     fresh: bool,
+    /// Since when it is refused, though not for good, and nothing of it was delivered.
+    refused: Option<Instant>,
     /// It does not count for what the connection may have under way, nor for what the link carries.
     held: bool,
 }
@@ -83,6 +87,7 @@ impl Accounts {
                 progress: now,
                 delivered: None,
                 fresh: true,
+                refused: None,
                 held: false,
             };
             self.0.resize(topic + 1, empty);
@@ -116,8 +121,14 @@ impl Accounts {
             account.progress = now;
             account.delivered = Some(now);
             account.fresh = false;
+            account.refused = None;
         }
         !account.held
+    }
+
+    /// It was refused, though not for good; since when that is so without a delivery.
+    pub(super) fn refused(&mut self, topic: usize, now: Instant) -> Instant {
+        *self.of(topic, now).refused.get_or_insert(now)
     }
 
     /// Holds or frees a topic. Returns the bytes that no longer count for the connection, or count again.

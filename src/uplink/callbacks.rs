@@ -43,6 +43,8 @@ pub(super) struct Report {
     /// Its number in [`Inbox::names`].
     pub(super) topic: usize,
     pub(super) outcome: Delivery,
+    /// What a broker answered, where that speaks of a moment or of this producer.
+    pub(super) passing: Option<Code>,
 }
 
 /// What a producer says besides its delivery reports.
@@ -194,15 +196,21 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
         self.inbox.hear_one();
-        let (message, outcome) = match result {
-            Ok(message) => (message, Delivery::Delivered),
-            Err((error, message)) => (message, sort(error, message.topic())),
+        let (message, outcome, code) = match result {
+            Ok(message) => (message, Delivery::Delivered, None),
+            Err((error, message)) => (
+                message,
+                sort(error, message.topic()),
+                error.rdkafka_error_code(),
+            ),
         };
+        let again = outcome == Delivery::Again;
         let report = Report {
             token,
             bytes: cost(message.payload().map_or(0, <[u8]>::len)),
             topic: lock(&self.inbox.names).number(message.topic()),
             outcome,
+            passing: code.filter(|code| again && is_answer(*code)),
         };
         lock(&self.inbox.reports).push(report);
     }
@@ -246,6 +254,11 @@ fn is_rejection(code: Code) -> bool {
 /// What librdkafka calls an error, with the number that Kafka gives it.
 pub(super) fn reason(code: Code) -> String {
     format!("{code} (Kafka error {})", code as i32)
+}
+
+/// A broker says it, and not librdkafka.
+fn is_answer(code: Code) -> bool {
+    code as i32 > 0 || code == Code::Unknown
 }
 
 /// librdkafka's own error, or a broker's answer that speaks of a moment or of this producer, and not of the topic.

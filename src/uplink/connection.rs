@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::Producer as _;
 
-use super::accounts::Accounts;
+use super::accounts::{Accounts, FIRST_TOPIC};
 use super::batch::Batch;
-use super::callbacks::{Context, Inbox, Measured, Report, lock};
+use super::callbacks::{self, Context, Inbox, Measured, Report, lock};
 use super::failure::Failure;
 use super::owned::Owned;
 use super::{Delivery, UplinkError};
@@ -24,6 +24,8 @@ const IN_THE_WAY: usize = 16 * 1024;
 /// Bytes a second that any link is taken to carry, and a margin for what it was seen to carry.
 const GOODPUT_MIN: f64 = 16e3;
 const TAKES: f64 = 1.5;
+/// A refusal that speaks of a moment is about the topic where it lasts longer.
+const PASSES: Duration = Duration::from_secs(6);
 /// How often a producer is asked whether it can still do anything, if no error makes that urgent.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -295,6 +297,13 @@ impl Connection {
         self.accounts.others_pass(number, since)
     }
 
+    /// A topic that it writes, if it has written any.
+    pub(super) fn some_topic(&self) -> Option<String> {
+        let names = lock(&self.inbox.names);
+        let first = names.name(FIRST_TOPIC);
+        (!first.is_empty()).then(|| first.to_owned())
+    }
+
     /// Records of `topic` under way.
     pub(super) fn under_way(&self, topic: &str) -> usize {
         let number = lock(&self.inbox.names).number(topic);
@@ -334,6 +343,20 @@ impl Connection {
         }
         let names = lock(&self.inbox.names);
         Some(names.name(report.topic).to_owned())
+    }
+
+    /// What became of a record whose report was taken in.
+    pub(super) fn outcome(&mut self, report: Report, now: Instant) -> Delivery {
+        let Some(code) = report.passing else {
+            return report.outcome;
+        };
+        let since = self.accounts.refused(report.topic, now);
+        let topic = lock(&self.inbox.names).name(report.topic).to_owned();
+        if now.saturating_duration_since(since) < PASSES || topic.is_empty() {
+            return report.outcome;
+        }
+        let reason = callbacks::reason(code);
+        Delivery::Blocked { topic, reason }
     }
 
     /// Takes in statistics. Returns how many bytes went over the wire since the last ones, how many bytes of records were

@@ -1,10 +1,10 @@
 //! Files that a login to the cluster takes: when one of them changes, the connections begin anew with it. Passwords and
 //! certificates are rotated while nobody thinks of the gateway.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use adapters::Watched;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
 use super::UplinkError;
@@ -13,15 +13,11 @@ use super::settings::{Cluster, Sending, settings};
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// What tells that a file was replaced: its inode, its length, and when it was written.
-type Mark = Option<(u64, u64, i64, i64)>;
-
 pub(super) struct Credentials {
     cluster: Cluster,
     /// Of each connection.
     sendings: Vec<Sending>,
-    files: Vec<PathBuf>,
-    seen: Vec<Mark>,
+    files: Watched,
     next: Instant,
 }
 
@@ -35,8 +31,7 @@ impl Credentials {
         Credentials {
             cluster: cluster.clone(),
             sendings,
-            seen: files.iter().map(mark).collect(),
-            files,
+            files: Watched::new(files),
             next: now + EVERY,
         }
     }
@@ -47,16 +42,7 @@ impl Credentials {
             return None;
         }
         self.next = now + EVERY;
-        let marks: Vec<Mark> = self.files.iter().map(mark).collect();
-        let pairs = marks.iter().zip(&self.seen);
-        // One that is gone is about to be replaced.
-        let changed = pairs
-            .zip(&self.files)
-            .find_map(|((is, was), file)| (is.is_some() && is != was).then(|| file.clone()));
-        if changed.is_some() {
-            self.seen = marks;
-        }
-        changed
+        self.files.changed()
     }
 
     /// The settings of connection `number`, with what is in the files now.
@@ -77,9 +63,4 @@ pub(super) fn config(
     config.extend(settings(cluster, sending, number)?);
     config.set_log_level(RDKafkaLogLevel::Warning);
     Ok(config)
-}
-
-fn mark(file: &PathBuf) -> Mark {
-    let about = std::fs::metadata(file).ok()?;
-    Some((about.ino(), about.len(), about.mtime(), about.mtime_nsec()))
 }

@@ -18,7 +18,7 @@ use super::callbacks::{self, Context, lock};
 /// How long the cluster may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Topics asked about at once.
-const TOPICS_MAX: usize = 8;
+pub(super) const TOPICS_MAX: usize = 8;
 
 /// What the cluster says of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(crate) enum Standing {
 #[derive(Debug, Default)]
 pub(super) struct Inquiries {
     answers: Arc<Mutex<Vec<(String, Standing)>>>,
+    /// What is to be said where the cluster was found to be another one.
+    other: Arc<Mutex<Option<String>>>,
     /// Through another connection than a topic's own, and through its own.
     asking: [Arc<AtomicBool>; 2],
 }
@@ -63,12 +65,33 @@ impl Inquiries {
     }
 
     /// Asks the cluster for its id, and compares it with the one that `file` remembers.
-    pub(super) fn identify(&self, through: Arc<BaseProducer<Context>>, file: PathBuf) {
+    /// librdkafka remembers the id that came with the last metadata, so that those of a topic of ours are asked for before.
+    pub(super) fn identify(
+        &self,
+        through: Arc<BaseProducer<Context>>,
+        topic: Option<String>,
+        file: PathBuf,
+    ) {
+        let other = Arc::clone(&self.other);
         self.beside(false, move || {
-            if let Some(id) = through.client().fetch_cluster_id(PATIENCE) {
-                compare(&file, &id);
+            let client = through.client();
+            if let Some(topic) = topic
+                && let Err(error) = client.fetch_metadata(Some(&topic), PATIENCE)
+            {
+                tracing::debug!(topic, %error, "the cluster does not say which one it is");
+                return;
+            }
+            if let Some(id) = client.fetch_cluster_id(PATIENCE)
+                && let Some(before) = compare(&file, &id)
+            {
+                *lock(&other) = Some(format!("it is {id}, and was {before}"));
             }
         });
+    }
+
+    /// Which cluster it is and was, where that changed since the start.
+    pub(super) fn other(&self) -> Option<String> {
+        lock(&self.other).clone()
     }
 
     /// Does `ask` on a thread of its own, unless one is at it.
@@ -95,12 +118,14 @@ impl Inquiries {
 }
 
 /// Says so where the cluster is another one than before: what the other had acknowledged is not there.
-fn compare(file: &Path, id: &str) {
+/// Returns which one it was.
+fn compare(file: &Path, id: &str) -> Option<String> {
     let before = std::fs::read_to_string(file).unwrap_or_default();
     if before == id {
-        return;
+        return None;
     }
-    if !before.is_empty() {
+    let is_other = !before.is_empty();
+    if is_other {
         tracing::error!(
             cluster = id,
             before,
@@ -110,6 +135,7 @@ fn compare(file: &Path, id: &str) {
     if let Err(error) = adapters::write_whole(file, id) {
         tracing::debug!(%error, path = %file.display(), "cannot remember the cluster's id");
     }
+    is_other.then_some(before)
 }
 
 fn standing(topic: &str, metadata: &Metadata) -> Standing {

@@ -15,6 +15,7 @@ use rdkafka::producer::BaseRecord;
 use super::callbacks::{Report, Said, cost, lock, sort};
 use super::connection::Connection;
 use super::credentials::{self, Credentials};
+use super::hosts::Hosts;
 use super::inquiry::Inquiries;
 use super::section::Dscp;
 use super::settings::{Cluster, Sending};
@@ -55,9 +56,12 @@ pub(crate) struct Uplink {
     pub(super) inquiries: Inquiries,
     pub(super) next_watch: Instant,
     pub(super) next_ask: Instant,
+    /// Topics asked about so far.
+    pub(super) asked: usize,
     /// When the cluster is asked for its id next, and the file that remembers it.
     pub(super) identify_at: Option<Instant>,
     pub(super) was_connected: bool,
+    pub(super) hosts: Hosts,
     pub(super) id_file: PathBuf,
 }
 
@@ -101,8 +105,10 @@ impl Uplink {
             inquiries: Inquiries::default(),
             next_watch: Instant::now(),
             next_ask: Instant::now(),
+            asked: 0,
             identify_at: None,
             was_connected: false,
+            hosts: Hosts::new(&cluster.section.brokers, Instant::now()),
             id_file: cluster.id_file.clone(),
         })
     }
@@ -211,6 +217,7 @@ impl Uplink {
         self.watch_topics(signals, now);
         self.follow_credentials(signals, now);
         self.identify(now);
+        self.follow_hosts(signals, now);
         self.set_sockets(now);
         let mut news = false;
         for number in 0..self.connections.len() {
@@ -253,7 +260,8 @@ impl Uplink {
         for report in self.taken.drain(..) {
             let accepted = connection.landed(&report, now);
             signals.extend(accepted.map(|topic| Signal::Accepted { topic }));
-            let Report { token, outcome, .. } = report;
+            let token = report.token;
+            let outcome = connection.outcome(report, now);
             let lane = token >> TOKEN_BITS;
             if let Some((_, last)) = self.lanes.get(lane) {
                 let behind = low_bits(last.wrapping_sub((token & low_bits(u64::MAX)) as u64));

@@ -1,4 +1,4 @@
-//! Topics of which nothing is delivered: they are looked for, asked about, and held.
+//! Topics of which nothing is delivered: they are looked for, asked about, and held. And which cluster it is, and where.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use rdkafka::producer::{Producer as _, PurgeConfig};
 
 use super::callbacks::lock;
 use super::connection::Connection;
+use super::inquiry::TOPICS_MAX;
 use super::{Signal, Uplink};
 
 /// How often topics are looked for that take nothing.
@@ -47,7 +48,7 @@ impl Uplink {
                 });
             }
         }
-        self.inquire(&stalled, now);
+        self.inquire(&mut stalled, now);
         let stalled = stalled.into_iter();
         signals
             .extend(stalled.map(|Stalled { topic, since, .. }| Signal::Stalled { topic, since }));
@@ -62,21 +63,57 @@ impl Uplink {
     }
 
     pub(super) fn identify(&mut self, now: Instant) {
-        if self.identify_at.take_if(|at| *at <= now).is_some()
-            && let Some(producer) = self
-                .connections
-                .first()
-                .and_then(|one| one.producer.share())
-        {
-            self.inquiries.identify(producer, self.id_file.clone());
+        if self.identify_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        let connections = || self.connections.iter();
+        let with_topic = connections().find_map(|one| Some((one, one.some_topic()?)));
+        let (one, topic) = match with_topic {
+            Some((one, topic)) => (Some(one), Some(topic)),
+            None => (connections().next(), None),
+        };
+        if let Some(producer) = one.and_then(|one| one.producer.share()) {
+            let file = self.id_file.clone();
+            self.inquiries.identify(producer, topic, file);
+        }
+    }
+
+    /// Which cluster it is and was, where it became another one since the start.
+    #[must_use]
+    pub(crate) fn other_cluster(&self) -> Option<String> {
+        self.inquiries.other()
+    }
+
+    /// Begins the connections anew where the names of the brokers have come to lead somewhere else and no broker is connected.
+    pub(super) fn follow_hosts(&mut self, signals: &mut Vec<Signal>, now: Instant) {
+        if !self.hosts.moved(self.was_connected, now) {
+            return;
+        }
+        tracing::warn!(
+            brokers = self.hosts.names().join(","),
+            "no broker is connected, and the names in uplink.brokers lead to other addresses than before; the connections begin anew there; nothing is lost, some events may be repeated with the same id"
+        );
+        for number in 0..self.connections.len() {
+            let connection = self.connections.get_mut(number);
+            if connection.is_some_and(Connection::begin_anew) {
+                signals.push(Signal::Resend(self.lanes_of(number)));
+            }
         }
     }
 
     /// Asks through the connection of the first of them, and through another where there is one.
-    fn inquire(&mut self, stalled: &[Stalled], now: Instant) {
+    fn inquire(&mut self, stalled: &mut [Stalled], now: Instant) {
+        // In turns, since few are asked about at once; those that are not held yet before all others.
+        stalled.sort_by_key(|one| one.held);
+        let urgent = stalled.partition_point(|one| !one.held);
+        let turns = if urgent > 0 { urgent } else { stalled.len() };
+        if let Some(turns) = stalled.get_mut(..turns).filter(|turns| !turns.is_empty()) {
+            turns.rotate_left(self.asked % turns.len());
+        }
         let Some(first) = stalled.first().filter(|_| now >= self.next_ask) else {
             return;
         };
+        self.asked = self.asked.wrapping_add(TOPICS_MAX);
         let all_held = stalled.iter().all(|one| one.held);
         self.next_ask = now + if all_held { REVIEW_EVERY } else { ASK_EVERY };
         let others = self.connections.iter().enumerate();

@@ -19,6 +19,10 @@ mod topics;
 
 mod refusals;
 
+mod errors;
+
+mod codes;
+
 mod times;
 
 mod allowances;
@@ -48,6 +52,10 @@ mod buses;
 mod doctor;
 
 mod security;
+
+mod rotations;
+
+mod moves;
 
 mod configuration;
 

@@ -188,6 +188,20 @@ impl Kafka {
             .launch(ports);
     }
 
+    /// Another cluster on the same ports, not yet started.
+    pub(crate) fn another(&self) -> Kafka {
+        let mut other = Kafka::own();
+        (other.ports, other.prefix) = (self.ports, self.prefix.clone());
+        other.set("KAFKA_CLUSTER", "tidegateOtherClusterAA");
+        other
+    }
+
+    /// For its next start; see `tests/kafka/broker`.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        let node = self.node.as_mut().expect("a cluster of its own");
+        node.place.push((name, value.into()));
+    }
+
     pub(crate) fn signal(&mut self, name: &str) {
         let node = self.node.as_mut().expect("a cluster of its own");
         send_signal(node.child.as_ref().expect("it runs").id(), name);

@@ -64,36 +64,36 @@ impl Gateway {
 
     /// With more in its environment.
     pub(crate) fn launch_with(&mut self, environment: &[(&str, &str)]) {
-        self.spawn_with(environment);
+        self.spawn_under(&[], environment);
+        wait_for("the gateway's status", || self.try_status());
+    }
+
+    /// Beneath a command that becomes it.
+    pub(crate) fn launch_under(&mut self, command: &[&str]) {
+        self.spawn_under(command, &[]);
         wait_for("the gateway's status", || self.try_status());
     }
 
     /// Starts it, and does not wait until it says how it is.
     pub(crate) fn spawn(&mut self) {
-        self.spawn_with(&[]);
+        self.spawn_under(&[], &[]);
     }
 
-    fn spawn_with(&mut self, environment: &[(&str, &str)]) {
-        self.spawn_under(&[], environment);
-    }
-
-    /// By another program, which becomes the gateway.
-    pub(crate) fn spawn_under(&mut self, program: &[&str], environment: &[(&str, &str)]) {
+    /// The same, beneath a command that becomes it, with more in its environment.
+    pub(crate) fn spawn_under(&mut self, command: &[&str], environment: &[(&str, &str)]) {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.log_path())
             .expect("a log can be opened");
-        let mut command = Command::new("setpriv");
-        command
+        let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
-            .args(program)
+            .args(command)
             .args([&binary(), "run", "-c"])
             .arg(&self.config)
             // Whatever a test binds there plays systemd.
             .env("NOTIFY_SOCKET", self.path("notify"))
-            .envs(environment.iter().copied());
-        let child = command
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -60,25 +60,24 @@ fn an_alarm_of_a_camera_whose_clock_is_two_hours_ahead_arrives_with_its_own_time
     assert_eq!(own.as_second(), ahead / 1000);
 }
 
-#[test]
-fn a_topic_that_limits_the_future_costs_neither_an_event_nor_an_order() {
-    needs_kafka!();
+/// Offers 3,000 events to a topic that limits the time of a record, one of a hundred outside of the limit; all must arrive, in
+/// order, those with their own time beside the one that the topic takes.
+fn assert_limits(limit: &str, away: i64) {
     let kafka = Kafka::shared();
     let topic = kafka.topic("state");
-    let limit = ["--config", "message.timestamp.after.max.ms=60000"];
     let create = ["--create", "--topic", &topic, "--partitions", "1"];
-    kafka.command("topics", &[&create[..], &limit].concat());
+    kafka.command("topics", &[&create[..], &["--config", limit]].concat());
     let config =
         format!("[uplink]\nbrokers = [\"{}\"]\n{VISION}", kafka.plain()) + &kafka.topics(&[]);
     let mut gateway = Gateway::new(&config).start();
-    let ahead = unix_ms() + 30 * 60_000;
-    // One of a hundred is ahead of what the topic takes, and of our own clock.
+    let own = unix_ms() + away;
     let events: Vec<Value> = (0..3_000)
-        .map(|number| event("state", number, (number % 100 == 50).then_some(ahead)))
+        .map(|number| event("state", number, (number % 100 == 50).then_some(own)))
         .collect();
     offer(&gateway, &events);
     gateway.wait_until_drained();
     gateway.assert_account_closes();
+    assert_eq!(dropped(&gateway.lane("state")), 0);
     let records = arrived(&kafka, "state", 3_000);
     let account = account(&records, 0..3_000);
     let order: Vec<String> = records
@@ -88,14 +87,35 @@ fn a_topic_that_limits_the_future_costs_neither_an_event_nor_an_order() {
     assert_eq!(
         (account.lost, account.out_of_order),
         (0, 0),
-        "{account:?} {}",
+        "{limit}: {account:?} {}",
         order.join(" ")
     );
-    let clamped = records
+    let clamped: Vec<&Record> = records
         .iter()
-        .filter(|record| record.header("tg-clamped") == "true");
-    assert!(clamped.count() >= 30);
+        .filter(|record| record.header("tg-clamped") == "true")
+        .collect();
+    let kept = clamped.iter().filter(|record| {
+        let time: jiff::Timestamp = record.header("ce_time").parse().unwrap();
+        let moved = (record.timestamp - own).abs() > away.abs() / 2;
+        moved && time.as_second() == own / 1000
+    });
+    assert!(kept.count() >= 30, "{limit}: of {}", clamped.len());
     gateway.wait_for_log("it is sent with a timestamp that the cluster takes");
+}
+
+#[test]
+fn a_topic_that_limits_the_future_costs_neither_an_event_nor_an_order() {
+    needs_kafka!();
+    // Ahead of what the topic takes, and of our own clock.
+    assert_limits("message.timestamp.after.max.ms=60000", 30 * 60_000);
+}
+
+#[test]
+fn a_topic_that_limits_the_past_costs_neither_an_event_nor_an_order() {
+    needs_kafka!();
+    // Of an outage of days, and of half an hour where a topic takes ten minutes.
+    assert_limits("message.timestamp.before.max.ms=3600000", -50 * 3_600_000);
+    assert_limits("message.timestamp.before.max.ms=600000", -30 * 60_000);
 }
 
 #[test]

@@ -99,6 +99,37 @@ fn a_topic_that_cannot_be_written_keeps_no_other_back() {
 }
 
 #[test]
+fn one_broker_of_three_that_hangs_holds_up_only_the_topics_that_it_leads() {
+    needs_kafka!();
+    let hangs_with_it = ("diagnostic", "3", "1");
+    let (mut trio, mut gateway) = beside(&[hangs_with_it]);
+    deliver(&mut gateway, &["critical", "state", "diagnostic"], 0);
+    trio.node(3).signal("STOP");
+    offer(&gateway, &[event("diagnostic", 1)]);
+    let (begun, mut number, mut said) = (Instant::now(), 0, None);
+    while begun.elapsed() < Duration::from_secs(20) {
+        number += 1;
+        let asked = Instant::now();
+        deliver(&mut gateway, &["critical", "state"], number);
+        let took = asked.elapsed();
+        assert!(
+            took < Duration::from_secs(12),
+            "an alarm took {took:?}, longer than an election"
+        );
+        let why = gateway.lane("diagnostic")["waits"].clone();
+        let why = why.as_str().filter(|why| why.contains("diagnostic: "));
+        said = said.or(why.map(|_| begun.elapsed()));
+        let_pass(Duration::from_millis(500));
+    }
+    let said = said.expect("the topic and its reason are told");
+    assert!(said < Duration::from_secs(12), "only after {said:?}");
+    assert!(!gateway.log().contains("uplink lost"));
+    trio.node(3).signal("CONT");
+    gateway.wait_until_drained();
+    gateway.assert_account_closes();
+}
+
+#[test]
 fn a_backlog_for_a_topic_that_cannot_be_written_slows_no_other() {
     needs_kafka!();
     let (mut trio, mut gateway) = beside(&[TOO_FEW]);

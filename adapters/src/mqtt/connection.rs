@@ -54,8 +54,8 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
 
 /// Whether the broker knows our session, and how often it wants to hear of us.
 async fn open(parts: &Parts<'_>) -> Result<(Wire, bool, Duration), Lost> {
-    let mut wire = Wire::open(parts.settings).await?;
-    wire.write(&Sent::Connect(parts.settings))?;
+    let mut wire = Wire::open(parts.settings, parts.login).await?;
+    wire.write(&Sent::Connect(parts.settings, parts.login))?;
     wire.flush().await?;
     let first = wire.read().await?;
     let Received::ConnAck {

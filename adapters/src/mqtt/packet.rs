@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::login::Login;
 use super::section::Settings;
 use super::subscriptions::Filter;
 
@@ -39,7 +40,7 @@ pub(super) struct Message {
 /// What goes to a broker.
 #[derive(Debug)]
 pub(super) enum Sent<'a> {
-    Connect(&'a Settings),
+    Connect(&'a Settings, &'a Login),
     Subscribe(u16, &'a [Filter]),
     PubAck(u16),
     PubRec(u16),

@@ -1,14 +1,13 @@
 //! `[[mqtt]]` as written, and as meant.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::MqttError;
-use crate::tls::{self, TlsSection};
+use crate::tls::TlsSection;
 use crate::topic::Pattern;
 use crate::{SecretRef, Span};
 
@@ -161,7 +160,7 @@ impl MqttSection {
     }
 }
 
-/// A section that was checked and whose files were read.
+/// A section that was checked.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) name: String,
@@ -169,8 +168,6 @@ pub(super) struct Settings {
     pub(super) port: u16,
     pub(super) version: Version,
     pub(super) client_id: String,
-    pub(super) credentials: Option<(String, String)>,
-    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
     pub(super) keep_alive: Duration,
     pub(super) session_expiry: u32,
     pub(super) window: u16,
@@ -193,12 +190,6 @@ impl Settings {
                 subscription.qos,
             ));
         }
-        let password = section
-            .password
-            .as_ref()
-            .map(SecretRef::read)
-            .transpose()?
-            .unwrap_or_default();
         Ok(Settings {
             name: section.name.clone(),
             host: section.host.clone(),
@@ -210,8 +201,6 @@ impl Settings {
                 .client_id
                 .clone()
                 .unwrap_or_else(|| format!("tidegate-{gateway}-{}", section.name)),
-            credentials: section.username.clone().map(|user| (user, password)),
-            tls: section.tls.as_ref().map(tls::client).transpose()?,
             keep_alive: section.keep_alive.0,
             session_expiry: u32::try_from(section.session_expiry.0.as_secs()).unwrap_or(u32::MAX),
             window: section.window.unwrap_or(section.version.window()),

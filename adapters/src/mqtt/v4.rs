@@ -55,12 +55,14 @@ pub(super) fn read(input: &mut BytesMut) -> Result<Option<Received>, Lost> {
 
 pub(super) fn write(packet: &Sent<'_>, output: &mut BytesMut) -> Result<(), Lost> {
     let packet = match packet {
-        Sent::Connect(settings) => {
+        Sent::Connect(settings, shown) => {
             let mut connect = Connect::new(&settings.client_id);
             connect.clean_session = false;
             connect.keep_alive = settings.keep_alive_s();
-            let credentials = settings.credentials.as_ref();
-            connect.login = credentials.map(|(user, password)| Login::new(user, password));
+            connect.login = shown
+                .user
+                .as_ref()
+                .map(|(user, password)| Login::new(user, password));
             Packet::Connect(connect)
         }
         Sent::Subscribe(packet_id, filters) => {

@@ -72,7 +72,7 @@ fn connected(answer: &ConnAck) -> Result<Received, Lost> {
 
 pub(super) fn write(packet: &Sent<'_>, output: &mut BytesMut) -> Result<(), Lost> {
     let packet = match packet {
-        Sent::Connect(settings) => connect(settings),
+        Sent::Connect(settings, shown) => connect(settings, shown.user.as_ref()),
         Sent::Subscribe(packet_id, filters) => {
             let filters = filters.iter().map(|(filter, level)| {
                 Filter::new(filter, qos(*level).unwrap_or(QoS::AtLeastOnce))
@@ -93,7 +93,7 @@ pub(super) fn write(packet: &Sent<'_>, output: &mut BytesMut) -> Result<(), Lost
     written.map(|_| ()).map_err(Lost::broken)
 }
 
-fn connect(settings: &Settings) -> Packet {
+fn connect(settings: &Settings, user: Option<&(String, String)>) -> Packet {
     let connect = Connect {
         keep_alive: settings.keep_alive_s(),
         client_id: settings.client_id.clone(),
@@ -105,8 +105,7 @@ fn connect(settings: &Settings) -> Packet {
             ..ConnectProperties::new()
         }),
     };
-    let credentials = settings.credentials.as_ref();
-    let login = credentials.map(|(user, password)| Login::new(user, password));
+    let login = user.map(|(user, password)| Login::new(user, password));
     Packet::Connect(connect, None, login)
 }
 

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::login::Login;
 use super::packet::{Received, Sent};
 use super::section::{Settings, Version};
 use super::{Lost, PATIENCE, v4, v5};
@@ -31,12 +32,12 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) async fn open(settings: &Settings) -> Result<Wire, Lost> {
+    pub(super) async fn open(settings: &Settings, login: &Login) -> Result<Wire, Lost> {
         let address = (settings.host.as_str(), settings.port);
         let tcp = TcpStream::connect(address).await.map_err(Lost::broken)?;
         // Acknowledgements are gathered here, not in the kernel.
         tcp.set_nodelay(true).map_err(Lost::broken)?;
-        let socket: Box<dyn Socket> = match &settings.tls {
+        let socket: Box<dyn Socket> = match &login.tls {
             None => Box::new(tcp),
             Some(tls) => {
                 let name = ServerName::try_from(settings.host.clone()).map_err(Lost::broken)?;

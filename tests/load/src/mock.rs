@@ -56,6 +56,12 @@ impl Cluster {
         self.mock.clear_request_errors(requests.key());
     }
 
+    /// Answers about this topic say this error from now on, or none.
+    pub fn answer_for(&self, topic: &str, error: RDKafkaRespErr) {
+        let named = self.mock.topic_error(topic, error);
+        named.expect("the topic's name is one");
+    }
+
     #[must_use]
     pub fn brokers(&self) -> String {
         self.mock.bootstrap_servers()
