@@ -22,7 +22,7 @@ demo: setup ## Show the main job: a simulated plant, an outage of 30 s, a reconn
 	target/debug/tidegate demo
 
 test: setup-test ## Run all tests, with a real mosquitto and a real Apache Kafka
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked --workspace # most of a test's time is waiting
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-3} $(CARGO) test --locked --workspace # most of a test's time is waiting
 
 test-vm: setup-test ## Install the package in a virtual machine, cut its power, upgrade, count (root; not in CI); ARCH=amd64 or arm64
 	PATH=$(PATH):/usr/sbin tests/vm/run $(or $(ARCH),arm64)

@@ -101,8 +101,8 @@ impl Agent {
             self.tidy(false);
         }
         for lane in self.disk.unread.clone() {
-            if self.lanes.counts(lane).stored_bytes == 0 {
-                self.could_read(lane); // nothing of it is there to be read any more
+            if self.lanes.waiting(lane) == 0 {
+                self.could_read(lane); // nothing of it is to be read any more
             }
         }
         if let Some(trouble) = self.keeper.trouble(now) {
