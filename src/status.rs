@@ -6,6 +6,8 @@ mod ask;
 
 mod connections;
 
+mod host;
+
 mod meter;
 
 mod metrics;
@@ -73,6 +75,9 @@ pub(crate) struct LinkStatus {
     pub budgets: Vec<BudgetStatus>,
     /// Topics that the cluster does not take, and why.
     pub blocked: Vec<(String, String)>,
+    /// How many more there are than are named.
+    #[serde(default)]
+    pub blocked_more: u64,
 }
 
 /// Bytes on the wire in the hour, day or month that it is.

@@ -5,6 +5,7 @@ mod batch;
 mod callbacks;
 mod connection;
 mod credentials;
+mod extra;
 mod failure;
 mod inquiry;
 mod kafka;
@@ -15,6 +16,7 @@ mod settings;
 mod sockets;
 mod topics;
 
+pub(crate) use extra::{problem, used};
 pub(crate) use inquiry::Standing;
 pub(crate) use kafka::Uplink;
 pub(crate) use owned::wait_for_ends;

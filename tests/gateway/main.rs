@@ -45,6 +45,12 @@ mod doctor;
 
 mod security;
 
+mod hostile;
+
+mod forged;
+
+mod install;
+
 mod configuration;
 
 mod mistakes;
