@@ -253,7 +253,11 @@ fn many_short_tags_and_deep_or_endless_messages_are_refused_with_a_reason() {
             );
         }
     }
-    for frame in [vec![0x9f_u8; 60_000], vec![0x81; 60_000], vec![0xbb; 60_000]] {
+    for frame in [
+        vec![0x9f_u8; 60_000],
+        vec![0x81; 60_000],
+        vec![0xbb; 60_000],
+    ] {
         let mut stream = target.client();
         let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
         stream.write_all(&[&length[..], &frame].concat()).unwrap();
