@@ -28,4 +28,5 @@ pub(crate) use capacity::{RECORD, Rate, RateSource, expected_rate, full_after};
 pub(crate) use file::File;
 pub(crate) use intents::{HEALTH, Intent, Intents};
 pub(crate) use load::{Loaded, load};
+pub(crate) use problem::{Problem, Weight};
 pub(crate) use settings::Settings;

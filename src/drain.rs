@@ -105,6 +105,10 @@ pub(crate) struct DrainSettings {
     pub fallback_topic: String,
     /// Between attempts at a topic that the cluster does not take.
     pub topic_retry: Duration,
+    /// Bytes of addresses that are remembered.
+    pub address_bytes: usize,
+    /// Topics that events may name.
+    pub topics_max: usize,
 }
 
 pub(crate) struct Parts {

@@ -7,24 +7,14 @@ pub(crate) mod flash;
 
 pub(crate) mod logging;
 
+#[cfg(test)]
+pub(crate) mod mutate;
+
 pub(crate) mod parts;
 
 pub(crate) mod supervisor;
 
 pub(crate) mod version;
-
-/// Characters of a text from elsewhere that are shown.
-const PRINTED_MAX: usize = 400;
-
-/// A text from elsewhere as a log or a terminal may show it: short, and with its control characters written out.
-pub(crate) fn printable(text: &str) -> String {
-    let written = text.chars().flat_map(|one| {
-        let escaped = one.is_control().then(|| one.escape_default());
-        let itself = escaped.is_none().then_some(one);
-        escaped.into_iter().flatten().chain(itself)
-    });
-    written.take(PRINTED_MAX).collect()
-}
 
 /// What a panic says, if that is a text.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> Option<&str> {

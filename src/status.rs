@@ -6,6 +6,8 @@ mod ask;
 
 mod connections;
 
+mod host;
+
 mod meter;
 
 mod metrics;
@@ -73,6 +75,9 @@ pub(crate) struct LinkStatus {
     pub budgets: Vec<BudgetStatus>,
     /// Topics that the cluster does not take, and why.
     pub blocked: Vec<(String, String)>,
+    /// How many more there are than are named.
+    #[serde(default)]
+    pub blocked_more: u64,
     /// Which cluster it is and was, where the brokers began to belong to another one since the start.
     #[serde(default)]
     pub other_cluster: Option<String>,

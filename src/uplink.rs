@@ -5,6 +5,7 @@ mod batch;
 mod callbacks;
 mod connection;
 mod credentials;
+mod extra;
 mod failure;
 mod hosts;
 mod inquiry;
@@ -16,6 +17,7 @@ mod settings;
 mod sockets;
 mod topics;
 
+pub(crate) use extra::{problem, used};
 pub(crate) use inquiry::Standing;
 pub(crate) use kafka::Uplink;
 pub(crate) use owned::wait_for_ends;

@@ -20,15 +20,7 @@ pub struct Event {
 impl Event {
     /// What it holds of memory at most, roughly: its origin may be shared.
     pub(crate) fn bytes(&self) -> usize {
-        let origin = &self.origin;
-        let tags = origin.tags.iter();
-        self.payload.len()
-            + origin.subject.len()
-            + origin.device.len()
-            + origin.kind.len()
-            + tags
-                .map(|(name, text)| name.len() + text.len())
-                .sum::<usize>()
+        self.payload.len() + self.origin.bytes()
     }
 }
 
@@ -51,7 +43,31 @@ pub struct Origin {
     pub quality: Quality,
 }
 
+/// What a tag takes in memory besides its texts, and how many of them are no more than an entry of a lane is counted with anyway.
+const TAG_BYTES: usize = 112;
+const FEW_TAGS: usize = 8;
+
 impl Origin {
+    /// Bytes that it holds, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let tags = self.tags.iter();
+        let tags = tags.map(|(name, text)| name.len() + text.len());
+        let intent = self.intent.as_ref().map_or(0, String::len);
+        self.subject.len()
+            + self.device.len()
+            + self.kind.len()
+            + intent
+            + tags.sum::<usize>()
+            + self.surplus()
+    }
+
+    /// Bytes that it holds beyond its texts: many short tags take more room in memory than they are long.
+    #[must_use]
+    pub fn surplus(&self) -> usize {
+        self.tags.len().saturating_sub(FEW_TAGS) * TAG_BYTES
+    }
+
     /// Of no source at all: what a template makes of it does not depend on an event.
     #[must_use]
     pub fn nowhere() -> Origin {

@@ -16,8 +16,11 @@ mod place;
 
 mod tail;
 
+use std::cell::RefCell;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use section::InferenceSection;
@@ -27,8 +30,6 @@ use crate::retry::{Reconnect, Works};
 use crate::{AdapterKind, Backoff, Event, Intake, Origin, Quality, Receipts, Stamp, Stop};
 use message::{Message, MessageError};
 
-/// Origins that are remembered; beyond it all are forgotten and made anew.
-const ORIGINS_MAX: usize = 1024;
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(10);
 
@@ -45,11 +46,20 @@ pub struct Inference {
     group: Option<u32>,
     /// Where the place in a followed file is remembered.
     place: PathBuf,
+    /// Of all its clients.
+    origins: Known,
 }
 
+/// Origins that all clients of an input share.
+type Known = Rc<RefCell<Origins<Arc<Origin>>>>;
+
 impl Inference {
-    /// `state` is the state directory.
-    pub fn new(section: &InferenceSection, state: &Path) -> Result<Inference, InferenceError> {
+    /// `state` is the state directory; `origin_bytes` of origins are remembered.
+    pub(crate) fn new(
+        section: &InferenceSection,
+        state: &Path,
+        origin_bytes: usize,
+    ) -> Result<Inference, InferenceError> {
         let group = section
             .group
             .as_deref()
@@ -59,6 +69,7 @@ impl Inference {
             section: section.clone(),
             group,
             place: state.join("inference").join(&section.name),
+            origins: Rc::new(RefCell::new(Origins::new(origin_bytes))),
         })
     }
 
@@ -92,21 +103,33 @@ fn is_fifo(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
+/// Whether a client's message is one: for fuzz/.
+#[doc(hidden)]
+#[must_use]
+pub fn decode(is_cbor: bool, sent: &[u8]) -> bool {
+    let message = if is_cbor {
+        Message::from_cbor(sent)
+    } else {
+        Message::from_json(sent)
+    };
+    message.is_ok()
+}
+
 /// Makes events of what one client says.
 #[derive(Debug)]
 struct Maker {
     section: InferenceSection,
-    origins: Origins<Origin>,
+    origins: Known,
     /// Marks events that the client gave no id.
     unnumbered: u64,
 }
 
 impl Maker {
-    fn new(section: &InferenceSection, stamp: Stamp) -> Maker {
+    fn new(input: &Inference, stamp: Stamp) -> Maker {
         let begun = xxhash_rust::xxh3::xxh3_64(&stamp.unix_us.to_le_bytes());
         Maker {
-            section: section.clone(),
-            origins: Origins::new(ORIGINS_MAX),
+            section: input.section.clone(),
+            origins: Rc::clone(&input.origins),
             unnumbered: begun,
         }
     }
@@ -159,10 +182,9 @@ impl Maker {
             content_type: Some(message.content_type.into()),
             quality: Quality::Good,
         };
+        let mut origins = self.origins.borrow_mut();
         Event {
-            origin: self
-                .origins
-                .of(&origin, || (origin.clone(), origin.clone())),
+            origin: origins.of(&origin, || origin.clone(), Arc::clone),
             stamp,
             mark,
             payload: message.payload,

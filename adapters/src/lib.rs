@@ -24,7 +24,11 @@ mod retry;
 
 mod files;
 
+mod memo;
+
 mod origins;
+
+mod printable;
 
 mod units;
 
@@ -49,6 +53,8 @@ pub use clock::Clock;
 pub use event::{AdapterKind, Event, Origin, Quality, Stamp};
 pub use files::{off_task, write_whole};
 pub use intake::{Intake, Urge};
+pub use memo::Memo;
+pub use printable::{Escaped, is_dangerous, printable};
 pub use queue::{Inlet, Patience, Paused, Queues, Submission, queues};
 pub use receipt::{Claim, Outcome, Receipts, Refused};
 pub use secret::{SecretError, SecretRef};

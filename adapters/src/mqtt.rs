@@ -16,6 +16,8 @@ mod source;
 
 mod packet;
 
+mod frame;
+
 mod subscriptions;
 
 mod unacked;
@@ -65,6 +67,16 @@ pub enum MqttError {
     Tls(#[from] TlsError),
 }
 
+/// How many packets there are in what a broker sent, up to the first that is malformed: for fuzz/.
+#[doc(hidden)]
+#[must_use]
+pub fn decode(is_v5: bool, sent: &[u8]) -> usize {
+    let version = if is_v5 { Version::V5 } else { Version::V311 };
+    let mut input = bytes::BytesMut::from(sent);
+    let packets = std::iter::from_fn(|| wire::next(version, &mut input).ok().flatten());
+    packets.count()
+}
+
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
@@ -84,10 +96,27 @@ impl Lost {
         Lost::Broken(error.to_string())
     }
 
+    /// What it holds is not said: a broker may put anything into it.
+    fn unexpected() -> Lost {
+        Lost::Broken("the broker sent a packet that no client gets at this point".into())
+    }
+
     /// `code` is what CONNACK said.
     fn refused(code: impl std::fmt::Debug) -> Lost {
         Lost::Broken(format!("the broker refused the connection: {code:?}"))
     }
+}
+
+/// What a source has to know of the gateway that it works for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gateway<'a> {
+    pub(crate) id: &'a str,
+    /// Its state directory.
+    pub(crate) state: &'a Path,
+    /// Bytes of messages that may wait for their receipts.
+    pub(crate) unacked_bytes: usize,
+    /// Bytes of origins that are remembered.
+    pub(crate) origin_bytes: usize,
 }
 
 /// One `[[mqtt]]` source.
@@ -102,18 +131,13 @@ pub struct Mqtt {
 
 impl Mqtt {
     /// The source remembers its session with the broker in the state directory.
-    pub(crate) fn new(
-        section: &MqttSection,
-        unacked_bytes: usize,
-        gateway: &str,
-        state: &Path,
-    ) -> Result<Mqtt, MqttError> {
-        let settings = section::Settings::new(section, gateway, unacked_bytes)?;
+    pub(crate) fn new(section: &MqttSection, gateway: Gateway<'_>) -> Result<Mqtt, MqttError> {
+        let settings = section::Settings::new(section, gateway.id, gateway.unacked_bytes)?;
         Ok(Mqtt {
-            source: Source::new(section)?,
+            source: Source::new(section, gateway.origin_bytes)?,
             logins: Logins::new(section)?,
             settings,
-            session: state.join("mqtt").join(&section.name),
+            session: gateway.state.join("mqtt").join(&section.name),
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::inference::{Inference, InferenceError, InferenceSection};
 use crate::modbus::{Modbus, ModbusSection};
-use crate::mqtt::{Mqtt, MqttError, MqttSection};
+use crate::mqtt::{self, Mqtt, MqttError, MqttSection};
 use crate::{Intake, Origin, Receipts, Stop};
 
 /// One source as it is configured.
@@ -26,6 +26,8 @@ pub struct Context<'a> {
     pub health: &'static str,
     /// Bytes of an MQTT source's messages that may wait for their receipts.
     pub unacked_bytes: usize,
+    /// Bytes of the origins that a source remembers.
+    pub origin_bytes: usize,
     /// Whether events of this origin are of an urgent intent.
     pub is_urgent: &'a dyn Fn(&Arc<Origin>) -> bool,
 }
@@ -109,12 +111,13 @@ impl SourceSettings {
         let name = self.name().to_owned();
         let adapter = match self {
             SourceSettings::Mqtt(section) => {
-                match Mqtt::new(
-                    section,
-                    context.unacked_bytes,
-                    context.gateway,
-                    context.state,
-                ) {
+                let gateway = mqtt::Gateway {
+                    id: context.gateway,
+                    state: context.state,
+                    unacked_bytes: context.unacked_bytes,
+                    origin_bytes: context.origin_bytes,
+                };
+                match Mqtt::new(section, gateway) {
                     Ok(mqtt) => Adapter::Mqtt(Box::new(mqtt)),
                     Err(source) => return Err(SourceError::Mqtt { name, source }),
                 }
@@ -124,10 +127,12 @@ impl SourceSettings {
                 context.health,
                 context.is_urgent,
             ))),
-            SourceSettings::Inference(section) => match Inference::new(section, context.state) {
-                Ok(inference) => Adapter::Inference(Box::new(inference)),
-                Err(source) => return Err(SourceError::Inference { name, source }),
-            },
+            SourceSettings::Inference(section) => {
+                match Inference::new(section, context.state, context.origin_bytes) {
+                    Ok(inference) => Adapter::Inference(Box::new(inference)),
+                    Err(source) => return Err(SourceError::Inference { name, source }),
+                }
+            }
         };
         Ok(Source { name, adapter })
     }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::printable;
+
 /// What an operator wants to know of a source.
 #[derive(Debug, Default)]
 pub struct SourceStats {
@@ -32,7 +34,7 @@ impl SourceStats {
         *self
             .last_error
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = why.to_string();
+            .unwrap_or_else(PoisonError::into_inner) = printable(&why.to_string());
     }
 
     #[must_use]

@@ -135,7 +135,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
             self.drop_too_large(&record, encoded, claim);
             return Ok(());
         }
-        let bytes = encoded + ENTRY_BYTES;
+        let bytes = encoded + record.surplus() + ENTRY_BYTES;
         self.evict(false, bytes);
         if self.held() + bytes > self.memory_limit() {
             self.make_room_in_memory(bytes);

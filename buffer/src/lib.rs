@@ -83,6 +83,25 @@ pub use values::{
 pub use wear::{Wear, written_by_this_process};
 pub use writer::{Writer, WriterProcess, serve as write_for_parent};
 
+/// Reads whatever a disk may give back, as blocks, as what is in a block, and as marks: for fuzz/. Returns how many records it took
+/// for sound ones.
+#[doc(hidden)]
+#[must_use]
+pub fn decode<R: DeserializeOwned>(read: &[u8]) -> usize {
+    let keys = Keys::default();
+    let (mut sound, mut from) = (0, 0);
+    while let Some(at) = block::find(read, from) {
+        let rest = read.get(at..).unwrap_or_default();
+        sound += codec::decode::<R>(rest, &keys).map_or(0, |(_, records)| records.len());
+        from = at + 1;
+    }
+    sound += cbor::decode::<Vec<(u64, R)>>(read).map_or(0, |records| records.len());
+    for magic in [frame::MARKS, frame::SEAL] {
+        sound += usize::from(frame::newest(magic, read).is_some());
+    }
+    sound
+}
+
 /// A record as it stands in a block, before compression: for tests that freeze what is on disk.
 #[doc(hidden)]
 pub fn encoded(record: &impl Serialize) -> std::io::Result<Vec<u8>> {
@@ -98,6 +117,11 @@ pub trait Record: Serialize + DeserializeOwned + Clone + Send + 'static {
 
     /// What a person knows it by, for what is told of it.
     fn name(&self) -> &str;
+
+    /// Bytes that it takes in memory beyond its encoded length.
+    fn surplus(&self) -> usize {
+        0
+    }
 }
 
 /// Resolved once, when the lane has made good its promise for a record.

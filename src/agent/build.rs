@@ -49,7 +49,7 @@ pub(crate) fn build(prepared: Prepared, carried: &mut Carried) -> Result<Agent, 
     let mut agent = Agent {
         lanes: Lanes::new(opened.epoch, intents.lanes(), opened.lanes),
         ingest: Ingest {
-            router: Router::new(settings.routes.clone()),
+            router: Router::new(settings.routes.clone(), settings.route_bytes),
             histories: intents.histories(),
         },
         drain: Drain::new(parts, started),
@@ -115,11 +115,7 @@ fn drain_parts(
     recall(&mut allowance, &settings.store.state);
     drain::Parts {
         uplink,
-        addresses: Addresses::new(
-            intents.addresses(),
-            identity.clone(),
-            settings.drain.fallback_topic.clone(),
-        ),
+        addresses: Addresses::new(intents.addresses(), identity.clone(), &settings.drain),
         in_order: paces.iter().map(|pace| pace.in_order).collect(),
         shaper: Shaper::new(shape, &paces, found, now),
         allowance,

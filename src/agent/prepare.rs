@@ -56,12 +56,13 @@ pub(super) fn open_source(
     settings: &Settings,
     one: &SourceSettings,
 ) -> Result<Source, SourceError> {
-    let router = RefCell::new(Router::new(settings.routes.clone()));
+    let router = RefCell::new(Router::new(settings.routes.clone(), settings.route_bytes));
     one.open(&Context {
         gateway: &settings.gateway.identity.id,
         state: &settings.store.state,
         health: HEALTH,
         unacked_bytes: settings.unacked_bytes,
+        origin_bytes: settings.origin_bytes,
         is_urgent: &|origin| {
             let lane = router.borrow_mut().lane(origin);
             settings.intents.get(lane).pace.urgent

@@ -13,6 +13,9 @@ use crate::status::{
     BudgetStatus, FlashStatus, LaneStatus, LinkStatus, Snapshot, SourceStatus, words,
 };
 
+/// Topics that the status names: each of the answers under way holds them.
+const BLOCKED_NAMED: usize = 50;
+
 impl Agent {
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
         Snapshot {
@@ -59,7 +62,6 @@ impl Agent {
         let throttle = drain.uplink.throttle().as_millis();
         let flows = || drain.uplink.flows();
         let round_trips = flows().filter_map(Flow::round_trip);
-        let blocked = drain.blocked();
         LinkStatus {
             up: drain.link.is_up(),
             since_s: lasted.as_secs_f64(),
@@ -69,9 +71,12 @@ impl Agent {
             goodput: flows().map(Flow::goodput).sum(),
             quota: flows().filter_map(|flow| flow.quota(now)).reduce(f64::min),
             budgets: drain.allowance.budgets().map(budget_status).collect(),
-            blocked: blocked
+            blocked: drain
+                .blocked()
+                .take(BLOCKED_NAMED)
                 .map(|(topic, why)| (topic.to_owned(), why.to_owned()))
                 .collect(),
+            blocked_more: drain.blocked().skip(BLOCKED_NAMED).count() as u64,
             other_cluster: drain.uplink.other_cluster(),
         }
     }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::console::{fail, load, say};
+use super::console::{fail, load, refuse, say};
+use crate::config::Weight;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArguments {
@@ -22,6 +23,13 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     };
     if arguments.print {
         return toml::to_string(&loaded.file).map_or_else(|error| fail(&error), |text| say(&text));
+    }
+    if loaded
+        .warnings
+        .iter()
+        .any(|problem| problem.weight == Weight::LeftOut)
+    {
+        return refuse(path, &loaded.warnings);
     }
     let warnings: String = loaded
         .warnings

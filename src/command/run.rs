@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::console::{fail, load};
 use crate::agent::{self, AgentError, Carried, Ended, Orders, Prepared};
-use crate::config::Loaded;
+use crate::config::{Loaded, Weight};
 use crate::process::supervisor::{self, Signals};
 use crate::process::{allocator, chain, logging};
 use crate::uplink;
@@ -93,8 +93,13 @@ async fn run_one(
     mut orders: Orders,
 ) -> (Result<Ended, AgentError>, Orders) {
     let (loaded, port) = (Rc::clone(&prepared.loaded), prepared.port.clone());
-    for warning in &loaded.warnings {
-        tracing::warn!(file = %orders.path().display(), "{warning}");
+    for problem in &loaded.warnings {
+        let file = orders.path().display();
+        if problem.weight == Weight::LeftOut {
+            tracing::error!(%file, "{problem}; the agent runs without this setting, with the default in its place");
+        } else {
+            tracing::warn!(%file, "{problem}");
+        }
     }
     // Sources share the one thread and need not be able to change it.
     let local = tokio::task::LocalSet::new();

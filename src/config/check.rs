@@ -12,34 +12,7 @@ use adapters::{SecretError, SourceSettings};
 
 use super::file::File;
 use super::intents::{Intents, is_name};
-use super::problem::Problem;
-
-/// librdkafka settings that a guarantee rests on, and why they are not to be changed.
-const RESERVED: [(&str, &str); 14] = [
-    (
-        "acks",
-        "an event is delivered when all in-sync replicas have it",
-    ),
-    (
-        "request.required.acks",
-        "an event is delivered when all in-sync replicas have it",
-    ),
-    (
-        "enable.idempotence",
-        "order and freedom from duplicates rest on it",
-    ),
-    ("message.timeout.ms", "no time-out may drop an event"),
-    ("delivery.timeout.ms", "no time-out may drop an event"),
-    ("retries", "a send is tried until it works"),
-    ("message.send.max.retries", "a send is tried until it works"),
-    ("max.in.flight", "order rests on it"),
-    ("max.in.flight.requests.per.connection", "order rests on it"),
-    ("queue.buffering.max.kbytes", "use uplink.in_flight"),
-    ("queue.buffering.max.messages", "use uplink.in_flight"),
-    ("bootstrap.servers", "use uplink.brokers"),
-    ("metadata.broker.list", "use uplink.brokers"),
-    ("client.id", "use uplink.client_id"),
-];
+use super::problem::{Problem, Weight};
 
 pub(super) fn problems(file: &File) -> Vec<Problem> {
     let mut found = Problems::default();
@@ -47,6 +20,8 @@ pub(super) fn problems(file: &File) -> Vec<Problem> {
     uplink(file, &mut found);
     sources(file, &mut found);
     qos_two(file, &mut found);
+    plain_passwords(file, &mut found);
+    hosts(file, &mut found);
     largest_events(file, &mut found);
     buffer(file, &mut found);
     replay(file, &mut found);
@@ -66,7 +41,17 @@ impl Problems {
             key: key.into(),
             line: None,
             message: message.into(),
-            warning: false,
+            weight: Weight::Error,
+        });
+    }
+
+    /// [`Weight::LeftOut`]
+    fn leave_out(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem {
+            key: key.into(),
+            line: None,
+            message: message.into(),
+            weight: Weight::LeftOut,
         });
     }
 
@@ -75,7 +60,7 @@ impl Problems {
             key: key.into(),
             line: None,
             message: message.into(),
-            warning: true,
+            weight: Weight::Warning,
         });
     }
 }
@@ -136,17 +121,9 @@ fn uplink(file: &File, found: &mut Problems) {
             );
         }
     }
-    for key in uplink.kafka.keys() {
-        let at = format!("uplink.kafka.{key}");
-        if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| reserved == key) {
-            found.error(at, format!("cannot be set: {why}"));
-        } else if key.starts_with("sasl.") || key.contains("password") {
-            found.error(
-                at,
-                "cannot be set here: use [uplink.sasl], whose secrets are read from files",
-            );
-        } else if key.starts_with("ssl.") || key == "security.protocol" {
-            found.error(at, "cannot be set here: use [uplink.tls]");
+    for (key, value) in &uplink.kafka {
+        if let Some(message) = crate::uplink::problem(key, value) {
+            found.leave_out(format!("uplink.kafka.{key}"), message);
         }
     }
     if let Some(tls) = &uplink.tls
@@ -300,6 +277,36 @@ fn qos_two(file: &File, found: &mut Problems) {
             found.warn(
                 format!("mqtt[{m}].subscribe[{s}].qos"),
                 "`2` costs two more packets and gains nothing, as repeats carry the same id; use 1",
+            );
+        }
+    }
+}
+
+/// A password that is sent as it is can be read by whoever is on the way.
+fn plain_passwords(file: &File, found: &mut Problems) {
+    for (index, mqtt) in file.mqtt.iter().enumerate() {
+        if mqtt.password.is_some() && mqtt.tls.is_none() && !is_loopback(&mqtt.host) {
+            found.warn(
+                format!("mqtt[{index}].password"),
+                format!("without `tls` the password can be read on the way to `{}`; use [mqtt.tls] with the broker's TLS port", mqtt.host),
+            );
+        }
+    }
+}
+
+/// Whether what is sent to this host stays on this machine.
+fn is_loopback(host: &str) -> bool {
+    let address = host.parse::<std::net::IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+fn hosts(file: &File, found: &mut Problems) {
+    let legal = |one: char| one.is_ascii_alphanumeric() || "-._:".contains(one);
+    for (index, host) in file.status.hosts.iter().enumerate() {
+        if host.is_empty() || !host.chars().all(legal) {
+            found.error(
+                format!("status.hosts[{index}]"),
+                format!("`{host}` is not a host name or an address; write it without a port"),
             );
         }
     }

@@ -7,13 +7,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::check;
 use super::file::File;
-use super::problem::Problem;
+use super::problem::{Problem, Weight};
 use super::settings::Settings;
 
 /// More problems than this are not worth reading at once.
 const PROBLEMS_MAX: usize = 100;
 
-/// A configuration without errors; there may be warnings.
+/// A configuration without errors; there may be settings that are left out, and warnings.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     /// As written ...
@@ -30,7 +30,7 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
             key: path.display().to_string(),
             line: None,
             message: format!("cannot be read: {error}"),
-            warning: false,
+            weight: Weight::Error,
         }]
     })?;
     load_text(&text, path.parent().unwrap_or(Path::new("")))
@@ -44,7 +44,7 @@ fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem>> {
             key: "syntax".into(),
             line,
             message: error.message().to_owned(),
-            warning: false,
+            weight: Weight::Error,
         }]
     })?;
     let merged = merge(text).map_err(|message| {
@@ -52,7 +52,7 @@ fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem>> {
             key: "environment".into(),
             line: None,
             message,
-            warning: false,
+            weight: Weight::Error,
         }]
     })?;
     let (mut file, mut problems) = read(merged);
@@ -61,9 +61,9 @@ fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem>> {
     for problem in &mut problems {
         problem.line = line(text, spans.get_ref(), &problem.key);
     }
-    problems.sort_by_key(|problem| (problem.warning, problem.line));
+    problems.sort_by_key(|problem| (problem.weight, problem.line));
     match file {
-        Some(file) if problems.iter().all(|problem| problem.warning) => Ok(Loaded {
+        Some(file) if problems.iter().all(|one| one.weight != Weight::Error) => Ok(Loaded {
             settings: Settings::new(&file),
             file,
             warnings: problems,
@@ -80,7 +80,7 @@ fn maps(file: &mut File, beside: &Path) -> Vec<Problem> {
             key: format!("modbus[{index}].{key}"),
             line: None,
             message,
-            warning: false,
+            weight: Weight::Error,
         };
         bus.resolve(beside).into_iter().map(problem)
     });
@@ -118,7 +118,7 @@ fn read(mut merged: Value) -> (Option<File>, Vec<Problem>) {
             key,
             line: None,
             message,
-            warning: false,
+            weight: Weight::Error,
         });
         if !take_out(&mut merged, &unreadable) {
             break;
@@ -264,4 +264,32 @@ fn children<'a, 'i>(
 fn line_of(text: &str, offset: usize) -> usize {
     text.get(..offset)
         .map_or(1, |before| before.matches('\n').count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::mutate::mutants;
+
+    #[test]
+    fn fuzz_no_text_makes_the_loader_panic_and_all_that_it_says_is_printable() {
+        let seeds = [
+            include_str!("../../configs/gateway.toml"),
+            include_str!("../../configs/minimal.toml"),
+            include_str!("../../configs/fleet-secure.toml"),
+            "[uplink]\nbrokers = [\"a:1\"]\n[uplink.kafka]\n\"socket.timeout.ms\" = \"10\"\n[[link.window]]\nopen = \"* 25 * * *\"\n",
+        ];
+        let tried = mutants(&seeds.map(str::as_bytes), |input| {
+            let text = String::from_utf8_lossy(input);
+            let said = match load_text(&text, Path::new("/nowhere")) {
+                Ok(loaded) => loaded.warnings,
+                Err(problems) => problems,
+            };
+            for problem in said {
+                let shown = problem.to_string();
+                assert!(!shown.chars().any(adapters::is_dangerous), "{shown:?}");
+            }
+        });
+        assert!(tried > 10, "{tried}");
+    }
 }

@@ -5,11 +5,24 @@ use buffer::RECORD_BYTES_MAX;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::pace::number;
+
 /// `uplink.in_flight`, if nothing else is said.
 pub(super) const IN_FLIGHT: u64 = 1 << 20;
 
 /// Bytes of an MQTT source's messages that may wait for their receipts: what an intent holds in memory and beyond.
 pub(super) const UNACKED: u64 = 4 << 20;
+
+/// Bytes of what is learnt of events and can be learnt again: origins, by what sources know them; lanes and addresses, by origin.
+/// Those of some thousand topics with usual names.
+const ORIGINS: u64 = 4 << 20;
+pub(super) const ROUTES: u64 = 2 << 20;
+pub(super) const ADDRESSES: u64 = 4 << 20;
+/// The least of a source's origins: some dozen topics, so that one that is busy is known.
+const ORIGINS_MIN: u64 = 64 << 10;
+
+/// Topics of the cluster that events may name: a template may have a device's name in it, which is whatever somebody publishes.
+pub(super) const TOPICS_MAX: u64 = 4096;
 
 /// `[memory]`
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +53,12 @@ impl Profile {
             Profile::Small => bytes / 2,
             Profile::Normal => bytes,
         }
+    }
+
+    /// Bytes of origins that each of so many sources remembers.
+    pub(super) fn origins(self, sources: usize) -> usize {
+        let each = self.of(ORIGINS) / (sources as u64).max(1);
+        number::in_memory(each.max(ORIGINS_MIN))
     }
 
     /// Bytes of the largest event, encoded. What a lane holds beyond its memory has room for two, `uplink.in_flight` for one.

@@ -1,6 +1,11 @@
 //! What is wrong in a configuration.
 
-use std::fmt;
+use std::fmt::{self, Write};
+
+use adapters::Escaped;
+
+/// Characters of a problem that are shown; the longest of ours have half of that.
+const PRINTED_MAX: usize = 2000;
 
 /// Something that is wrong in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,8 +16,18 @@ pub(crate) struct Problem {
     pub line: Option<usize>,
     /// What is there and what would be right.
     pub message: String,
-    /// A warning does not keep the agent from starting.
-    pub warning: bool,
+    pub weight: Weight,
+}
+
+/// What follows from a problem, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Weight {
+    /// Nothing can run with it.
+    Error,
+    /// `check` refuses it; an agent runs without this setting, so that no upgrade keeps a gateway from starting.
+    LeftOut,
+    /// It can run, and somebody should know.
+    Warning,
 }
 
 impl fmt::Display for Problem {
@@ -20,10 +35,15 @@ impl fmt::Display for Problem {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
         }
+        // Values of the file are in both.
         write!(
-            f,
+            Escaped::new(f, PRINTED_MAX),
             "{}{}: {}",
-            if self.warning { "warning: " } else { "" },
+            if self.weight == Weight::Warning {
+                "warning: "
+            } else {
+                ""
+            },
             self.key,
             self.message
         )

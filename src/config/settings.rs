@@ -7,14 +7,14 @@ use adapters::SourceSettings;
 
 use super::file::File;
 use super::intents::Intents;
-use super::memory::{IN_FLIGHT, UNACKED};
+use super::memory::{ADDRESSES, IN_FLIGHT, ROUTES, TOPICS_MAX, UNACKED};
 use crate::drain::{DrainSettings, Identity};
 use crate::ingest::Routes;
 use crate::pace::{LinkSettings, Shape, number};
 use crate::process::logging::LogSection;
 use crate::state::StoreSettings;
 use crate::status::StatusSettings;
-use crate::uplink::Cluster;
+use crate::uplink::{self, Cluster, UplinkSection};
 
 /// All of it, by part.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,9 @@ pub(crate) struct Settings {
     pub sources: Vec<SourceSettings>,
     /// Bytes of an MQTT source's messages that may wait for their receipts.
     pub unacked_bytes: usize,
+    /// Bytes of origins that each source remembers, and of those whose lane is remembered.
+    pub origin_bytes: usize,
+    pub route_bytes: usize,
     pub link: LinkSettings,
     pub replay: Shape,
     /// One today.
@@ -60,17 +63,25 @@ impl Settings {
             routes: intents.routes(file),
             sources: file.sources().map(meant).collect(),
             unacked_bytes: number::in_memory(profile.of(UNACKED)),
+            origin_bytes: profile.origins(file.sources().count()),
+            route_bytes: number::in_memory(profile.of(ROUTES)),
             link: LinkSettings::new(&file.link),
             replay: Shape::new(&file.replay, &identity.id),
             clusters: vec![Cluster {
                 client_id: client_id.unwrap_or_else(|| format!("tidegate-{}", identity.id)),
                 in_flight: in_flight.unwrap_or(profile.of(IN_FLIGHT)),
                 id_file: state.join("cluster"),
-                section: file.uplink.clone(),
+                // What `check` refuses of it is left out, so that no upgrade keeps a gateway from starting.
+                section: UplinkSection {
+                    kafka: uplink::used(&file.uplink.kafka),
+                    ..file.uplink.clone()
+                },
             }],
             drain: DrainSettings {
                 fallback_topic: file.uplink.fallback_topic.clone(),
                 topic_retry: file.uplink.topic_retry.0,
+                address_bytes: number::in_memory(profile.of(ADDRESSES)),
+                topics_max: number::in_memory(profile.of(TOPICS_MAX)),
             },
             store: StoreSettings {
                 state: state.clone(),
@@ -81,6 +92,9 @@ impl Settings {
             },
             status: StatusSettings {
                 listen: file.status.http.then(|| file.status.listen.clone()),
+                hosts: std::iter::once(host_name())
+                    .chain(file.status.hosts.clone())
+                    .collect(),
                 heartbeat: file.status.heartbeat.0,
                 state: state.clone(),
             },
@@ -105,16 +119,16 @@ impl Settings {
     }
 }
 
+/// The machine's own.
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}
+
 /// Who the gateway is; its id is the host's name unless the file says otherwise.
 fn identity(file: &File) -> Identity {
-    let host = || {
-        rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned()
-    };
     Identity {
-        id: file.gateway.id.clone().unwrap_or_else(host),
+        id: file.gateway.id.clone().unwrap_or_else(host_name),
         site: file.gateway.site.clone(),
         region: file.gateway.region.clone(),
         tags: file.gateway.tags.clone(),

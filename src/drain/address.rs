@@ -1,15 +1,14 @@
 //! Where a record goes: topic, key and the headers that do not change, by lane and origin.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use adapters::Origin;
+use adapters::{Memo, Origin};
 use buffer::LaneId;
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::DrainSettings;
 use super::template::{Identity, Template, topic_name};
-
-/// Addresses that are remembered; beyond it all are forgotten and made anew.
-const REMEMBERED_MAX: usize = 8192;
 
 /// What a lane's records are sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,14 +28,26 @@ pub(crate) struct Address {
     pub kind: String,
 }
 
+impl Address {
+    /// Bytes that it holds, roughly.
+    fn bytes(&self) -> usize {
+        let texts = [&self.topic, &self.key, &self.source, &self.kind];
+        size_of::<Address>() + texts.map(String::len).iter().sum::<usize>()
+    }
+}
+
 /// The topic is looked up when sending, not when storing: a corrected topic applies to the backlog.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     lanes: Vec<LaneAddress>,
     identity: Identity,
     fallback_topic: String,
-    by_pointer: HashMap<(LaneId, usize), (Arc<Origin>, Arc<Address>)>,
-    by_origin: HashMap<(LaneId, Arc<Origin>), Arc<Address>>,
+    by_pointer: Memo<(LaneId, usize), (Arc<Origin>, Arc<Address>)>,
+    by_origin: Memo<(LaneId, Arc<Origin>), Arc<Address>>,
+    /// Hashes of the topics that were named so far. A client of Kafka keeps what it knows of a topic, so that there must not be
+    /// as many as whoever publishes has names.
+    topics: HashSet<u64>,
+    topics_max: usize,
     /// Addresses made with the fallback topic.
     pub fallbacks: u64,
 }
@@ -46,17 +57,24 @@ impl Addresses {
     pub(crate) fn new(
         lanes: Vec<LaneAddress>,
         identity: Identity,
-        fallback_topic: String,
+        settings: &DrainSettings,
     ) -> Addresses {
-        let (by_pointer, by_origin) = (HashMap::new(), HashMap::new());
-        Addresses {
+        let half = settings.address_bytes / 2;
+        let mut addresses = Addresses {
             lanes,
             identity,
-            fallback_topic,
-            by_pointer,
-            by_origin,
+            fallback_topic: settings.fallback_topic.clone(),
+            by_pointer: Memo::new(half),
+            by_origin: Memo::new(half),
+            topics: HashSet::new(),
+            topics_max: settings.topics_max,
             fallbacks: 0,
+        };
+        // What is configured has its place whatever events name.
+        for topic in addresses.constant().into_iter().flatten() {
+            addresses.topics.insert(xxh3_64(topic.as_bytes()));
         }
+        addresses
     }
 
     pub(crate) fn lanes(&self) -> &[LaneAddress] {
@@ -77,21 +95,19 @@ impl Addresses {
         if let Some((_, address)) = self.by_pointer.get(&pointer) {
             return Arc::clone(address);
         }
-        if self.by_pointer.len() >= REMEMBERED_MAX {
-            self.by_pointer.clear();
-            self.by_origin.clear();
-        }
-        let known = self.by_origin.get(&(lane, Arc::clone(origin))).cloned();
+        let key = (lane, Arc::clone(origin));
+        let known = self.by_origin.get(&key).cloned();
         let address = known.unwrap_or_else(|| {
             let address = Arc::new(self.make(lane, origin));
-            self.by_origin
-                .insert((lane, Arc::clone(origin)), Arc::clone(&address));
+            let bytes = origin.bytes() + size_of::<Origin>() + address.bytes();
+            self.by_origin.insert(key, Arc::clone(&address), bytes);
             address
         });
         // Records read from disk bring an origin of their own, which is not seen again.
         if Arc::strong_count(origin) > 1 {
-            self.by_pointer
-                .insert(pointer, (Arc::clone(origin), Arc::clone(&address)));
+            let bytes = origin.bytes() + size_of::<Origin>() + address.bytes();
+            let entry = (Arc::clone(origin), Arc::clone(&address));
+            self.by_pointer.insert(pointer, entry, bytes);
         }
         address
     }
@@ -102,7 +118,17 @@ impl Addresses {
             .get(lane.index())
             .expect("every lane has an address");
         let topic = intent.topic.render(origin, &intent.name, &self.identity);
-        if topic.is_none() {
+        let topic = topic.map(|text| topic_name(&text));
+        let hash = topic.as_deref().map(|topic| xxh3_64(topic.as_bytes()));
+        let is_one_too_many = self.topics.len() >= self.topics_max
+            && hash.is_some_and(|hash| !self.topics.contains(&hash));
+        if is_one_too_many {
+            self.fallbacks += 1;
+            tracing::warn!(intent = %intent.name, source = %origin.source, subject = %origin.subject, topic = %self.fallback_topic, topics_max = self.topics_max,
+                "an event names one topic more than this memory.profile keeps; it goes to the fallback topic; use a topic template that names fewer topics, or find out who publishes under so many names");
+        } else if let Some(hash) = hash {
+            self.topics.insert(hash);
+        } else {
             self.fallbacks += 1;
             tracing::warn!(intent = %intent.name, source = %origin.source, subject = %origin.subject, topic = %self.fallback_topic,
                 "an event lacks a field that its topic template names; it goes to the fallback topic");
@@ -116,7 +142,9 @@ impl Addresses {
             }
         };
         Address {
-            topic: topic_name(&topic.unwrap_or_else(|| self.fallback_topic.clone())),
+            topic: topic
+                .filter(|_| !is_one_too_many)
+                .unwrap_or_else(|| topic_name(&self.fallback_topic)),
             // Without its fields the subject still keeps its own order.
             key: key.unwrap_or_else(|| origin.subject.clone()),
             source: format!("/{}/{}", self.identity.id, origin.source),

@@ -117,6 +117,10 @@ impl buffer::Record for Record {
     fn name(&self) -> &str {
         &self.origin.subject
     }
+
+    fn surplus(&self) -> usize {
+        self.origin.surplus()
+    }
 }
 
 /// The receipt slip of a record; the gateway's own reports have none.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use adapters::{AdapterKind, Origin, Pattern};
+use adapters::{AdapterKind, Memo, Origin, Pattern};
 use buffer::LaneId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,29 +74,27 @@ impl Rule {
     }
 }
 
-/// Origins whose lane is remembered; beyond it all are forgotten and looked up anew.
-const REMEMBERED_MAX: usize = 8192;
-
 #[derive(Debug)]
 pub(crate) struct Router {
     rules: Vec<Rule>,
     named: HashMap<String, LaneId>,
     catch_all: LaneId,
     /// By address; the origin is held so that its address is not used again.
-    remembered: HashMap<usize, (Arc<Origin>, LaneId)>,
+    remembered: Memo<usize, (Arc<Origin>, LaneId)>,
     /// Events that asked for an intent that does not exist.
     pub unknown_intents: u64,
 }
 
 impl Router {
+    /// The lanes of origins are remembered that hold no more than `most` bytes.
     #[must_use]
-    pub(crate) fn new(routes: Routes) -> Router {
+    pub(crate) fn new(routes: Routes, most: usize) -> Router {
         let lanes = (0..).map(LaneId);
         Router {
             named: routes.names.into_iter().zip(lanes).collect(),
             rules: routes.rules,
             catch_all: routes.catch_all,
-            remembered: HashMap::new(),
+            remembered: Memo::new(most),
             unknown_intents: 0,
         }
     }
@@ -109,10 +107,9 @@ impl Router {
             return *lane;
         }
         let lane = self.look_up(origin);
-        if self.remembered.len() >= REMEMBERED_MAX {
-            self.remembered.clear();
-        }
-        self.remembered.insert(address, (Arc::clone(origin), lane));
+        let bytes = size_of::<Origin>() + origin.bytes();
+        self.remembered
+            .insert(address, (Arc::clone(origin), lane), bytes);
         lane
     }
 
@@ -162,7 +159,7 @@ mod tests {
              [[route]]\nsubject = \"+/alarm\"\nintent = \"critical\"\n\
              [[route]]\ntags = { line = \"b\" }\nintent = \"state\"\n",
         );
-        let mut router = Router::new(settings.routes.clone());
+        let mut router = Router::new(settings.routes.clone(), settings.route_bytes);
         for (subject, kind, asks, gets) in [
             ("a/alarm", "real", None, "critical"),
             ("a/alarm", "test", Some("critical"), "diagnostic"),
@@ -184,7 +181,7 @@ mod tests {
         #[test]
         fn every_event_has_a_lane_and_always_the_same(subject in "[a-z/+#]{0,12}", kind in "[a-z]{0,4}") {
             let settings = Settings::of("[[route]]\nsubject = \"a/#\"\nintent = \"state\"\n");
-            let mut router = Router::new(settings.routes);
+            let mut router = Router::new(settings.routes, settings.route_bytes);
             let origin = origin(&subject, &kind, None);
             let first = router.lane(&origin);
             prop_assert_eq!(first, router.lane(&Arc::new(Origin::clone(&origin))));

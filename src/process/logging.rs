@@ -1,5 +1,11 @@
 //! Logs: one line a change of state, for people, for machines or for journald.
 
+mod line;
+
+mod lines;
+
+mod quota;
+
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 
@@ -9,7 +15,7 @@ use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::printable;
+use lines::{Lines, To};
 
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,18 +72,14 @@ pub(crate) fn begin(section: &LogSection) {
         std::env::var_os("JOURNAL_STREAM").is_some() && !std::io::stderr().is_terminal();
     let to_journal = section.format == LogFormat::Journald
         || (section.format == LogFormat::Auto && under_systemd);
-    let begun = match (section.format, to_journal.then(tracing_journald::layer)) {
-        (_, Some(Ok(journal))) => registry.with(journal).try_init(),
-        (LogFormat::Json, _) => registry.with(lines().json()).try_init(),
-        (LogFormat::Auto | LogFormat::Human | LogFormat::Journald, _) => registry
-            .with(
-                lines()
-                    .with_ansi(std::io::stderr().is_terminal())
-                    .with_target(false),
-            )
-            .try_init(),
+    let to = match (section.format, to_journal.then(To::journal)) {
+        (_, Some(Ok(journal))) => journal,
+        (LogFormat::Json, _) => To::Json,
+        (LogFormat::Auto | LogFormat::Human | LogFormat::Journald, _) => To::Human {
+            colours: std::io::stderr().is_terminal(),
+        },
     };
-    if let Err(error) = begun {
+    if let Err(error) = registry.with(Lines::new(to)).try_init() {
         tracing::debug!(%error, "logging had begun before");
     }
     std::panic::set_hook(Box::new(log_panic));
@@ -89,20 +91,11 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("without a name");
     let place = panic.location().map(ToString::to_string);
-    let reason = printable(panic.payload_as_str().unwrap_or("no reason given"));
+    let reason = panic.payload_as_str().unwrap_or("no reason given");
     tracing::error!(
         thread,
         place,
         reason,
         "the agent panicked, which is a fault of its code; report this line"
     );
-}
-
-fn lines<S>() -> tracing_subscriber::fmt::Layer<
-    S,
-    tracing_subscriber::fmt::format::DefaultFields,
-    tracing_subscriber::fmt::format::Format,
-    fn() -> std::io::Stderr,
-> {
-    tracing_subscriber::fmt::layer().with_writer(std::io::stderr as fn() -> std::io::Stderr)
 }

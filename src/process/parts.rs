@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use adapters::printable;
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::{panic_text, printable};
+use super::panic_text;
 
 /// The first pause before a part is started again.
 const FIRST: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! What the status server answers to a request.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,15 +12,27 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::ask::Ask;
-use super::{Snapshot, metrics};
+use super::{Snapshot, host, metrics};
 
 /// An agent that does not say within this how it is, is not well.
 const AGENT_ANSWERS: Duration = Duration::from_secs(5);
 
+/// `hosts` are the names of this machine where a request has to be for it.
 pub(super) async fn answer(
     request: Request<Incoming>,
     asks: mpsc::Sender<Ask>,
+    hosts: Option<Arc<[String]>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    let is_ours = |names: &Arc<[String]>| host::is_ours(request.uri(), request.headers(), names);
+    if !hosts.as_ref().is_none_or(is_ours) {
+        return Ok(response(
+            StatusCode::MISDIRECTED_REQUEST,
+            "text/plain",
+            "this port answers requests for localhost, a loopback address or this machine's host name; \
+             to ask under another name, add it to status.hosts in the configuration\n"
+                .into(),
+        ));
+    }
     Ok(match timeout(AGENT_ANSWERS, snapshot(asks)).await {
         Ok(Some(snapshot)) => page(request.uri().path(), &snapshot),
         Ok(None) => unavailable("stopping\n".into()),

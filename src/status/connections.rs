@@ -33,11 +33,19 @@ const REFUSED: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/pl
 const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_MOST: Duration = Duration::from_secs(2);
 
+/// Whom requests go to, and whom they must be for.
+#[derive(Clone)]
+pub(super) struct To {
+    pub(super) asks: mpsc::Sender<Ask>,
+    /// None where whoever connects is on this machine for certain.
+    pub(super) hosts: Option<Arc<[String]>>,
+}
+
 /// Takes connections in for ever, at most `most` at once; `at` is where, for the log.
 pub(super) async fn take_in<S>(
     at: &str,
     most: usize,
-    asks: &mpsc::Sender<Ask>,
+    to: &To,
     accept: impl AsyncFn() -> io::Result<S>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -47,7 +55,7 @@ pub(super) async fn take_in<S>(
         match accept().await {
             Ok(stream) => {
                 failures.end();
-                guests.take_in(stream, asks).await;
+                guests.take_in(stream, to).await;
             }
             Err(error) => {
                 let lost = "the status server cannot accept connections, as where descriptors are used up; `tidegate status` and /healthz do not answer; events flow on; trying again";
@@ -110,13 +118,13 @@ impl Guests {
         }
     }
 
-    async fn take_in<S>(&mut self, mut stream: S, asks: &mpsc::Sender<Ask>)
+    async fn take_in<S>(&mut self, mut stream: S, to: &To)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         if self.has_room() {
             let has_asked = Arc::new(AtomicBool::new(false));
-            let serving = connection(stream, Arc::clone(&has_asked), asks.clone());
+            let serving = connection(stream, Arc::clone(&has_asked), to.clone());
             let task = self.tasks.spawn(serving);
             self.open.push_back(Guest { has_asked, task });
         } else if timeout(REFUSAL, stream.write_all(REFUSED.as_bytes()))
@@ -153,13 +161,13 @@ impl Drop for Guests {
     }
 }
 
-async fn connection<S>(stream: S, has_asked: Arc<AtomicBool>, asks: mpsc::Sender<Ask>)
+async fn connection<S>(stream: S, has_asked: Arc<AtomicBool>, to: To)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let service = service_fn(|request| {
         has_asked.store(true, Ordering::Relaxed);
-        answer(request, asks.clone())
+        answer(request, to.asks.clone(), to.hosts.clone())
     });
     // One request each: a client that keeps its connection would be cut off in an answer when its time is over.
     let serving = hyper::server::conn::http1::Builder::new()
@@ -188,6 +196,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
     use super::*;
+    use crate::process::mutate::mutants;
 
     fn guest(guests: &mut Guests, asked: bool) -> DuplexStream {
         let (ours, theirs) = duplex(64);
@@ -224,5 +233,45 @@ mod tests {
     fn a_refusal_is_a_whole_answer() {
         let (head, body) = REFUSED.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
+    }
+
+    #[test]
+    fn fuzz_every_request_is_answered_or_ended_and_none_that_is_for_another_host_reads_anything() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        // Whoever is let in is told that the agent stops.
+        let (asks, _) = mpsc::channel(1);
+        let to = To {
+            asks,
+            hosts: Some(Arc::new([])),
+        };
+        let seeds: [&[u8]; 3] = [
+            b"GET /status HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            b"GET http://localhost/metrics HTTP/1.0\r\n\r\n",
+            b"POST /healthz HTTP/1.1\r\nHost: evil.example\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        ];
+        let tried = mutants(&seeds, |input| {
+            let answer = runtime.block_on(async {
+                let (mut ours, theirs) = duplex(64 * 1024);
+                let input = input.get(..60_000).unwrap_or(input);
+                ours.write_all(input).await.unwrap();
+                ours.shutdown().await.unwrap();
+                connection(theirs, Arc::default(), to.clone()).await;
+                let mut answer = Vec::new();
+                ours.read_to_end(&mut answer).await.unwrap();
+                answer
+            });
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(
+                answer.is_empty() || answer.starts_with("HTTP/1."),
+                "{answer}"
+            );
+            let code = answer.split(' ').nth(1).unwrap_or("503");
+            let refusals = ["400", "414", "421", "431", "503", "505"];
+            assert!(refusals.contains(&code), "{answer}");
+        });
+        assert!(tried > 10, "{tried}");
     }
 }

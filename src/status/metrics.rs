@@ -100,7 +100,7 @@ const LINK: [Reading<LinkStatus>; 7] = [
         Level,
         "link_blocked_topics",
         "topics that the cluster does not take",
-        |link| count(link.blocked.len() as u64),
+        |link| count(link.blocked.len() as u64 + link.blocked_more),
     ),
 ];
 

@@ -15,6 +15,8 @@ pub(crate) struct StatusSection {
     pub http: bool,
     /// A loopback address. Default: `"127.0.0.1:9464"`.
     pub listen: String,
+    /// Names and addresses, besides those of this machine, under which a request may ask for the port. Default: none.
+    pub hosts: Vec<String>,
     /// Interval of heartbeats in the health lane. Default: `"1m"`.
     pub heartbeat: Span,
 }
@@ -24,6 +26,7 @@ impl Default for StatusSection {
         StatusSection {
             http: true,
             listen: "127.0.0.1:9464".into(),
+            hosts: Vec::new(),
             heartbeat: Span(Duration::from_mins(1)),
         }
     }
@@ -33,6 +36,8 @@ impl Default for StatusSection {
 pub(crate) struct StatusSettings {
     /// Of the port, if there is to be one.
     pub listen: Option<String>,
+    /// Names of this machine, in requests to the port.
+    pub hosts: Vec<String>,
     pub heartbeat: Duration,
     pub state: PathBuf,
 }

@@ -2,19 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adapters::printable;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Snapshot;
 use super::ask::Ask;
-use super::connections::{Failures, take_in};
+use super::connections::{Failures, To, take_in};
 use super::section::StatusSettings;
 use crate::process::parts::{Down, PartNews, Parts};
 
@@ -82,6 +85,7 @@ pub(crate) struct Serving {
     /// A task for each door, in the same order.
     parts: Parts,
     asks: mpsc::Sender<Ask>,
+    hosts: Arc<[String]>,
 }
 
 #[derive(Clone)]
@@ -102,13 +106,26 @@ impl Serving {
             doors: [socket].into_iter().chain(port.map(Door::Port)).collect(),
             parts: Parts::default(),
             asks,
+            hosts: settings.hosts.clone().into(),
         }
     }
 
     pub(crate) fn start(&mut self, now: Instant) {
         for door in self.doors.clone() {
             let place = self.parts.add(format!("status server on {}", door.at()));
-            self.parts.start(place, door.serve(self.asks.clone()), now);
+            let to = self.to(&door);
+            self.parts.start(place, door.serve(to), now);
+        }
+    }
+
+    fn to(&self, door: &Door) -> To {
+        let hosts = match door {
+            Door::Socket(_) => None,
+            Door::Port(_) => Some(Arc::clone(&self.hosts)),
+        };
+        To {
+            asks: self.asks.clone(),
+            hosts,
         }
     }
 
@@ -117,7 +134,8 @@ impl Serving {
         let news = self.parts.news(now);
         for place in self.parts.due(now) {
             if let Some(door) = self.doors.get(place).cloned() {
-                self.parts.start(place, door.serve(self.asks.clone()), now);
+                let to = self.to(&door);
+                self.parts.start(place, door.serve(to), now);
             }
         }
         news
@@ -136,17 +154,17 @@ impl Door {
         }
     }
 
-    async fn serve(self, asks: mpsc::Sender<Ask>) {
+    async fn serve(self, to: To) {
         let at = self.at();
         match self {
             Door::Socket(path) => {
                 let socket = bind(&path, &at).await;
                 let accept = async || Ok(socket.accept().await?.0);
-                take_in(&at, SOCKET_CONNECTIONS, &asks, accept).await;
+                take_in(&at, SOCKET_CONNECTIONS, &to, accept).await;
             }
             Door::Port(port) => {
                 let accept = async || Ok(port.listener.accept().await?.0);
-                take_in(&at, PORT_CONNECTIONS, &asks, accept).await;
+                take_in(&at, PORT_CONNECTIONS, &to, accept).await;
             }
         }
     }
@@ -201,5 +219,20 @@ pub(crate) async fn ask(state: &Path) -> Result<Snapshot, StatusError> {
         .await
         .map_err(|_| failed(format!("nothing within {} s", PATIENCE.as_secs())))?;
     let body = body.map_err(|error| failed(error.to_string()))?;
-    serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))
+    printed(&body).map_err(|error| failed(error.to_string()))
+}
+
+/// The snapshot as it may be shown: none of its texts ends a line or moves a cursor.
+fn printed(body: &[u8]) -> serde_json::Result<Snapshot> {
+    let mut whole: Value = serde_json::from_slice(body)?;
+    let mut left = vec![&mut whole];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::String(text) => *text = printable(text),
+            Value::Array(list) => left.extend(list),
+            Value::Object(map) => left.extend(map.values_mut()),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    serde_json::from_value(whole)
 }

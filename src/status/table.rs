@@ -5,7 +5,6 @@ use std::fmt::Write;
 use adapters::{age, size};
 
 use super::{FlashStatus, LaneStatus, LinkStatus, PartStatus, Snapshot, SourceStatus};
-use crate::process::printable;
 
 /// Lines that fit a terminal of 100 columns.
 #[must_use]
@@ -73,12 +72,7 @@ fn sources(sources: &[SourceStatus], text: &mut String) -> std::fmt::Result {
         writeln!(
             text,
             "{:<24}{:>6}{:>12}{:>9}{:>8}  {}",
-            source.name,
-            state,
-            source.received,
-            source.refused,
-            source.errors,
-            printable(&source.last_error)
+            source.name, state, source.received, source.refused, source.errors, source.last_error
         )?;
     }
     for source in sources {
@@ -127,6 +121,9 @@ fn link(link: &LinkStatus, text: &mut String) -> std::fmt::Result {
     }
     for (topic, reason) in &link.blocked {
         writeln!(text, "  topic {topic} is not taken: {reason}")?;
+    }
+    if link.blocked_more > 0 {
+        writeln!(text, "  and {} topics more", link.blocked_more)?;
     }
     Ok(())
 }

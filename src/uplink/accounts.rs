@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 /// Topics that are told apart; what goes to more than these is counted as one topic without a name.
 const TOPICS_MAX: usize = 4096;
-/// The number of all topics over [`TOPICS_MAX`].
+/// Bytes of their names, which are here twice.
+const NAMES_BYTES: usize = 1 << 20;
+/// The number of all topics over these.
 const OTHERS: usize = 0;
 /// The number of the first that was written.
 pub(super) const FIRST_TOPIC: usize = OTHERS + 1;
@@ -15,6 +17,7 @@ pub(super) const FIRST_TOPIC: usize = OTHERS + 1;
 pub(super) struct Names {
     by_number: Vec<String>,
     numbers: HashMap<String, usize>,
+    bytes: usize,
     /// Asked for last: most records go where the one before went.
     last: usize,
 }
@@ -24,6 +27,7 @@ impl Default for Names {
         Names {
             by_number: vec![String::new()],
             numbers: HashMap::new(),
+            bytes: 0,
             last: OTHERS,
         }
     }
@@ -44,9 +48,11 @@ impl Names {
     }
 
     fn add(&mut self, topic: &str) -> usize {
-        if self.by_number.len() > TOPICS_MAX {
+        let bytes = self.bytes + 2 * topic.len();
+        if self.by_number.len() > TOPICS_MAX || bytes > NAMES_BYTES {
             return OTHERS;
         }
+        self.bytes = bytes;
         self.by_number.push(topic.to_owned());
         let number = self.by_number.len() - 1;
         self.numbers.insert(topic.to_owned(), number);

@@ -1,6 +1,6 @@
 //! One Kafka producer, and how much it is given.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,8 @@ pub(super) struct Connection {
     /// It is to be made anew, with batches of another size, once nothing is in flight.
     renew: bool,
     pub(super) accounts: Accounts,
+    /// Of records under way with long texts, by token.
+    surplus: HashMap<usize, usize>,
     /// Topics that are held, by name: their numbers are another producer's after a rebuild.
     held: BTreeSet<String>,
     pub(super) throttle: Duration,
@@ -79,6 +81,7 @@ impl Connection {
             answers: 0,
             limit,
             accounts: Accounts::default(),
+            surplus: HashMap::new(),
             held: BTreeSet::new(),
             throttle: Duration::ZERO,
             connected: None,
@@ -237,7 +240,7 @@ impl Connection {
         self.inbox = inbox;
         (self.connected, self.renew) = (None, false);
         (self.landed, self.wire, self.answers) = (0, 0, 0);
-        self.accounts = Accounts::default();
+        (self.accounts, self.surplus) = (Accounts::default(), HashMap::new());
         for topic in self.held.clone() {
             self.account(&topic, true, Instant::now());
         }
@@ -255,7 +258,19 @@ impl Connection {
         self.limit.ask(next, now)
     }
 
-    pub(super) fn sent(&mut self, bytes: usize, topic: &str, now: Instant) {
+    /// `surplus` is what key and headers take beyond what is counted with every record: librdkafka's report does not say it.
+    pub(super) fn sent(
+        &mut self,
+        token: usize,
+        bytes: usize,
+        surplus: usize,
+        topic: &str,
+        now: Instant,
+    ) {
+        if surplus > 0 {
+            self.surplus.insert(token, surplus);
+        }
+        let bytes = bytes + surplus;
         let topic = lock(&self.inbox.names).number(topic);
         if self.accounts.sent(topic, bytes, now) {
             self.limit.sent(bytes, now);
@@ -318,7 +333,8 @@ impl Connection {
 
     /// Takes in a report. Returns the topic if it is held, and takes records again.
     pub(super) fn landed(&mut self, report: &Report, now: Instant) -> Option<String> {
-        let (bytes, delivered) = (report.bytes, report.outcome == Delivery::Delivered);
+        let bytes = report.bytes + self.surplus.remove(&report.token).unwrap_or(0);
+        let delivered = report.outcome == Delivery::Delivered;
         let counts = self.accounts.landed(report.topic, bytes, delivered, now);
         if counts {
             self.limit.landed(bytes, delivered, now);

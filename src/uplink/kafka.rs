@@ -32,6 +32,8 @@ const POLL_MAX: Duration = Duration::from_millis(50);
 const POLL_IDLE: Duration = Duration::from_millis(200);
 /// How often sockets are looked up and set.
 const SET_SOCKETS: Duration = Duration::from_secs(5);
+/// Bytes of a record's key and headers that are counted with every record; those of more are counted beside it.
+const USUAL_TEXTS: usize = 1024;
 const FORGOTTEN: &str =
     "a broker that was not ready named no brokers, and librdkafka forgot those it had";
 /// A token crosses librdkafka in 24 bits, with 8 bits for the lane: 32 bits also on armv7.
@@ -166,6 +168,8 @@ impl Uplink {
                 value => all.insert(Header { key, value }),
             },
         );
+        let texts = message.headers.iter().filter_map(|(_, value)| *value);
+        let texts = message.key.len() + texts.map(<[u8]>::len).sum::<usize>();
         let token = usize::from(message.lane.0) << TOKEN_BITS | low_bits(message.token);
         let record = BaseRecord::with_opaque_to(message.topic, token)
             .key(message.key)
@@ -175,7 +179,9 @@ impl Uplink {
         match connection.producer.send(record) {
             Ok(()) => {
                 *last = message.token + 1;
-                connection.sent(cost(message.payload.len()), message.topic, now);
+                let bytes = cost(message.payload.len());
+                let surplus = texts.saturating_sub(USUAL_TEXTS);
+                connection.sent(token, bytes, surplus, message.topic, now);
                 Ok(())
             }
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {

@@ -31,7 +31,7 @@ pub(crate) struct UplinkSection {
     /// go on. Default: `"30s"`.
     #[serde(default = "default_topic_retry")]
     pub topic_retry: Span,
-    /// Any librdkafka setting, unless it would break a guarantee. Example: `"socket.keepalive.enable" = "true"`.
+    /// Settings of librdkafka that can break no guarantee; `check` names them, and the range of each. Example: `"socket.keepalive.enable" = "true"`.
     #[serde(default)]
     pub kafka: BTreeMap<String, String>,
 }

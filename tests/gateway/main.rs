@@ -57,6 +57,12 @@ mod rotations;
 
 mod moves;
 
+mod hostile;
+
+mod forged;
+
+mod install;
+
 mod configuration;
 
 mod mistakes;

@@ -25,7 +25,7 @@ fn when_descriptors_are_used_up_the_status_comes_back_with_them() {
     let (mut gateway, port) = gateway_with_port();
     limit_descriptors(&gateway, 10);
     let mut waiting = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    write!(waiting, "GET /healthz HTTP/1.1\r\nhost: gateway\r\n\r\n").unwrap();
+    write!(waiting, "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     gateway.wait_for_log("the status server cannot accept connections");
     limit_descriptors(&gateway, 1024);
     let mut answer = String::new();

@@ -34,7 +34,7 @@ pub(super) async fn read(
     works.now();
     tracing::info!(source = %input.section.name, path = %path.display(), "following inference results");
     let mut reader = BufReader::new(pipe);
-    let mut maker = Maker::new(&input.section, intake.now());
+    let mut maker = Maker::new(input, intake.now());
     let mut line = Vec::new();
     loop {
         let limit = (input.section.max_event() + 1).saturating_sub(line.len()) as u64;

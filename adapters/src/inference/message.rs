@@ -6,9 +6,12 @@
 //! Without `payload` the whole message, as it came, is the payload.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::{self, MapAccess};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 /// An event as a client gave it.
 #[derive(Debug, PartialEq)]
@@ -19,8 +22,8 @@ pub(super) struct Message {
     pub(super) tags: BTreeMap<String, String>,
     pub(super) unix_us: Option<i64>,
     pub(super) id: Option<String>,
-    /// To be sent back with the receipt.
-    pub(super) ack: Option<serde_json::Value>,
+    /// To be sent back with the receipt: a JSON text, which takes no more memory than it is long.
+    pub(super) ack: Option<String>,
     pub(super) payload: Bytes,
     pub(super) content_type: &'static str,
 }
@@ -37,33 +40,39 @@ pub(super) enum MessageError {
     TooLong(usize),
 }
 
+/// Tags of an event; beyond it the event is refused. Each takes memory and a name that the cluster's consumers must know.
+const TAGS_MAX: usize = 256;
+/// Bytes of a `time`.
+const TIME_BYTES_MAX: usize = 128;
+
+/// `V` is any value, where `P` is the payload.
 #[derive(Deserialize)]
-struct Envelope<P> {
+struct Envelope<P, V> {
     intent: Option<String>,
     device: Option<String>,
     kind: Option<String>,
     #[serde(default)]
-    tags: BTreeMap<String, String>,
-    time: Option<serde_json::Value>,
-    id: Option<serde_json::Value>,
-    ack: Option<serde_json::Value>,
+    tags: Tags,
+    time: Option<V>,
+    id: Option<V>,
+    ack: Option<V>,
     payload: Option<P>,
 }
 
 impl Message {
     pub(super) fn from_json(line: &[u8]) -> Result<Message, MessageError> {
-        let mut envelope: Envelope<Box<serde_json::value::RawValue>> =
-            serde_json::from_slice(line)?;
+        let mut envelope: Envelope<Box<RawValue>, Box<RawValue>> = serde_json::from_slice(line)?;
         let payload = envelope.payload.take();
         let payload = payload.map_or_else(
             || Bytes::copy_from_slice(line),
             |raw| Bytes::from(String::from(Box::<str>::from(raw))),
         );
-        envelope.message(payload, "application/json")
+        let text = |value: Box<RawValue>| String::from(Box::<str>::from(value));
+        envelope.message(payload, "application/json", text)
     }
 
     pub(super) fn from_cbor(frame: &[u8]) -> Result<Message, MessageError> {
-        let mut envelope: Envelope<ciborium::Value> =
+        let mut envelope: Envelope<ciborium::Value, serde_json::Value> =
             ciborium::from_reader(frame).map_err(|error| MessageError::Cbor(error.to_string()))?;
         let (payload, content_type) = match envelope.payload.take() {
             None => (Bytes::copy_from_slice(frame), "application/cbor"),
@@ -75,32 +84,75 @@ impl Message {
                 (Bytes::from(encoded), "application/cbor")
             }
         };
-        envelope.message(payload, content_type)
+        envelope.message(payload, content_type, |value| value.to_string())
     }
 }
 
-impl<P> Envelope<P> {
-    fn message(self, payload: Bytes, content_type: &'static str) -> Result<Message, MessageError> {
-        let text = |value: serde_json::Value| {
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), ToOwned::to_owned)
+impl<P, V> Envelope<P, V> {
+    /// `json` gives the JSON text of a value.
+    fn message(
+        self,
+        payload: Bytes,
+        content_type: &'static str,
+        json: impl Fn(V) -> String,
+    ) -> Result<Message, MessageError> {
+        let text = |value: V| {
+            let json = json(value);
+            serde_json::from_str::<String>(&json).unwrap_or(json)
         };
+        let time = self.time.map(&json);
         Ok(Message {
-            unix_us: self.time.as_ref().map(unix_us).transpose()?,
+            unix_us: time.as_deref().map(unix_us).transpose()?,
             intent: self.intent,
             device: self.device,
             kind: self.kind,
-            tags: self.tags,
+            tags: self.tags.0,
             id: self.id.map(text),
-            ack: self.ack,
+            ack: self.ack.map(json),
             payload,
             content_type,
         })
     }
 }
 
-fn unix_us(time: &serde_json::Value) -> Result<i64, MessageError> {
+/// The texts of an event. Those over [`TAGS_MAX`] are not even read: many short ones take far more memory than a message is long.
+#[derive(Debug, Default)]
+struct Tags(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Tags {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Tags, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Tags;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a map of at most {TAGS_MAX} tags, which are texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tags, A::Error> {
+                let mut tags = BTreeMap::new();
+                while let Some((name, text)) = map.next_entry()? {
+                    if tags.len() >= TAGS_MAX {
+                        return Err(de::Error::custom(format_args!(
+                            "more than {TAGS_MAX} `tags`; put them into the payload"
+                        )));
+                    }
+                    tags.insert(name, text);
+                }
+                Ok(Tags(tags))
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+fn unix_us(json: &str) -> Result<i64, MessageError> {
+    if json.len() > TIME_BYTES_MAX {
+        return Err(MessageError::Time);
+    }
+    let time: serde_json::Value = serde_json::from_str(json)?;
     if let Some(text) = time.as_str() {
         return text
             .parse::<jiff::Timestamp>()
@@ -135,7 +187,7 @@ mod tests {
         );
         assert_eq!(
             (message.intent.as_deref(), message.ack),
-            (Some("critical"), Some(json!("x")))
+            (Some("critical"), Some("\"x\"".to_owned()))
         );
         let bare = br#"{"score":0.9}"#;
         assert_eq!(Message::from_json(bare).unwrap().payload, bare.as_slice());
@@ -151,9 +203,24 @@ mod tests {
         let message = Message::from_cbor(&frame).unwrap();
         assert_eq!(
             (message.device.as_deref(), message.ack),
-            (Some("cam-1"), Some(json!(3)))
+            (Some("cam-1"), Some("3".to_owned()))
         );
         assert_eq!(message.payload, [0x82, 1, 2].as_slice());
+    }
+
+    fn tags(count: usize) -> String {
+        let tags = (0..count).map(|n| (n.to_string(), String::new()));
+        json!({ "tags": tags.collect::<BTreeMap<_, _>>() }).to_string()
+    }
+
+    #[test]
+    fn tags_and_an_ack_take_no_more_memory_than_they_are_long() {
+        let message = Message::from_json(tags(TAGS_MAX).as_bytes()).unwrap();
+        assert_eq!(message.tags.len(), TAGS_MAX);
+        let ack = format!("[{}0]", "0,".repeat(20_000));
+        let line = format!("{{\"ack\":{ack}}}");
+        let message = Message::from_json(line.as_bytes()).unwrap();
+        assert_eq!(message.ack.as_deref(), Some(ack.as_str()));
     }
 
     #[test]
@@ -164,6 +231,10 @@ mod tests {
             (r#"{"device":5}"#, "not JSON"),
             (r#"{"time":"yesterday"}"#, "`time` is neither"),
             (r#"{"tags":{"a":1}}"#, "not JSON"),
+            (
+                tags(TAGS_MAX + 1).as_str(),
+                "not JSON: more than 256 `tags`",
+            ),
         ] {
             let error = Message::from_json(line.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(reason), "{line}: {error}");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream, unix::OwnedReadHalf};
 use tokio::task::{JoinError, JoinSet};
@@ -55,7 +55,7 @@ pub(super) async fn serve(
                     continue;
                 }
                 let (intake, receipts) = intake.split();
-                let maker = Maker::new(&input.section, intake.now());
+                let maker = Maker::new(input, intake.now());
                 clients.spawn_local(client(stream, maker, intake, receipts, stop.clone()));
             }
             Some(ended) = clients.join_next() => client_ended(ended, input, intake),
@@ -106,23 +106,22 @@ async fn refuse(mut stream: UnixStream, most: usize) {
 /// What a client is to get its receipts with, in the order of its events.
 #[derive(Default)]
 struct Asked {
-    acks: VecDeque<(Option<Value>, usize)>,
+    acks: VecDeque<Option<String>>,
     bytes: usize,
     /// It has asked for an `ack`: it can wait for what it sends.
     patient: bool,
 }
 
 impl Asked {
-    fn push(&mut self, ack: Option<Value>) {
+    fn push(&mut self, ack: Option<String>) {
         self.patient |= ack.is_some();
-        let bytes = ack.as_ref().map_or(0, |ack| ack.to_string().len());
-        self.bytes += bytes;
-        self.acks.push_back((ack, bytes));
+        self.bytes += ack.as_ref().map_or(0, String::len);
+        self.acks.push_back(ack);
     }
 
-    fn pop(&mut self) -> Option<Value> {
-        let (ack, bytes) = self.acks.pop_front()?;
-        self.bytes -= bytes;
+    fn pop(&mut self) -> Option<String> {
+        let ack = self.acks.pop_front()?;
+        self.bytes -= ack.as_ref().map_or(0, String::len);
         ack
     }
 
@@ -132,7 +131,7 @@ impl Asked {
 
     /// The last message asks for an answer, or as many wait as make one due.
     fn is_urgent(&self) -> bool {
-        self.acks.len() >= URGE_FROM || self.acks.back().is_some_and(|(ack, _)| ack.is_some())
+        self.acks.len() >= URGE_FROM || self.acks.back().is_some_and(Option::is_some)
     }
 }
 
@@ -156,8 +155,8 @@ async fn client(
             () = stopped(&mut stop), if open => open = false,
             () = receipts.changed() => {}
             message = frames.next(), if open && has_room && asked.has_room() => match message {
-                Ok(Some(Ok(message))) => {
-                    asked.push(message.ack.clone());
+                Ok(Some(Ok(mut message))) => {
+                    asked.push(message.ack.take());
                     let patience = if asked.patient { Patience::Waits } else { Patience::CannotWait };
                     let event = maker.event(message, intake.now(), None);
                     intake.submit(event, patience).await;
@@ -167,7 +166,7 @@ async fn client(
                 }
                 Ok(Some(Err(error))) => {
                     intake.stats.error(&error);
-                    lines.push(json!({ "refused": null, "reason": error.to_string() }));
+                    lines.push(json!({ "refused": null, "reason": error.to_string() }).to_string());
                 }
                 Ok(None) | Err(_) => open = false,
             },
@@ -192,17 +191,19 @@ async fn client(
     }
 }
 
-fn told(outcome: Outcome, ack: Option<Value>, intake: &Intake) -> Option<Value> {
+/// What a client is told of an event; `ack` is the JSON text that it gave.
+fn told(outcome: Outcome, ack: Option<String>, intake: &Intake) -> Option<String> {
     match outcome {
-        Outcome::Kept => ack.map(|ack| json!({ "ack": ack })),
-        Outcome::Dropped => ack.map(|ack| json!({ "ack": ack, "dropped": true })),
+        Outcome::Kept => ack.map(|ack| format!("{{\"ack\":{ack}}}")),
+        Outcome::Dropped => ack.map(|ack| format!("{{\"ack\":{ack},\"dropped\":true}}")),
         Outcome::Refused(why) => {
             intake.stats.refused.fetch_add(1, Ordering::Relaxed);
             let reason = match why {
                 Refused::Full => "the lane is full; offer it again later",
                 Refused::Stopping => "the agent stops; offer it again",
             };
-            Some(json!({ "refused": ack, "reason": reason }))
+            let ack = ack.as_deref().unwrap_or("null");
+            Some(format!("{{\"refused\":{ack},\"reason\":\"{reason}\"}}"))
         }
     }
 }

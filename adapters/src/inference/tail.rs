@@ -45,7 +45,7 @@ pub(super) async fn follow(
         file,
         place,
         rotated: None,
-        maker: Maker::new(&input.section, intake.now()),
+        maker: Maker::new(input, intake.now()),
         intake,
         receipts,
     };

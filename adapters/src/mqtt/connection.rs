@@ -63,7 +63,7 @@ async fn open(parts: &Parts<'_>) -> Result<(Wire, bool, Duration), Lost> {
         keep_alive,
     } = first
     else {
-        return Err(Lost::Broken(format!("expected CONNACK, got {first:?}")));
+        return Err(Lost::unexpected());
     };
     let theirs = keep_alive.map(|seconds| Duration::from_secs(seconds.into()));
     let keep_alive = theirs.unwrap_or(parts.settings.keep_alive);

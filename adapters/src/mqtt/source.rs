@@ -10,9 +10,6 @@ use crate::origins::Origins;
 use crate::topic::Pattern;
 use crate::{AdapterKind, Event, Origin, Quality, Stamp};
 
-/// Topics whose origin is remembered; beyond it all are forgotten and learnt anew.
-const TOPICS_MAX: usize = 4096;
-
 #[derive(Debug)]
 pub(super) struct Source {
     name: String,
@@ -24,7 +21,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(section: &MqttSection) -> Result<Source, MqttError> {
+    /// `origin_bytes` of the origins of topics are remembered.
+    pub(super) fn new(section: &MqttSection, origin_bytes: usize) -> Result<Source, MqttError> {
         let parse =
             |s: &SubscribeSection| Ok::<_, MqttError>((Pattern::parse(&s.topic)?, s.clone()));
         let subscriptions = section
@@ -35,7 +33,7 @@ impl Source {
         Ok(Source {
             name: section.name.clone(),
             subscriptions,
-            origins: Origins::new(TOPICS_MAX),
+            origins: Origins::new(origin_bytes),
             unnumbered: 0,
         })
     }
@@ -54,10 +52,8 @@ impl Source {
             self.unnumbered ^ (stamp.unix_us.unsigned_abs() << 20)
         });
         let (name, subscriptions) = (&self.name, &self.subscriptions);
-        let origin = self.origins.of(topic, || {
-            let origin = origin(name, subscriptions, &String::from_utf8_lossy(topic));
-            (topic.into(), origin)
-        });
+        let learn = || origin(name, subscriptions, &String::from_utf8_lossy(topic));
+        let origin = self.origins.of(topic, learn, |_| topic.into());
         // The network's read buffer is shared: a payload that waits must not hold all of it.
         Event {
             origin,

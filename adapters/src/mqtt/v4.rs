@@ -1,45 +1,32 @@
 //! The packets of MQTT 3.1.1.
 
 use bytes::BytesMut;
+use rumqttc::mqttbytes::qos;
 use rumqttc::mqttbytes::v4::{
     Connect, ConnectReturnCode, Login, Packet, PubAck, PubComp, PubRec, Subscribe, SubscribeFilter,
     SubscribeReasonCode,
 };
-use rumqttc::mqttbytes::{Error, qos};
 
 use super::Lost;
-use super::packet::{Message, PACKET_BYTES_MAX, Received, Sent};
+use super::packet::{PACKET_BYTES_MAX, Received, Sent};
 
-/// The next packet, once all of it is here.
-pub(super) fn read(input: &mut BytesMut) -> Result<Option<Received>, Lost> {
-    let packet = match Packet::read(input, PACKET_BYTES_MAX as usize) {
-        Ok(packet) => packet,
-        Err(Error::InsufficientBytes(more)) => {
-            input.reserve(more);
-            return Ok(None);
-        }
-        Err(error) => return Err(Lost::broken(error)),
-    };
-    Ok(Some(match packet {
+/// The next packet, which is all here and is no PUBLISH.
+pub(super) fn read(input: &mut BytesMut) -> Result<Received, Lost> {
+    let packet = Packet::read(input, PACKET_BYTES_MAX as usize).map_err(Lost::broken)?;
+    Ok(match packet {
         Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => Received::ConnAck {
             session_present: answer.session_present,
             keep_alive: None,
         },
         Packet::ConnAck(answer) => return Err(Lost::refused(answer.code)),
-        Packet::Publish(publish) => Received::Publish(Message {
-            topic: publish.topic.into(),
-            payload: publish.payload,
-            packet_id: publish.pkid,
-            qos: publish.qos as u8,
-            dup: publish.dup,
-        }),
         Packet::PubRel(release) => Received::PubRel(release.pkid),
         Packet::SubAck(answer) => {
             let codes = answer.return_codes.iter();
             Received::SubAck(codes.map(|c| *c != SubscribeReasonCode::Failure).collect())
         }
         Packet::PingResp => Received::PingResp,
-        Packet::Connect(_)
+        Packet::Publish(_)
+        | Packet::Connect(_)
         | Packet::PubAck(_)
         | Packet::PubRec(_)
         | Packet::PubComp(_)
@@ -48,9 +35,9 @@ pub(super) fn read(input: &mut BytesMut) -> Result<Option<Received>, Lost> {
         | Packet::UnsubAck(_)
         | Packet::PingReq
         | Packet::Disconnect => {
-            return Err(Lost::Broken(format!("unexpected packet {packet:?}")));
+            return Err(Lost::unexpected());
         }
-    }))
+    })
 }
 
 pub(super) fn write(packet: &Sent<'_>, output: &mut BytesMut) -> Result<(), Lost> {

@@ -5,31 +5,17 @@ use rumqttc::v5::mqttbytes::v5::{
     ConnAck, Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode,
     Filter, Login, Packet, PingReq, PubAck, PubComp, PubRec, Subscribe, SubscribeReasonCode,
 };
-use rumqttc::v5::mqttbytes::{Error, QoS, qos};
+use rumqttc::v5::mqttbytes::{QoS, qos};
 
 use super::Lost;
-use super::packet::{Message, PACKET_BYTES_MAX, Received, Sent};
+use super::packet::{PACKET_BYTES_MAX, Received, Sent};
 use super::section::Settings;
 
-/// The next packet, once all of it is here.
-pub(super) fn read(input: &mut BytesMut) -> Result<Option<Received>, Lost> {
-    let packet = match Packet::read(input, Some(PACKET_BYTES_MAX)) {
-        Ok(packet) => packet,
-        Err(Error::InsufficientBytes(more)) => {
-            input.reserve(more);
-            return Ok(None);
-        }
-        Err(error) => return Err(Lost::broken(error)),
-    };
-    Ok(Some(match packet {
+/// The next packet, which is all here and is no PUBLISH.
+pub(super) fn read(input: &mut BytesMut) -> Result<Received, Lost> {
+    let packet = Packet::read(input, Some(PACKET_BYTES_MAX)).map_err(Lost::broken)?;
+    Ok(match packet {
         Packet::ConnAck(answer) => connected(&answer)?,
-        Packet::Publish(publish) => Received::Publish(Message {
-            topic: publish.topic,
-            payload: publish.payload,
-            packet_id: publish.pkid,
-            qos: publish.qos as u8,
-            dup: publish.dup,
-        }),
         Packet::PubRel(release) => Received::PubRel(release.pkid),
         Packet::SubAck(answer) => {
             let codes = answer.return_codes.iter();
@@ -43,7 +29,8 @@ pub(super) fn read(input: &mut BytesMut) -> Result<Option<Received>, Lost> {
                 "the broker said DISCONNECT: {reason:?}"
             )));
         }
-        Packet::Auth(_)
+        Packet::Publish(_)
+        | Packet::Auth(_)
         | Packet::Connect(..)
         | Packet::PubAck(_)
         | Packet::PubRec(_)
@@ -52,9 +39,9 @@ pub(super) fn read(input: &mut BytesMut) -> Result<Option<Received>, Lost> {
         | Packet::Unsubscribe(_)
         | Packet::UnsubAck(_)
         | Packet::PingReq(_) => {
-            return Err(Lost::Broken(format!("unexpected packet {packet:?}")));
+            return Err(Lost::unexpected());
         }
-    }))
+    })
 }
 
 fn connected(answer: &ConnAck) -> Result<Received, Lost> {
@@ -119,7 +106,7 @@ mod tests {
         for (seconds, expected) in [([0, 5], Some(5)), ([0, 0], None)] {
             let [high, low] = seconds;
             let mut input = BytesMut::from(&[0x20, 6, 0, 0, 3, 0x13, high, low][..]);
-            let Ok(Some(Received::ConnAck { keep_alive, .. })) = read(&mut input) else {
+            let Ok(Received::ConnAck { keep_alive, .. }) = read(&mut input) else {
                 panic!("it is a CONNACK");
             };
             assert_eq!(keep_alive, expected);

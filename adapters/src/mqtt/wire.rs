@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::frame::{self, Frame};
 use super::login::Login;
 use super::packet::{Received, Sent};
 use super::section::{Settings, Version};
@@ -56,7 +57,7 @@ impl Wire {
     /// The next packet. Nothing is lost where this is cancelled.
     pub(super) async fn read(&mut self) -> Result<Received, Lost> {
         loop {
-            if let Some(packet) = self.framed()? {
+            if let Some(packet) = next(self.version, &mut self.input)? {
                 return Ok(packet);
             }
             if self.input.is_empty() && self.input.capacity() > INPUT_BYTES {
@@ -67,13 +68,6 @@ impl Wire {
             if read.map_err(Lost::broken)? == 0 {
                 return Err(Lost::Broken("the broker closed the connection".into()));
             }
-        }
-    }
-
-    fn framed(&mut self) -> Result<Option<Received>, Lost> {
-        match self.version {
-            Version::V311 => v4::read(&mut self.input),
-            Version::V5 => v5::read(&mut self.input),
         }
     }
 
@@ -98,4 +92,21 @@ impl Wire {
             .map_err(|_| Lost::Silent)?
             .map_err(Lost::broken)
     }
+}
+
+/// Takes the first packet out of `input`, once all of it is here.
+pub(super) fn next(version: Version, input: &mut BytesMut) -> Result<Option<Received>, Lost> {
+    let received = match (frame::first(input)?, version) {
+        (Frame::Part(more), _) => {
+            input.reserve(more);
+            return Ok(None);
+        }
+        (Frame::Publish(end), version) => {
+            let packet = input.split_to(end).freeze();
+            Received::Publish(frame::publish(packet, version == Version::V5)?)
+        }
+        (Frame::Other(_), Version::V311) => v4::read(input)?,
+        (Frame::Other(_), Version::V5) => v5::read(input)?,
+    };
+    Ok(Some(received))
 }

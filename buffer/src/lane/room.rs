@@ -15,12 +15,14 @@ impl<R: Record, T: Claim> Lane<R, T> {
     /// As [`Lane::must_wait`], the bytes that are to be waited for. The length of a record is looked at only near the limit.
     pub(crate) fn must_wait_with(&mut self, record: &R) -> Option<usize> {
         let most = self.record_max();
-        if self.held() + most + ENTRY_BYTES <= self.memory_limit() {
+        let surplus = record.surplus();
+        if self.held() + most + surplus + ENTRY_BYTES <= self.memory_limit() {
             return None;
         }
         let encoded = encoded_length(record);
         // A larger one is dropped at once, and one is always taken.
-        let bytes = (encoded <= most && self.held() > 0).then(|| encoded + ENTRY_BYTES)?;
+        let bytes =
+            (encoded <= most && self.held() > 0).then(|| encoded + surplus + ENTRY_BYTES)?;
         self.must_wait(bytes).then_some(bytes)
     }
 

@@ -253,7 +253,8 @@ impl<R: Record, T: Claim> Lane<R, T> {
             if missing.remove(placed.sequence..placed.sequence + 1) == 0 {
                 continue;
             }
-            let bytes = super::encoded_length(&placed.record) + super::ENTRY_BYTES;
+            let encoded = super::encoded_length(&placed.record);
+            let bytes = encoded + placed.record.surplus() + super::ENTRY_BYTES;
             self.memory += bytes;
             self.ahead_bytes += bytes;
             self.ahead.push_back(Entry {
