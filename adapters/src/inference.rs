@@ -14,6 +14,8 @@ mod fifo;
 
 mod place;
 
+mod places;
+
 mod tail;
 
 use std::os::unix::fs::FileTypeExt;
@@ -24,7 +26,10 @@ pub use section::InferenceSection;
 
 use crate::origins::Origins;
 use crate::retry::{Reconnect, Works};
-use crate::{AdapterKind, Backoff, Event, Intake, Origin, Quality, Receipts, Stamp, Stop};
+use crate::{
+    AdapterKind, Backoff, Context, Event, Intake, Origin, Quality, Receipts, Stamp, Stop,
+    WriteWhole,
+};
 use message::{Message, MessageError};
 
 /// Origins that are remembered; beyond it all are forgotten and made anew.
@@ -43,13 +48,16 @@ pub enum InferenceError {
 pub struct Inference {
     section: InferenceSection,
     group: Option<u32>,
-    /// Where the place in a followed file is remembered.
+    /// Where the place in a followed file is remembered, and how.
     place: PathBuf,
+    write: WriteWhole,
 }
 
 impl Inference {
-    /// `state` is the state directory.
-    pub fn new(section: &InferenceSection, state: &Path) -> Result<Inference, InferenceError> {
+    pub(crate) fn new(
+        section: &InferenceSection,
+        context: &Context<'_>,
+    ) -> Result<Inference, InferenceError> {
         let group = section
             .group
             .as_deref()
@@ -58,7 +66,8 @@ impl Inference {
         Ok(Inference {
             section: section.clone(),
             group,
-            place: state.join("inference").join(&section.name),
+            place: context.state.join("inference").join(&section.name),
+            write: context.write,
         })
     }
 

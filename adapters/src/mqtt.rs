@@ -29,7 +29,7 @@ mod v4;
 mod v5;
 
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::info;
@@ -40,7 +40,7 @@ use crate::retry::{Reconnect, Works};
 use crate::secret::SecretError;
 use crate::tls::TlsError;
 use crate::topic::PatternError;
-use crate::{Backoff, Intake, Receipts, Stop, stopped};
+use crate::{Backoff, Context, Intake, Receipts, Stop, WriteWhole, stopped};
 use session::SessionFile;
 use source::Source;
 
@@ -92,30 +92,27 @@ impl Lost {
 pub struct Mqtt {
     settings: section::Settings,
     source: Source,
-    /// Where it remembers its session with the broker.
+    /// Where it remembers its session with the broker, and how.
     session: PathBuf,
+    write: WriteWhole,
 }
 
 impl Mqtt {
     /// The source remembers its session with the broker in the state directory.
-    pub(crate) fn new(
-        section: &MqttSection,
-        unacked_bytes: usize,
-        gateway: &str,
-        state: &Path,
-    ) -> Result<Mqtt, MqttError> {
-        let settings = section::Settings::new(section, gateway, unacked_bytes)?;
+    pub(crate) fn new(section: &MqttSection, context: &Context<'_>) -> Result<Mqtt, MqttError> {
+        let settings = section::Settings::new(section, context.gateway, context.unacked_bytes)?;
         Ok(Mqtt {
             source: Source::new(section)?,
             settings,
-            session: state.join("mqtt").join(&section.name),
+            session: context.state.join("mqtt").join(&section.name),
+            write: context.write,
         })
     }
 
     /// Runs until stopped, reconnecting for ever.
     pub async fn run(mut self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
         let mut session = tokio::select! {
-            session = SessionFile::open(&self.session) => session,
+            session = SessionFile::open(&self.session, self.write) => session,
             () = stopped(&mut stop) => return,
         };
         let (settings, source) = (&self.settings, &mut self.source);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::console::{fail, load, say};
+use crate::state::{StoreError, keys};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArguments {
@@ -22,6 +23,10 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     };
     if arguments.print {
         return toml::to_string(&loaded.file).map_or_else(|error| fail(&error), |text| say(&text));
+    }
+    // Not of `run`, which goes on from memory with what it has. A key may not be where this is run.
+    if let Err(error @ StoreError::Key(_)) = keys(&loaded.settings.store.keys) {
+        return fail(&error);
     }
     let warnings: String = loaded
         .warnings

@@ -140,8 +140,15 @@ impl Keeper {
     }
 
     fn silent(&self, now: Instant) -> Option<Duration> {
-        let silent = now.saturating_duration_since(self.heard);
-        (!self.pending.is_empty() && silent > PATIENCE).then_some(silent)
+        Some(self.silent_for(now)).filter(|silent| *silent > PATIENCE)
+    }
+
+    /// For how long it has left what it was asked without an answer.
+    pub(crate) fn silent_for(&self, now: Instant) -> Duration {
+        if self.pending.is_empty() {
+            return Duration::ZERO;
+        }
+        now.saturating_duration_since(self.heard)
     }
 
     /// It will not answer any more.

@@ -31,6 +31,12 @@ mod pause;
 
 mod followed;
 
+mod signals;
+
+mod owners;
+
+mod encryption;
+
 mod large;
 
 mod keeping;

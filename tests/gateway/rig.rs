@@ -33,6 +33,8 @@ pub(crate) struct Gateway {
     pub(crate) directory: TempDir,
     config: PathBuf,
     child: Option<Child>,
+    /// Whose process it is, if not of who tests.
+    pub(crate) user: Option<u32>,
 }
 
 impl Gateway {
@@ -49,6 +51,7 @@ impl Gateway {
             directory,
             config: path,
             child: None,
+            user: None,
         }
     }
 
@@ -80,6 +83,9 @@ impl Gateway {
             .open(self.log_path())
             .expect("a log can be opened");
         let mut command = Command::new("setpriv");
+        if let Some(user) = self.user.map(|user| user.to_string()) {
+            command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+        }
         command
             .args(["--pdeathsig", "KILL", "--", &binary(), "run", "-c"])
             .arg(&self.config)

@@ -101,6 +101,14 @@ fn open_reader(
     for header in log.iter().flat_map(Log::headers) {
         missing.remove(header.first..header.end());
     }
+    let foreign = log.as_ref().map_or(0, |log| log.foreign);
+    if foreign > 0 && !generation.told {
+        findings.push(Finding::Foreign {
+            generation: path.clone(),
+            blocks: foreign,
+            kept_at: path.join(log::FILE),
+        });
+    }
     if !missing.is_empty() && !std::mem::replace(&mut generation.told, true) {
         let file = path.join(log::FILE);
         let kept_at = setaside::keep(&file, set_aside);
