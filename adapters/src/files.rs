@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
 use std::path::Path;
 
 use tokio::net::UnixStream;
@@ -64,11 +64,12 @@ pub async fn make_way_for_socket(path: &Path) -> io::Result<()> {
         return refused(ErrorKind::AlreadyExists, what);
     }
     match UnixStream::connect(path).await {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        },
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => remove(path),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        // Left by an agent that ran as another user.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && is_unknown(path) => {
+            remove(path)
+        }
         Ok(_) => refused(
             ErrorKind::AddrInUse,
             "a socket on which another process listens",
@@ -77,6 +78,34 @@ pub async fn make_way_for_socket(path: &Path) -> io::Result<()> {
             ErrorKind::AddrInUse,
             &format!("a socket that another process may listen on ({error})"),
         ),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The kernel has no socket of this name.
+fn is_unknown(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    let all = fs::read_to_string("/proc/net/unix");
+    name.zip(all.ok())
+        .is_some_and(|(name, all)| !all.lines().any(|line| line.ends_with(&*name)))
+}
+
+/// Gives a socket to the owner of its directory, where root has made it: the next agent may be that user's.
+pub(crate) fn give_to_owner(path: &Path) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let (ours, theirs) = (fs::metadata(path)?.uid(), fs::metadata(parent)?.uid());
+    if ours == theirs {
+        return Ok(());
+    }
+    match chown(path, Some(theirs), None) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        given => given,
     }
 }
 

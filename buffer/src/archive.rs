@@ -95,7 +95,7 @@ impl Inspection {
         let names = layout::lane_names(root).map_err(DiskError::io(&layout::lanes(root)))?;
         let since = match encrypted::of_gateway(root, keys) {
             // Other keys of it may be given.
-            Err(OpenError::NoKey { .. }) => None,
+            Err(OpenError::NoKey { .. } | OpenError::Disk(DiskError::Damaged { .. })) => None,
             found => found?.map(|(_, since)| since),
         };
         let known = marks.as_ref().and_then(|marks| marks.buffer);

@@ -5,10 +5,10 @@
 //! lane, nothing of it may be unencrypted any more.
 //!
 //! ```text
-//! magic "TGENC\x01" | key u32 | nonce [12] | ciphertext | tag [16]
+//! key u32 | nonce [12] | ciphertext | tag [16]
 //! ```
 //!
-//! The plain text is CBOR, a map with the names of fields, to which later versions may add.
+//! It is the value of a frame (see [`crate::frame`]) with the magic `TGENC\x01`. The plain text is CBOR, a map with the names of fields, to which later versions may add.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,14 +21,16 @@ use crate::block::{BufferId, Owner};
 use crate::cbor;
 use crate::database::DiskError;
 use crate::files;
+use crate::frame;
 use crate::generation::{self, Generation};
 use crate::keys::{KeyId, Keys};
 use crate::layout;
+use crate::setaside;
 use crate::values::{LaneDisk, OpenError};
 
 pub(crate) const FILE: &str = "encrypted";
 // Persisted: never change.
-const MAGIC: &[u8; 6] = b"TGENC\x01";
+const MAGIC: [u8; 6] = *b"TGENC\x01";
 /// Far more than the names of 256 lanes take.
 const BYTES_MAX: u64 = 256 * 1024;
 
@@ -49,8 +51,8 @@ impl Since {
         let path = root.join(FILE);
         let sealed = cbor::encode(self).and_then(|plain| {
             let key = keys.writing().0.to_le_bytes();
-            let sealed = keys.seal(MAGIC, plain)?;
-            Ok([&MAGIC[..], &key, &sealed].concat())
+            let sealed = keys.seal(&MAGIC, plain)?;
+            Ok(frame::encode(MAGIC, 0, &[&key[..], &sealed].concat()))
         });
         sealed
             .and_then(|sealed| files::write_whole(&path, &sealed))
@@ -64,22 +66,20 @@ pub(crate) fn read(root: &Path, keys: &Keys) -> Result<Option<(KeyId, Since)>, O
     let bytes = match fs::metadata(&path).map(|file| file.len()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Ok(length) if length > BYTES_MAX => Ok(Vec::new()),
-        _ => fs::read(&path),
+        Ok(_) | Err(_) => fs::read(&path),
     };
     let bytes = bytes.map_err(DiskError::io(&path))?;
-    let damaged = || {
-        DiskError::Damaged {
+    let damaged = || DiskError::Damaged {
         path: path.clone(),
-        reason: "it does not say since when the buffer is encrypted: put it back from a copy; without it, remove it, and what was written before there were keys is refused".into(),
-    }
+        reason: "it does not say any more since when the buffer is encrypted".into(),
     };
-    let rest = bytes.strip_prefix(MAGIC).ok_or_else(damaged)?;
-    let (key, sealed) = rest.split_first_chunk().ok_or_else(damaged)?;
+    let (_, value) = frame::decode(MAGIC, &bytes).ok_or_else(damaged)?;
+    let (key, sealed) = value.split_first_chunk().ok_or_else(damaged)?;
     let key = KeyId(u32::from_le_bytes(*key));
     if !keys.knows(key) {
         return Err(no_key(path, key, keys));
     }
-    let plain = keys.open(key, MAGIC, sealed).ok_or_else(damaged)?;
+    let plain = keys.open(key, &MAGIC, sealed).ok_or_else(damaged)?;
     let since = cbor::decode::<Since>(&plain).map_err(|_| damaged())?;
     Ok(Some((key, since)))
 }
@@ -96,17 +96,35 @@ pub(crate) fn of_gateway(root: &Path, keys: &Keys) -> Result<Option<(KeyId, Sinc
             of: since.gateway.clone(),
             ours: keys.gateway().to_owned(),
         }),
-        _ => Ok(found),
+        Some(_) | None => Ok(found),
+    }
+}
+
+/// The note as far as it can be read: one that is damaged is kept aside, and is as good as none.
+pub(crate) fn or_aside<T>(
+    found: Result<Option<T>, OpenError>,
+    set_aside: &Path,
+) -> Result<Option<T>, OpenError> {
+    let Err(OpenError::Disk(DiskError::Damaged { path, .. })) = &found else {
+        return found;
+    };
+    let kept_at = setaside::keep(path, set_aside)?;
+    tracing::error!(path = %path.display(), kept_at = %kept_at.display(), "the note of since when the buffer is encrypted is damaged, and is made again; where there are encrypted blocks, blocks that are not encrypted are refused from here on; look at the disk, and at who can write to it");
+    Ok(None)
+}
+
+/// Whether the note, if it can be read, is of a key that is given and of this gateway.
+fn check_note(root: &Path, keys: &Keys) -> Result<(), OpenError> {
+    match of_gateway(root, keys) {
+        Err(error @ (OpenError::NoKey { .. } | OpenError::OtherGateway { .. })) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
 /// Whether the keys are there that the buffer in `root` needs as far as its seals and notes say, which takes no time. Reads only,
 /// also beside the agent that writes.
 pub fn check_sealed(root: &Path, lanes: &[LaneDisk], keys: &Keys) -> Result<(), OpenError> {
-    let noted = root.join(FILE).exists();
-    if noted && !keys.is_empty() {
-        of_gateway(root, keys)?;
-    }
+    check_note(root, keys)?;
     for lane in lanes {
         let directory = layout::lane(root, &lane.name);
         // What cannot be read now is no word against the keys.
@@ -127,6 +145,7 @@ pub(crate) fn check_keys<'a>(
     lanes: impl Iterator<Item = &'a str>,
     keys: &Keys,
 ) -> Result<bool, OpenError> {
+    check_note(root, keys)?;
     let mut any_bound = false;
     for name in lanes {
         let (directory, owner) = (

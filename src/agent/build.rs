@@ -72,7 +72,7 @@ pub(crate) fn build(
             histories: intents.histories(),
         },
         drain: Drain::new(parts, started),
-        keeper: Keeper::start(disk, store),
+        keeper: Keeper::start(disk, store, missing.clone()),
         health: Health::new(clock, opened.epoch),
         queues,
         asks,

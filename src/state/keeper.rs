@@ -42,10 +42,15 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// With a disk, or without one until `store` can be opened.
+    /// With a disk, or without one until `store` can be opened: `missing` says why it could not.
     #[must_use]
-    pub(crate) fn start(disk: Option<Disk<Record>>, store: Store) -> Keeper {
-        let (jobs, answers, thread) = begin(disk, &store).expect("a thread can be started");
+    pub(crate) fn start(
+        disk: Option<Disk<Record>>,
+        store: Store,
+        missing: Option<String>,
+    ) -> Keeper {
+        let begun = begin(disk, &store, missing);
+        let (jobs, answers, thread) = begun.expect("a thread can be started");
         Keeper {
             jobs,
             answers,
@@ -117,7 +122,7 @@ impl Keeper {
         let now = Instant::now();
         if now >= self.next_start {
             self.next_start = now + START_AGAIN;
-            match begin(None, &self.store) {
+            match begin(None, &self.store, None) {
                 Ok((jobs, answers, thread)) => {
                     (self.jobs, self.answers) = (jobs, answers);
                     self.thread = Some(thread);
@@ -167,29 +172,35 @@ impl Keeper {
 
 type Begun = (SyncSender<Job>, mpsc::Receiver<Answer>, JoinHandle<()>);
 
-fn begin(disk: Option<Disk<Record>>, store: &Store) -> std::io::Result<Begun> {
+fn begin(
+    disk: Option<Disk<Record>>,
+    store: &Store,
+    missing: Option<String>,
+) -> std::io::Result<Begun> {
     let most = JOBS + store.lanes();
     let (jobs, to_do) = sync_channel(most);
     let (done, answers) = mpsc::channel(most);
     let store = store.clone();
     let thread = std::thread::Builder::new()
         .name("disk".into())
-        .spawn(move || work(disk, &store, &to_do, &done))?;
+        .spawn(move || work(disk, &store, missing, &to_do, &done))?;
     Ok((jobs, answers, thread))
 }
 
 fn work(
     mut disk: Option<Disk<Record>>,
     store: &Store,
+    missing: Option<String>,
     jobs: &Receiver<Job>,
     answers: &mpsc::Sender<Answer>,
 ) {
+    let mut missing = missing.unwrap_or_else(|| "it could not be opened".into());
     while let Ok(job) = jobs.recv() {
         let (asked, last) = (Asked::of(&job), matches!(job, Job::Close));
         let done = catch_unwind(AssertUnwindSafe(|| match &mut disk {
             Some(open) if !last => job_with(open, job),
             Some(_) => Answer::Closed(disk.take().map_or(Ok(()), Disk::close)),
-            None => job_without(store, &job, &asked),
+            None => job_without(store, &job, &asked, &mut missing),
         }));
         let answer = done.unwrap_or_else(|panic| {
             let reason = panic_text(&*panic).unwrap_or("without a message");
@@ -230,15 +241,18 @@ fn job_with(disk: &mut Disk<Record>, job: Job) -> Answer {
 }
 
 /// Refuses all work until the buffer can be opened.
-fn job_without(store: &Store, job: &Job, asked: &Asked) -> Answer {
+fn job_without(store: &Store, job: &Job, asked: &Asked, missing: &mut String) -> Answer {
     match job {
         Job::Tidy { .. } => Answer::Tidied(Ok(Vec::new())),
         Job::Probe => Answer::Probed(match store.open() {
             Ok(_) => Ok(Disked::Ready),
-            Err(error) => Err(unusable(&error)),
+            Err(error) => {
+                *missing = crate::process::chain(&error);
+                Err(unusable(&error))
+            }
         }),
         Job::Write { .. } | Job::Read(_) | Job::Mark(_) | Job::Note(_) | Job::Close => {
-            asked.refused("it could not be opened")
+            asked.refused(missing)
         }
     }
 }
@@ -274,7 +288,7 @@ mod tests {
         let directory = tempfile::TempDir::new().unwrap();
         let store = Store::in_process(directory.path());
         let (disk, _) = store.open().unwrap();
-        let mut keeper = Keeper::start(Some(disk), store);
+        let mut keeper = Keeper::start(Some(disk), store, None);
         keeper.ask(unknown());
         keeper.ask(Job::Mark(Vec::new()));
         keeper.ask(Job::Probe);
@@ -294,7 +308,7 @@ mod tests {
     #[test]
     fn a_thread_that_ends_is_replaced_and_what_it_was_asked_is_answered_as_an_error() {
         let directory = tempfile::TempDir::new().unwrap();
-        let mut keeper = Keeper::start(None, Store::in_process(directory.path()));
+        let mut keeper = Keeper::start(None, Store::in_process(directory.path()), None);
         let (jobs, taken) = sync_channel(1);
         let (done, answers) = mpsc::channel(1);
         let thread = std::thread::spawn(move || {

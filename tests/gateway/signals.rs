@@ -114,7 +114,7 @@ fn peers_that_hang_hold_up_no_stop() {
         "{AWAY}[[mqtt]]\nname = \"plant\"\nhost = \"127.0.0.1\"\nport = {port}\n[[mqtt.subscribe]]\ntopic = \"a/#\"\nintent = \"state\"\n\
          [[inference]]\nname = \"pipe\"\ntail = \"$DIR/pipe\"\n\
          [[modbus]]\nname = \"bus\"\nline = {{ tcp = \"127.0.0.1:{port}\" }}\ntimeout = \"5s\"\nretries = 3\n[[modbus.slave]]\naddress = 1\n\
-         device = \"meter\"\nresponse_time = \"5s\"\n[[modbus.slave.group]]\nname = \"g\"\ninterval = \"2m\"\nintent = \"feature\"\n\
+         device = \"meter\"\n[[modbus.slave.group]]\nname = \"g\"\ninterval = \"2m\"\nintent = \"feature\"\n\
          [[modbus.slave.group.field]]\nname = \"x\"\naddress = 4\n"
     );
     let mut gateway = Gateway::new(&config);

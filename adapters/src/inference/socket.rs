@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::message::{Message, MessageError};
 use super::{Inference, Maker, RETRY_FIRST};
+use crate::files::give_to_owner;
 use crate::retry::Works;
 use crate::{
     Intake, Outcome, Patience, Receipts, Refused, Stop, make_way_for_socket, parted, stopped,
@@ -84,6 +85,7 @@ async fn listen(input: &Inference, path: &Path) -> io::Result<UnixListener> {
     }
     make_way_for_socket(path).await?;
     let listener = UnixListener::bind(path)?;
+    give_to_owner(path)?;
     std::os::unix::fs::chown(path, None, input.group)?;
     std::fs::set_permissions(
         path,

@@ -55,9 +55,10 @@ impl<R: Record> Disk<R> {
         files::make_directory(&directory).map_err(DiskError::io(root))?;
         let lock = layout::lock(root)?;
         let format = layout::read_format(root)?;
-        let known = encrypted::of_gateway(root, keys)?;
+        let noted = encrypted::of_gateway(root, keys);
         let any_bound = encrypted::check_keys(root, lanes.iter().map(|l| l.name.as_str()), keys)?;
         let (at, set_aside) = (layout::marks(root), layout::set_aside(root));
+        let known = encrypted::or_aside(noted, &set_aside)?;
         let (mut marks, kept_at) = MarksFile::open(&at, &set_aside, writer)?;
         let lost = kept_at.is_some() || format == Some(FORMAT);
         let noted = known.as_ref().map(|(_, since)| since.buffer);
@@ -74,10 +75,7 @@ impl<R: Record> Disk<R> {
             .map(|(lane, owner)| Tail::open(root, lane.clone(), owner, keys, writer, &mut findings))
             .collect();
         let tails = tails?;
-        // A start that was cut off may have made them and not come as far as this.
-        for made in [&directory, root] {
-            files::sync_directory(made).map_err(DiskError::io(made))?;
-        }
+        sync_made(&[&directory, root])?;
         let mut disk = Disk {
             root: root.to_owned(),
             tails,
@@ -93,7 +91,7 @@ impl<R: Record> Disk<R> {
             _record: PhantomData,
         };
         let mut lanes_opened = disk.lanes_opened(unknown, &mut findings);
-        disk.encrypted_since(known, any_bound, &lanes_opened)?;
+        disk.encrypted_since(known.as_ref(), any_bound, &lanes_opened)?;
         findings.extend(layout::orphans(root, lanes).map_err(DiskError::io(root))?);
         disk.remember(&lanes_opened);
         let allowed = if disk.begin_epoch() { RESERVE } else { 0 };
@@ -130,7 +128,7 @@ impl<R: Record> Disk<R> {
     /// block.
     fn encrypted_since(
         &mut self,
-        known: Option<(KeyId, Since)>,
+        known: Option<&(KeyId, Since)>,
         any_bound: bool,
         lanes: &[LaneOpened],
     ) -> Result<(), OpenError> {
@@ -138,7 +136,7 @@ impl<R: Record> Disk<R> {
         if keys.is_empty() {
             return Ok(encrypted::forget(&self.root)?);
         }
-        let mut plain: BTreeMap<String, u64> = match &known {
+        let mut plain: BTreeMap<String, u64> = match known {
             Some((_, since)) => since.plain.clone(),
             None if any_bound => BTreeMap::new(),
             None => encrypted::ends(&self.root)?,
@@ -157,7 +155,7 @@ impl<R: Record> Disk<R> {
             buffer: self.buffer,
             plain,
         };
-        if known != Some((keys.writing(), since.clone())) {
+        if known != Some(&(keys.writing(), since.clone())) {
             self.unmarked = Some(since);
             if let Err(error) = self.mark_encrypted() {
                 tracing::debug!(%error, "since when the buffer is encrypted is noted before the first block is written");
@@ -198,6 +196,12 @@ impl<R: Record> Disk<R> {
         self.marks.close();
         written.is_ok()
     }
+}
+
+/// A start that was cut off may have made them and not come as far as this.
+fn sync_made(directories: &[&Path]) -> Result<(), DiskError> {
+    let mut all = directories.iter();
+    all.try_for_each(|made| files::sync_directory(made).map_err(DiskError::io(made)))
 }
 
 /// Which buffer it is, and how many sequences are left out for what the marks no longer say. What is `noted` with a key is
