@@ -40,7 +40,7 @@ use tokio::sync::mpsc;
 
 use disk::DiskState;
 
-pub(crate) use build::build;
+pub(crate) use build::{WithoutKeys, build};
 pub(crate) use orders::{GOES_ON, Orders};
 pub(crate) use prepare::{AgentError, Prepared, prepare};
 pub(crate) use stop::Carried;

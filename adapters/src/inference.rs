@@ -14,6 +14,8 @@ mod fifo;
 
 mod place;
 
+mod places;
+
 mod tail;
 
 use std::cell::RefCell;
@@ -27,7 +29,10 @@ pub use section::InferenceSection;
 
 use crate::origins::Origins;
 use crate::retry::{Reconnect, Works};
-use crate::{AdapterKind, Backoff, Event, Intake, Origin, Quality, Receipts, Stamp, Stop};
+use crate::{
+    AdapterKind, Backoff, Context, Event, Intake, Origin, Quality, Receipts, Stamp, Stop,
+    WriteWhole,
+};
 use message::{Message, MessageError};
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -44,8 +49,9 @@ pub enum InferenceError {
 pub struct Inference {
     section: InferenceSection,
     group: Option<u32>,
-    /// Where the place in a followed file is remembered.
+    /// Where the place in a followed file is remembered, and how.
     place: PathBuf,
+    write: WriteWhole,
     /// Of all its clients.
     origins: Known,
 }
@@ -54,11 +60,9 @@ pub struct Inference {
 type Known = Rc<RefCell<Origins<Arc<Origin>>>>;
 
 impl Inference {
-    /// `state` is the state directory; `origin_bytes` of origins are remembered.
     pub(crate) fn new(
         section: &InferenceSection,
-        state: &Path,
-        origin_bytes: usize,
+        context: &Context<'_>,
     ) -> Result<Inference, InferenceError> {
         let group = section
             .group
@@ -68,8 +72,9 @@ impl Inference {
         Ok(Inference {
             section: section.clone(),
             group,
-            place: state.join("inference").join(&section.name),
-            origins: Rc::new(RefCell::new(Origins::new(origin_bytes))),
+            place: context.state.join("inference").join(&section.name),
+            write: context.write,
+            origins: Rc::new(RefCell::new(Origins::new(context.origin_bytes))),
         })
     }
 

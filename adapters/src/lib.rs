@@ -32,6 +32,8 @@ mod printable;
 
 mod units;
 
+mod context;
+
 mod source;
 
 mod secret;
@@ -50,15 +52,16 @@ pub mod inference;
 
 pub use backoff::Backoff;
 pub use clock::Clock;
+pub use context::Context;
 pub use event::{AdapterKind, Event, Origin, Quality, Stamp};
-pub use files::{off_task, write_whole};
+pub use files::{WriteWhole, make_way_for_socket, off_task};
 pub use intake::{Intake, Urge};
 pub use memo::Memo;
 pub use printable::{Escaped, is_dangerous, printable};
 pub use queue::{Inlet, Patience, Paused, Queues, Submission, queues};
 pub use receipt::{Claim, Outcome, Receipts, Refused};
 pub use secret::{SecretError, SecretRef};
-pub use source::{Context, Source, SourceError, SourceSettings};
+pub use source::{Source, SourceError, SourceSettings};
 pub use stats::SourceStats;
 pub use tls::{TlsError, TlsSection};
 pub use topic::{Pattern, PatternError};
@@ -68,6 +71,15 @@ pub use watched::Watched;
 /// Becomes `true` when the agent stops: adapters then take nothing new, wait for the receipts they
 /// still need, and return.
 pub type Stop = tokio::sync::watch::Receiver<bool>;
+
+/// How long a stop waits for a peer that does not read what it is sent.
+const PARTING: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Waits until the agent stops and a peer has had its time to read what is sent last.
+pub(crate) async fn parted(stop: &mut Stop) {
+    stopped(stop).await;
+    tokio::time::sleep(PARTING).await;
+}
 
 /// Waits until the agent stops.
 pub(crate) async fn stopped(stop: &mut Stop) {

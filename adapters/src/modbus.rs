@@ -130,8 +130,8 @@ impl Modbus {
         receipts.all().await;
     }
 
-    /// Polls until the line is lost, or until stopped (`None`). An exchange that has begun is not cancelled: its answer would
-    /// be lost, and might be taken for another's.
+    /// Polls until the line is lost, or until stopped (`None`). An exchange that has begun is not cancelled, as its answer
+    /// might be taken for another's, unless a slave does not answer and the agent stops.
     async fn poll(
         &mut self,
         intake: &Intake,

@@ -33,7 +33,7 @@ mod v4;
 mod v5;
 
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::info;
@@ -44,7 +44,7 @@ use crate::retry::{Reconnect, Works};
 use crate::secret::SecretError;
 use crate::tls::TlsError;
 use crate::topic::PatternError;
-use crate::{Backoff, Intake, Receipts, Stop, stopped};
+use crate::{Backoff, Context, Intake, Receipts, Stop, WriteWhole, stopped};
 use login::{Login, Logins};
 use session::SessionFile;
 use source::Source;
@@ -107,44 +107,34 @@ impl Lost {
     }
 }
 
-/// What a source has to know of the gateway that it works for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Gateway<'a> {
-    pub(crate) id: &'a str,
-    /// Its state directory.
-    pub(crate) state: &'a Path,
-    /// Bytes of messages that may wait for their receipts.
-    pub(crate) unacked_bytes: usize,
-    /// Bytes of origins that are remembered.
-    pub(crate) origin_bytes: usize,
-}
-
 /// One `[[mqtt]]` source.
 #[derive(Debug)]
 pub struct Mqtt {
     settings: section::Settings,
     logins: Logins,
     source: Source,
-    /// Where it remembers its session with the broker.
+    /// Where it remembers its session with the broker, and how.
     session: PathBuf,
+    write: WriteWhole,
 }
 
 impl Mqtt {
     /// The source remembers its session with the broker in the state directory.
-    pub(crate) fn new(section: &MqttSection, gateway: Gateway<'_>) -> Result<Mqtt, MqttError> {
-        let settings = section::Settings::new(section, gateway.id, gateway.unacked_bytes)?;
+    pub(crate) fn new(section: &MqttSection, context: &Context<'_>) -> Result<Mqtt, MqttError> {
+        let settings = section::Settings::new(section, context.gateway, context.unacked_bytes)?;
         Ok(Mqtt {
-            source: Source::new(section, gateway.origin_bytes)?,
+            source: Source::new(section, context.origin_bytes)?,
             logins: Logins::new(section)?,
             settings,
-            session: gateway.state.join("mqtt").join(&section.name),
+            session: context.state.join("mqtt").join(&section.name),
+            write: context.write,
         })
     }
 
     /// Runs until stopped, reconnecting for ever.
     pub async fn run(mut self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
         let mut session = tokio::select! {
-            session = SessionFile::open(&self.session) => session,
+            session = SessionFile::open(&self.session, self.write) => session,
             () = stopped(&mut stop) => return,
         };
         let (settings, logins, source) = (&self.settings, &mut self.logins, &mut self.source);

@@ -1,12 +1,9 @@
 //! The sources there are: a closed set, each with its name, what is wrong with it, the intents that it uses, and its start.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use crate::inference::{Inference, InferenceError, InferenceSection};
 use crate::modbus::{Modbus, ModbusSection};
-use crate::mqtt::{self, Mqtt, MqttError, MqttSection};
-use crate::{Intake, Origin, Receipts, Stop};
+use crate::mqtt::{Mqtt, MqttError, MqttSection};
+use crate::{Context, Intake, Receipts, Stop};
 
 /// One source as it is configured.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,22 +11,6 @@ pub enum SourceSettings {
     Mqtt(MqttSection),
     Modbus(ModbusSection),
     Inference(InferenceSection),
-}
-
-/// What a source has to know of the gateway that it works for.
-pub struct Context<'a> {
-    /// Its id.
-    pub gateway: &'a str,
-    /// Its state directory.
-    pub state: &'a Path,
-    /// The intent of events on a source itself.
-    pub health: &'static str,
-    /// Bytes of an MQTT source's messages that may wait for their receipts.
-    pub unacked_bytes: usize,
-    /// Bytes of the origins that a source remembers.
-    pub origin_bytes: usize,
-    /// Whether events of this origin are of an urgent intent.
-    pub is_urgent: &'a dyn Fn(&Arc<Origin>) -> bool,
 }
 
 /// A source that can run.
@@ -110,29 +91,19 @@ impl SourceSettings {
     pub fn open(&self, context: &Context<'_>) -> Result<Source, SourceError> {
         let name = self.name().to_owned();
         let adapter = match self {
-            SourceSettings::Mqtt(section) => {
-                let gateway = mqtt::Gateway {
-                    id: context.gateway,
-                    state: context.state,
-                    unacked_bytes: context.unacked_bytes,
-                    origin_bytes: context.origin_bytes,
-                };
-                match Mqtt::new(section, gateway) {
-                    Ok(mqtt) => Adapter::Mqtt(Box::new(mqtt)),
-                    Err(source) => return Err(SourceError::Mqtt { name, source }),
-                }
-            }
+            SourceSettings::Mqtt(section) => match Mqtt::new(section, context) {
+                Ok(mqtt) => Adapter::Mqtt(Box::new(mqtt)),
+                Err(source) => return Err(SourceError::Mqtt { name, source }),
+            },
             SourceSettings::Modbus(section) => Adapter::Modbus(Box::new(Modbus::new(
                 section,
                 context.health,
                 context.is_urgent,
             ))),
-            SourceSettings::Inference(section) => {
-                match Inference::new(section, context.state, context.origin_bytes) {
-                    Ok(inference) => Adapter::Inference(Box::new(inference)),
-                    Err(source) => return Err(SourceError::Inference { name, source }),
-                }
-            }
+            SourceSettings::Inference(section) => match Inference::new(section, context) {
+                Ok(inference) => Adapter::Inference(Box::new(inference)),
+                Err(source) => return Err(SourceError::Inference { name, source }),
+            },
         };
         Ok(Source { name, adapter })
     }

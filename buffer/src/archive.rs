@@ -6,9 +6,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::block::{self, BufferId, Owner, Placed};
-use crate::codec::{self, Encoded};
+use crate::block::{self, Owner, Placed};
+use crate::codec::{self, Encoded, Encoder};
 use crate::database::DiskError;
+use crate::encrypted::{self, Since};
 use crate::files;
 use crate::generation::{self, Generation};
 use crate::identity;
@@ -30,6 +31,8 @@ pub struct Inspection {
     pub epoch: u32,
     /// Where the marks are; `None` when they are not there or damaged: then all is taken to be waiting.
     marks: Option<Marks>,
+    /// Since when it is encrypted, where a key is given that opens the note.
+    since: Option<Since>,
     pub lanes: Vec<LaneEntry>,
     /// For [`Inspection::export`] and [`Inspection::repair`].
     writer: Writer,
@@ -74,10 +77,12 @@ pub struct Verified {
     pub missing: Ranges,
     /// Blocks whose checksum holds and that cannot be decoded with the keys given.
     pub undecodable: usize,
+    /// Blocks that are refused: not encrypted though newer than the keys, or encrypted for another gateway, lane or generation.
+    pub foreign: usize,
 }
 
 impl Inspection {
-    /// Reads what is in `root`. Keys are needed only to see into encrypted blocks.
+    /// Reads what is in `root`. Keys are needed only to see into encrypted blocks; they are for the gateway that the buffer is of.
     pub fn open(root: &Path, keys: &Keys) -> Result<Inspection, OpenError> {
         let format = layout::read_format(root)?;
         let read = marks::read_only(&layout::marks(root));
@@ -88,14 +93,25 @@ impl Inspection {
             Err(error) => return Err(DiskError::io(root)(error).into()),
         };
         let names = layout::lane_names(root).map_err(DiskError::io(&layout::lanes(root)))?;
+        let since = match encrypted::of_gateway(root, keys) {
+            // Other keys of it may be given.
+            Err(OpenError::NoKey { .. } | OpenError::Disk(DiskError::Damaged { .. })) => None,
+            found => found?.map(|(_, since)| since),
+        };
         let known = marks.as_ref().and_then(|marks| marks.buffer);
+        let known = since.as_ref().map(|since| since.buffer).or(known);
         let buffer = match known {
             Some(known) => Some(known),
             None => identity::of_blocks(root).map_err(DiskError::io(root))?,
         };
         let mut lanes = Vec::new();
         for name in names {
-            lanes.push(lane(root, name, marks.as_ref(), buffer, keys)?);
+            let owner = Owner {
+                scope: keys.scope(&name),
+                plain_to: since.as_ref().map_or(u64::MAX, |one| one.plain_to(&name)),
+                ..Owner::of_lane(layout::tag(&name), buffer)
+            };
+            lanes.push(lane(root, name, marks.as_ref(), owner, keys)?);
         }
         let epoch = marks.as_ref().map_or(0, |marks| marks.epoch);
         Ok(Inspection {
@@ -103,6 +119,7 @@ impl Inspection {
             format,
             epoch,
             marks,
+            since,
             lanes,
             writer: Writer::InProcess,
         })
@@ -119,32 +136,60 @@ impl Inspection {
         self.marks.is_some()
     }
 
-    /// Copies all that can be read into a fresh state directory `to`, for another agent to go on with.
-    /// Returns how many records there are.
-    pub fn export(&self, to: &Path, keys: &Keys) -> Result<u64, DiskError> {
-        fs::create_dir(to).map_err(DiskError::io(to))?;
+    /// Copies all that can be read into a fresh state directory `to`, for another agent to go on with: for the same gateway, or
+    /// encrypted anew for the one of `other`. Returns how many records there are.
+    pub fn export(&self, to: &Path, keys: &Keys, other: Option<&Keys>) -> Result<u64, DiskError> {
+        let encoder = Encoder::new(keys.clone()).map_err(DiskError::io(to))?;
+        files::make_one_directory(to)
+            .and_then(|()| files::own_like(to, &self.root))
+            .map_err(DiskError::io(to))?;
         let mut records = 0;
         for found in &self.lanes {
             let lane = layout::lane(to, &found.name);
-            fs::create_dir_all(&lane).map_err(DiskError::io(&lane))?;
+            files::make_directory(&lane).map_err(DiskError::io(&lane))?;
+            let scope = other.and_then(|other| other.scope(&found.name));
             for generation in &found.generations {
-                let (blocks, _) = generation.sound(keys)?;
-                if let Some(first) = blocks.first().map(|block| block.header.first) {
-                    let written = generation::write(
-                        Generation::path_of(&lane, first),
-                        &blocks,
-                        generation.known.merged,
-                        &self.writer,
-                    )?;
+                let (mut blocks, _) = generation.sound(keys)?;
+                if let Some(scope) = scope {
+                    let number = log::generation_of(&generation.path).unwrap_or(0);
+                    let bound = |block: &Encoded| encoder.bind(block, scope.bound(number));
+                    let all: Result<_, _> = blocks.iter().map(bound).collect();
+                    blocks = all.map_err(|error| {
+                        DiskError::io(&generation.path)(io::Error::other(error))
+                    })?;
+                }
+                // Of the same name: blocks are bound to it.
+                let name = generation.path.file_name().filter(|_| !blocks.is_empty());
+                if let Some(name) = name {
+                    let merged = generation.known.merged;
+                    let written =
+                        generation::write(lane.join(name), &blocks, merged, &self.writer)?;
                     records += written.present.len();
                 }
             }
         }
         layout::write_format(to)?;
+        self.export_since(to, other)?;
         if let Some(marks) = &self.marks {
             marks::write_once(&layout::marks(to), marks, &self.writer)?;
         }
         Ok(records)
+    }
+
+    /// As it is for the same gateway, which takes no key.
+    fn export_since(&self, to: &Path, other: Option<&Keys>) -> Result<(), DiskError> {
+        let path = self.root.join(encrypted::FILE);
+        match (&self.since, other) {
+            (Some(since), Some(other)) => Since {
+                gateway: other.gateway().to_owned(),
+                ..since.clone()
+            }
+            .write(to, other),
+            _ if path.exists() => fs::read(&path)
+                .and_then(|note| files::write_whole(&to.join(encrypted::FILE), &note))
+                .map_err(DiskError::io(&path)),
+            _ => Ok(()),
+        }
     }
 
     /// Writes each damaged generation anew with what is sound in it; the damaged file is kept in `set-aside`.
@@ -187,14 +232,10 @@ fn lane(
     root: &Path,
     name: String,
     marks: Option<&Marks>,
-    buffer: Option<BufferId>,
+    owner: Owner,
     keys: &Keys,
 ) -> Result<LaneEntry, DiskError> {
     let directory = layout::lane(root, &name);
-    let owner = Owner {
-        lane: layout::tag(&name),
-        buffer,
-    };
     let state = marks
         .and_then(|marks| marks.lanes.get(&name).cloned())
         .unwrap_or_default();
@@ -205,7 +246,7 @@ fn lane(
             Err(_) if !path.exists() => continue,
             known => known?,
         };
-        if known.present.is_empty() {
+        if known.present.is_empty() && known.foreign == 0 {
             continue;
         }
         known
@@ -249,15 +290,16 @@ impl GenerationEntry {
     /// Checks every checksum in it.
     pub fn verify<R: Record>(&self, keys: &Keys) -> Result<Verified, DiskError> {
         let (blocks, missing) = self.sound(keys)?;
+        let foreign = self.log()?.map_or(0, |log| log.foreign);
         let mut verified = Verified {
             missing,
+            foreign,
             ..Verified::default()
         };
         for block in &blocks {
             verified.blocks += 1;
             verified.records += u64::from(block.header.count);
-            let readable =
-                block.header.key == KeyId::NONE || keys.ids().any(|id| id == block.header.key);
+            let readable = block.header.key == KeyId::NONE || keys.knows(block.header.key);
             if readable && codec::decode::<R>(&block.bytes, keys).is_err() {
                 verified.undecodable += 1;
             }

@@ -4,14 +4,15 @@
 //!
 //! ```text
 //! magic "TGBLK\x03" | lane u8 | codec u8 | epoch u32 | first u64 | span u32 | count u32 | length u32
-//! | before u64 | stamp u64 | key u32 | wall u64 | buffer [16] | part u16 | parts u16 | reserved [8] | crc32c u32 | body
+//! | before u64 | stamp u64 | key u32 | wall u64 | buffer [16] | part u16 | parts u16 | bound u64 | crc32c u32 | body
 //! ```
 //!
 //! Integers are little endian. The block answers for the sequences `first .. first + span`, of which
 //! `count` are in it (others were delivered before it was written). `before` is where the block that was
 //! written before it in its lane ended, so that a missing one is noticed. `stamp` is the time of writing on
 //! the buffer's own clock, see [`crate::clock`], `wall` the same as the world has it, and `buffer` the identity of
-//! the state directory that it was written for. The body is what [`crate::codec`] makes of the records. The
+//! the state directory that it was written for. `bound` says for which gateway, lane and generation it was encrypted, see
+//! [`crate::keys`]; 0 where it is not, or was before there was such a thing. The body is what [`crate::codec`] makes of the records. The
 //! checksum covers the header before it, and the body. `docs/FORMAT.md` has it byte by byte.
 //!
 //! A record that is too large for one block is alone in a *logical block*, whose body is cut into `parts` pieces. Each is a
@@ -20,7 +21,7 @@
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
-use crate::keys::KeyId;
+use crate::keys::{KeyId, Scope};
 
 /// Records in one block: enough for zstd to find what repeats, few enough to hold two in memory.
 pub(crate) const BLOCK_RECORDS_MAX: usize = 256;
@@ -45,8 +46,6 @@ pub(crate) const HEADER_BYTES: usize = 92;
 const HEADER_BYTES_2: usize = 56;
 /// Format 1 had no `before`, `stamp` and `key`.
 const HEADER_BYTES_1: usize = 36;
-/// Written as zeros and not looked at: for what later versions add without another format.
-const RESERVED: [u8; 8] = [0; 8];
 
 /// Which buffer a block was written for: random, made when a state directory is first written.
 #[derive(
@@ -60,13 +59,56 @@ pub(crate) struct Owner {
     pub(crate) lane: u8,
     /// `None` accepts those of any buffer.
     pub(crate) buffer: Option<BufferId>,
+    /// What is encrypted is bound to it; `None` accepts whatever a block is bound to.
+    pub(crate) scope: Option<Scope>,
+    /// Where there is a scope, blocks that are not bound are ours before this sequence: they are older than the keys.
+    pub(crate) plain_to: u64,
+}
+
+/// Whose a block is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Ours,
+    /// Of another lane or another buffer, or what only looks like a block.
+    Others,
+    /// It claims to be ours, but is not encrypted though it is newer than the keys, or is encrypted for another gateway, lane or
+    /// generation.
+    Foreign,
 }
 
 impl Owner {
-    /// Blocks of formats 1 and 2 do not say which buffer they are of.
-    pub(crate) fn owns(&self, header: &Header) -> bool {
-        let ours = self.buffer.zip(header.buffer());
-        header.lane == self.lane && ours.is_none_or(|(one, other)| one == other)
+    /// Of a lane whose blocks are taken as they are, whatever the keys.
+    pub(crate) fn of_lane(lane: u8, buffer: Option<BufferId>) -> Owner {
+        Owner {
+            lane,
+            buffer,
+            scope: None,
+            plain_to: u64::MAX,
+        }
+    }
+
+    /// Whose a block is that stands in the generation with this first sequence. Blocks of formats 1 and 2 do not say which
+    /// buffer they are of.
+    pub(crate) fn whose(&self, header: &Header, generation: u64) -> Whose {
+        let both = self.buffer.zip(header.buffer());
+        if header.lane != self.lane || both.is_some_and(|(one, other)| one != other) {
+            return Whose::Others;
+        }
+        let Some(scope) = self.scope else {
+            return Whose::Ours;
+        };
+        let is_bound = header.is_encrypted() && header.bound == scope.bound(generation);
+        let is_older = header.bound == 0 && header.end() <= self.plain_to;
+        if is_bound || is_older {
+            Whose::Ours
+        } else {
+            Whose::Foreign
+        }
+    }
+
+    /// What blocks of this generation are to say.
+    pub(crate) fn bound(&self, generation: u64) -> u64 {
+        self.scope.map_or(0, |scope| scope.bound(generation))
     }
 }
 
@@ -101,9 +143,15 @@ pub(crate) struct Header {
     /// Which piece of its logical block it is, of how many.
     pub(crate) part: u16,
     pub(crate) parts: u16,
+    /// The gateway, lane and generation that it was encrypted for; 0 where it says nothing of it.
+    pub(crate) bound: u64,
 }
 
 impl Header {
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.codec == CODEC_ZSTD_CHACHA20_POLY1305
+    }
+
     /// The first position after the block.
     pub(crate) fn end(&self) -> u64 {
         self.first.saturating_add(u64::from(self.span))
@@ -154,7 +202,7 @@ impl Header {
         bytes.extend_from_slice(&self.buffer.0);
         bytes.extend_from_slice(&self.part.to_le_bytes());
         bytes.extend_from_slice(&self.parts.to_le_bytes());
-        bytes.extend_from_slice(&RESERVED);
+        bytes.extend_from_slice(&self.bound.to_le_bytes());
         bytes
     }
 }
@@ -241,6 +289,7 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, BlockError> {
         buffer: BufferId::default(),
         part: 0,
         parts: 1,
+        bound: 0,
     };
     if version > 1 {
         header.before = u64::from_le_bytes(field(bytes, 32)?);
@@ -252,6 +301,7 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, BlockError> {
         header.buffer = BufferId(field(bytes, 60)?);
         header.part = u16::from_le_bytes(field(bytes, 76)?);
         header.parts = u16::from_le_bytes(field(bytes, 78)?);
+        header.bound = u64::from_le_bytes(field(bytes, 80)?);
     }
     let holds = (1..=header.span).contains(&header.count);
     // What is cut into pieces is one record.

@@ -92,7 +92,7 @@ pub(crate) struct Database {
 impl Database {
     /// Creates the database in the directory `path`, which must not exist.
     pub(crate) fn create(path: &Path) -> Result<Database, DiskError> {
-        std::fs::create_dir(path).map_err(DiskError::io(path))?;
+        files::make_one_directory(path).map_err(DiskError::io(path))?;
         let sled = guard(path, || configuration(path).open())?;
         Ok(Database {
             path: path.to_owned(),
@@ -128,6 +128,7 @@ impl Database {
         let log = self.path.join(log::FILE);
         files::sync_file(&log).map_err(DiskError::io(&log))?;
         if std::mem::take(&mut self.fresh) {
+            files::make_private(&self.path).map_err(DiskError::io(&self.path))?;
             files::sync_directory(&self.path).map_err(DiskError::io(&self.path))?;
             let parent = self.path.parent().unwrap_or(&self.path);
             files::sync_directory(parent).map_err(DiskError::io(parent))?;

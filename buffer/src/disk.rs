@@ -15,11 +15,12 @@ use std::time::Instant;
 
 pub use room::capacity;
 
-use crate::block::{self, BufferId};
+use crate::block::{self, BufferId, Placed};
 use crate::clock::DiskClock;
-use crate::codec::{self, Encoder, Place};
+use crate::codec::{self, Encoded, Encoder, Place};
 use crate::database::DiskError;
 use crate::encode::encode;
+use crate::encrypted::Since;
 use crate::layout;
 use crate::marks::{self, LaneMark, LaneState, MarksFile};
 use crate::tail::Tail;
@@ -39,6 +40,8 @@ pub struct Disk<R> {
     floor: u64,
     /// FORMAT says what is written here.
     format_written: bool,
+    /// Since when it is encrypted, where that is still to be written down.
+    unmarked: Option<Since>,
     /// Of each lane, what it gave up on a full disk and has not written again.
     given_up: Vec<u64>,
     _lock: File,
@@ -107,24 +110,51 @@ impl<R: Record> Disk<R> {
         cleared: &mut Vec<Cleared>,
     ) -> Result<u64, DiskError> {
         self.write_format()?;
+        self.mark_encrypted()?;
         let (lane, stamp) = (write.lane, self.clock.at(now));
-        let place = Place {
+        let first = write.records.first().map_or(0, |record| record.sequence);
+        let mut place = Place {
             lane: self.tail(lane).owner.lane,
             before: self.tail(lane).last_end,
             stamp,
             wall,
             buffer: self.buffer,
+            bound: self.tail(lane).bound_for(first),
         };
-        let blocks =
-            encode(&mut self.encoder, place, &write.records).map_err(DiskError::io(&self.root))?;
+        let mut blocks = self.encode(place, &write.records)?;
         let needed = blocks.iter().map(|block| block.bytes.len() as u64).sum();
         self.make_room(lane, needed, cleared)?;
         self.make_room_on_disk(lane, needed, cleared)?;
-        self.tail_mut(lane).write(&blocks)?;
+        // Where only the disk writer has ended, another one begins a new head, once.
+        let mut again = true;
+        loop {
+            let bound = self.tail(lane).bound_for(first);
+            if place.bound != bound {
+                place.bound = bound;
+                blocks = self.encode(place, &write.records)?;
+            }
+            match self.tail_mut(lane).write(&blocks) {
+                Err(DiskError::WriterEnded { .. }) if std::mem::take(&mut again) => {}
+                outcome => break outcome?,
+            }
+        }
         if let Some(given_up) = self.given_up.get_mut(lane.index()) {
             *given_up = given_up.saturating_sub(needed);
         }
         Ok(needed)
+    }
+
+    fn encode(&mut self, place: Place, records: &[Placed<R>]) -> Result<Vec<Encoded>, DiskError> {
+        encode(&mut self.encoder, place, records).map_err(DiskError::io(&self.root))
+    }
+
+    /// Before the first encrypted block is written it is noted which are older.
+    fn mark_encrypted(&mut self) -> Result<(), DiskError> {
+        if let Some(since) = &self.unmarked {
+            since.write(&self.root, self.encoder.keys())?;
+            self.unmarked = None;
+        }
+        Ok(())
     }
 
     /// From here on no version reads it that does not know what is written.

@@ -8,7 +8,7 @@ use crate::Record;
 use crate::block::{Owner, Placed};
 use crate::codec::{self, Encoded, Encoder, Place};
 use crate::database::DiskError;
-use crate::log::Log;
+use crate::log::{self, Log};
 
 /// Keys whose latest record a merge keeps; more would take too much memory while it runs.
 const COALESCED_KEYS_MAX: usize = 16 * 1024;
@@ -69,12 +69,16 @@ pub(crate) fn latest_of_each_key<R: Record>(
     }
     let mut records: Vec<Placed<R>> = latest.into_values().collect();
     records.sort_by_key(|record| record.sequence);
+    // They take the place of the first.
+    let first = paths.first().and_then(|path| log::generation_of(path));
+    let first = first.unwrap_or(0);
     let place = Place {
         lane: owner.lane,
         before: 0,
         stamp,
         wall,
         buffer: owner.buffer.unwrap_or_default(),
+        bound: owner.bound(first),
     };
     encode(encoder, place, &records)
         .map(Some)

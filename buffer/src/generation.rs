@@ -12,8 +12,8 @@ use crate::codec::{self, Encoded};
 use crate::database::DiskError;
 use crate::files;
 use crate::frame;
-use crate::keys::Keys;
-use crate::log::Log;
+use crate::keys::{KeyId, Keys};
+use crate::log::{self, Log};
 use crate::ranges::Ranges;
 use crate::writer::{Entry, Handle, Writer};
 
@@ -51,6 +51,12 @@ pub(crate) struct Generation {
     /// Formats 1 and 2 had none.
     #[serde(default)]
     pub(crate) buffer: Option<BufferId>,
+    /// All of its blocks are encrypted for this gateway, lane and generation.
+    #[serde(default)]
+    pub(crate) bound: bool,
+    /// Blocks in it that are refused, where it was searched.
+    #[serde(skip)]
+    pub(crate) foreign: usize,
     /// Sequences that a block says were written, and that no block holds.
     #[serde(skip)]
     pub(crate) missing: Ranges,
@@ -79,15 +85,6 @@ impl Generation {
             .expect("there is always one more number")
     }
 
-    /// The first sequence of the generation that a directory of this name holds.
-    pub(crate) fn first_of(name: &str) -> Option<u64> {
-        let digits = name.split('-').next()?;
-        let numbers = name
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'-');
-        digits.parse().ok().filter(|_| numbers)
-    }
-
     pub(crate) fn empty(path: PathBuf) -> Generation {
         Generation {
             path,
@@ -106,6 +103,13 @@ impl Generation {
 
     pub(crate) fn span(&self) -> std::ops::Range<u64> {
         self.first()..self.end()
+    }
+
+    /// A key that it needs and that is not among `keys`.
+    pub(crate) fn needs_other_than(&self, keys: &Keys) -> Option<KeyId> {
+        let ids = self.keys.iter().map(|id| KeyId(*id));
+        ids.filter(|id| *id != KeyId::NONE)
+            .find(|id| !keys.knows(*id))
     }
 
     /// Whether the generation after it may go: it was merged into this one, or holds nothing that this one has not.
@@ -128,6 +132,7 @@ impl Generation {
     fn add(&mut self, header: &Header, sequences: &Ranges) {
         if self.present.is_empty() {
             (self.before, self.oldest) = (header.before, header.stamp);
+            self.bound = true;
         } else if header.before > self.end() {
             self.missing.insert(self.end()..header.before);
         }
@@ -135,6 +140,7 @@ impl Generation {
         self.epoch = self.epoch.max(header.epoch);
         self.newest = self.newest.max(header.stamp);
         self.keys.insert(header.key.0);
+        self.bound &= header.bound != 0;
         self.buffer = header.buffer().or(self.buffer);
         if header.wall > 0 {
             let (from, to) = self.wall.unwrap_or((header.wall, header.wall));
@@ -155,8 +161,7 @@ impl Generation {
         let length = cbor::encode(self).map_err(DiskError::io(&path))?.len() as u64;
         self.bytes += (length + UNIT / 32).next_multiple_of(UNIT);
         let value = cbor::encode(self).map_err(DiskError::io(&path))?;
-        files::write_whole(&path, &frame::encode(frame::SEAL, 0, &value))
-            .map_err(DiskError::io(&path))
+        files::replace(&path, &frame::encode(frame::SEAL, 0, &value)).map_err(DiskError::io(&path))
     }
 
     pub(crate) fn remove(&self) -> Result<(), DiskError> {
@@ -167,7 +172,9 @@ impl Generation {
     pub(crate) fn found(path: PathBuf, owner: Owner, keys: &Keys) -> Result<Generation, DiskError> {
         let ours = |seal: &Generation| {
             let both = seal.buffer.zip(owner.buffer);
-            both.is_none_or(|(one, other)| one == other)
+            let is_here = log::generation_of(&path).is_none_or(|first| first <= seal.first());
+            let is_old = owner.scope.is_none() || seal.end() <= owner.plain_to;
+            both.is_none_or(|(one, other)| one == other) && is_here && (seal.bound || is_old)
         };
         let mut generation = match read_seal(&path).filter(ours) {
             Some(seal) => Generation {
@@ -184,16 +191,13 @@ impl Generation {
     }
 
     fn searched(path: PathBuf, owner: Owner, keys: &Keys) -> Result<Generation, DiskError> {
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        let first = name.as_deref().and_then(Generation::first_of).unwrap_or(0);
+        let first = log::generation_of(&path).unwrap_or(0);
         let mut generation = Generation::empty(path);
         let path = &generation.path.clone();
         let Some(log) = Log::open_if_there(path, owner).map_err(DiskError::io(path))? else {
             return Ok(generation); // made, and not yet written to
         };
-        generation.torn = log.torn;
+        (generation.torn, generation.foreign) = (log.torn, log.foreign);
         for (index, header) in log.headers().enumerate() {
             if header.first < first {
                 continue; // of another generation: a payload may look like a block

@@ -22,10 +22,7 @@ pub(crate) fn of_blocks(root: &Path) -> io::Result<Option<BufferId>> {
     let mut votes: BTreeMap<BufferId, usize> = BTreeMap::new();
     for name in layout::lane_names(root)? {
         let lane = layout::lane(root, &name);
-        let owner = Owner {
-            lane: layout::tag(&name),
-            buffer: None,
-        };
+        let owner = Owner::of_lane(layout::tag(&name), None);
         for path in layout::generations(&lane)? {
             let sealed = generation::read_seal(&path).and_then(|seal| seal.buffer);
             if let Some(buffer) = sealed {

@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::database::DiskError;
 use crate::files;
-use crate::generation::Generation;
+use crate::log;
 use crate::values::{FORMAT, Finding, LaneDisk, OpenError};
 
 pub(crate) fn lanes(root: &Path) -> PathBuf {
@@ -34,7 +34,7 @@ pub(crate) fn tag(lane: &str) -> u8 {
 
 pub(crate) fn lock(root: &Path) -> Result<File, OpenError> {
     let path = root.join("LOCK");
-    let file = File::create(&path).map_err(DiskError::io(&path))?;
+    let file = files::open_private(&path, false).map_err(DiskError::io(&path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse {
@@ -73,10 +73,7 @@ pub(crate) fn generations(lane: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found: Vec<(u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(lane)? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        if let Some(first) = name.as_deref().and_then(Generation::first_of) {
+        if let Some(first) = log::generation_of(&path) {
             found.push((first, path));
         }
     }

@@ -58,6 +58,8 @@ mod codec;
 
 mod keys;
 
+mod encrypted;
+
 mod cbor;
 
 mod ranges;
@@ -71,6 +73,8 @@ pub use archive::{GenerationEntry, Inspection, LaneEntry, Verified};
 pub use block::{Placed, RECORD_BYTES_MAX};
 pub use database::DiskError;
 pub use disk::{Disk, capacity};
+pub use encrypted::check_sealed;
+pub use files::{make_directory, open_private, own_like_directory, write_whole};
 pub use keys::{KeyError, KeyId, Keys};
 pub use lanes::{Lanes, ReadAsk};
 pub use marks::LaneMark;

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::block::{self, BlockError, Header, Owner, STORED_BYTES_MAX};
+use crate::block::{self, BlockError, Header, Owner, STORED_BYTES_MAX, Whose};
 
 /// Read at once while searching.
 const CHUNK: usize = 256 * 1024;
@@ -23,14 +23,17 @@ const OVERLAP: usize = STORED_BYTES_MAX + 128;
 #[derive(Debug)]
 pub(crate) struct Log {
     file: File,
-    /// Whose blocks they are.
+    /// Whose blocks they are, and in which generation.
     owner: Owner,
+    generation: u64,
     /// Sound logical blocks by their first sequence, each with all its pieces.
     blocks: Vec<Found>,
     /// There is the beginning of a block that is not sound, or a piece of one that is not all there.
     pub(crate) torn: bool,
     /// Why some of it could not be read: blocks may be missing that are there.
     pub(crate) unread: Option<io::Error>,
+    /// Blocks, and pieces of them, that are refused: see [`Whose::Foreign`].
+    pub(crate) foreign: usize,
 }
 
 #[derive(Debug)]
@@ -67,9 +70,11 @@ impl Log {
         let mut log = Log {
             file: File::open(directory.join(FILE))?,
             owner,
+            generation: generation_of(directory).unwrap_or(0),
             blocks: Vec::new(),
             torn: false,
             unread: None,
+            foreign: 0,
         };
         log.search(0)?;
         Ok(log)
@@ -96,12 +101,16 @@ impl Log {
             while let Some(start) = block::find(bytes, at).filter(|start| *start < CHUNK) {
                 at = start + 1;
                 match block::check(bytes.get(start..).unwrap_or_default()) {
-                    Ok((header, ..)) if self.owner.owns(&header) => {
-                        pieces.push((header, offset + start as u64));
-                        at = start + header.stored_length();
-                    }
+                    Ok((header, ..)) => match self.owner.whose(&header, self.generation) {
+                        Whose::Ours => {
+                            pieces.push((header, offset + start as u64));
+                            at = start + header.stored_length();
+                        }
+                        Whose::Foreign => self.foreign += 1,
+                        Whose::Others => {}
+                    },
                     Err(BlockError::Checksum { .. } | BlockError::Short) => self.torn = true,
-                    Ok(_) | Err(_) => {}
+                    Err(_) => {}
                 }
             }
             skip = at.saturating_sub(CHUNK);
@@ -156,6 +165,16 @@ impl Log {
         }
         Ok(Some(bytes))
     }
+}
+
+/// The first sequence of the generation that a directory of this name holds.
+pub(crate) fn generation_of(directory: &Path) -> Option<u64> {
+    let name = directory.file_name()?.to_str()?;
+    let digits = name.split('-').next()?;
+    let numbers = name
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'-');
+    digits.parse().ok().filter(|_| numbers)
 }
 
 /// Logical blocks by their first sequence, and whether no piece is left over. sled may have written a page again: of equal
@@ -224,6 +243,7 @@ mod tests {
             stamp: 0,
             wall: 0,
             buffer,
+            bound: 0,
         };
         let mut encoder = Encoder::new(Keys::default()).unwrap();
         let block = encoder.encode(place, &[record(sequence, size)]);
@@ -268,7 +288,7 @@ mod tests {
             }
             let directory = tempfile::tempdir().unwrap();
             std::fs::write(directory.path().join(FILE), &file).unwrap();
-            let owner = Owner { lane: 3, buffer: Some(OURS) };
+            let owner = Owner::of_lane(3, Some(OURS));
             let log = Log::open(directory.path(), owner).unwrap();
             let mut read = Vec::new();
             for index in 0..log.headers().len() {

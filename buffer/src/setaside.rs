@@ -30,7 +30,9 @@ pub(crate) fn keep(path: &Path, set_aside: &Path) -> Result<PathBuf, DiskError> 
     } else {
         fs::hard_link(path, &kept_at)
     };
-    outcome.map_err(DiskError::io(path))?;
+    outcome
+        .and_then(|()| files::sync_directory(set_aside))
+        .map_err(DiskError::io(path))?;
     bound(set_aside).map_err(DiskError::io(set_aside))?;
     Ok(kept_at)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use read::Reader;
 
-use crate::block::{BufferId, Owner};
+use crate::block::Owner;
 use crate::codec::Encoded;
 use crate::database::DiskError;
 use crate::files;
@@ -66,7 +66,7 @@ impl Tail {
     pub(crate) fn open(
         root: &Path,
         settings: LaneDisk,
-        buffer: BufferId,
+        owner: Owner,
         keys: &Keys,
         writer: &Writer,
         findings: &mut Vec<Finding>,
@@ -74,10 +74,7 @@ impl Tail {
         let directory = layout::lane(root, &settings.name);
         files::make_directory(&directory).map_err(DiskError::io(&directory))?;
         let mut tail = Tail {
-            owner: Owner {
-                lane: layout::tag(&settings.name),
-                buffer: Some(buffer),
-            },
+            owner,
             set_aside: layout::set_aside(root),
             settings,
             generations: VecDeque::new(),
@@ -99,6 +96,12 @@ impl Tail {
                     generation: found.path.clone(),
                 });
             }
+            if found.foreign > 0 {
+                findings.push(tail.refuse(&found)?);
+                if !found.path.exists() {
+                    continue;
+                }
+            }
             let back = tail.generations.back();
             let covered = back.is_some_and(|before| before.stands_for(&found));
             if found.present.is_empty() {
@@ -117,6 +120,27 @@ impl Tail {
             }
         }
         Ok(tail)
+    }
+
+    /// Keeps what is foreign in a generation for a person to look at: all of it where nothing in it is ours.
+    fn refuse(&self, found: &Generation) -> Result<Finding, DiskError> {
+        let path = if found.present.is_empty() {
+            found.path.clone()
+        } else {
+            found.path.join(log::FILE)
+        };
+        Ok(Finding::Foreign {
+            generation: found.path.clone(),
+            blocks: found.foreign,
+            kept_at: setaside::keep(&path, &self.set_aside)?,
+        })
+    }
+
+    /// What blocks say of where they belong that are written next, of which the first begins at `first`.
+    pub(crate) fn bound_for(&self, first: u64) -> u64 {
+        let head = self.generations.back().filter(|_| self.head.is_some());
+        let generation = head.and_then(|head| log::generation_of(&head.path));
+        self.owner.bound(generation.unwrap_or(first))
     }
 
     /// A generation without a block: one just begun, or one of which nothing is left, which is kept for inspection.
@@ -153,16 +177,12 @@ impl Tail {
         all.within(from..u64::MAX).collect()
     }
 
-    /// Writes `blocks` to the head and makes them durable; `now` is the buffer's clock.
+    /// Writes `blocks` to the head and makes them durable. They are bound as [`Tail::bound_for`] says.
     ///
     /// After an error the head is abandoned: sled's ENOSPC is sticky, and what was committed to it
-    /// before is read from its file. Where only the disk writer has ended, another one begins a new head.
+    /// before is read from its file.
     pub(crate) fn write(&mut self, blocks: &[Encoded]) -> Result<(), DiskError> {
-        let mut outcome = self.append(blocks);
-        if matches!(outcome, Err(DiskError::WriterEnded { .. })) {
-            self.abandon_head();
-            outcome = self.append(blocks);
-        }
+        let outcome = self.append(blocks);
         if outcome.is_err() {
             self.abandon_head();
         }

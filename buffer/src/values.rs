@@ -57,6 +57,14 @@ pub enum OpenError {
         key: KeyId,
         given: String,
     },
+    #[error(
+        "{path} is encrypted for gateway `{of}`, and this is gateway `{ours}`: set gateway.id to `{of}` again, or take what is there over with `tidegate buffer export --gateway-id {of} --for-gateway {ours} DIR`; nothing was changed"
+    )]
+    OtherGateway {
+        path: PathBuf,
+        of: String,
+        ours: String,
+    },
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
@@ -68,6 +76,13 @@ pub enum Finding {
     Damaged {
         generation: PathBuf,
         records: u64,
+        kept_at: PathBuf,
+    },
+    /// Blocks that claim to be this lane's are refused: they are not encrypted though they are newer than the keys, or they are
+    /// encrypted for another gateway, lane or generation.
+    Foreign {
+        generation: PathBuf,
+        blocks: usize,
         kept_at: PathBuf,
     },
     /// A write was cut short, as a power cut does it. What had a receipt was flushed before.

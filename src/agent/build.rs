@@ -28,19 +28,38 @@ use crate::uplink::Uplink;
 /// Asks that wait; more than a few at once is nobody's use.
 const ASKS: usize = 16;
 
+/// What an agent does that has not the keys of its buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WithoutKeys {
+    /// There is nothing better than to go on from memory, and to leave the disk as it is.
+    GoesOn,
+    /// Another configuration can be gone back to.
+    Fails,
+}
+
 /// Opens the buffer, connects nothing yet, and starts the sources and the status server. What is `carried` over is accepted first; after an error
 /// it is still there.
-pub(crate) fn build(prepared: Prepared, carried: &mut Carried) -> Result<Agent, AgentError> {
+pub(crate) fn build(
+    prepared: Prepared,
+    carried: &mut Carried,
+    without_keys: WithoutKeys,
+) -> Result<Agent, AgentError> {
     let started = Instant::now();
     let loaded = Rc::clone(&prepared.loaded);
     let settings = &loaded.settings;
     let (intents, store) = (settings.intents.clone(), prepared.store);
     let clock = Clock::new(version::BUILT_UNIX_US);
-    let (disk, opened, missing) = open(&store, &intents, carried.in_use.as_deref())?;
+    let may_pass = |error: &StoreError| {
+        error.may_pass()
+            || error.is_in_use(carried.in_use.as_deref())
+            || (error.is_of_keys() && without_keys == WithoutKeys::GoesOn)
+    };
+    let (disk, opened, missing) = open(&store, &intents, may_pass)?;
     let carried = std::mem::take(&mut carried.events);
     let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
     let found: Vec<Recovered> = opened.lanes.iter().map(Recovered::of).collect();
-    let parts = drain_parts(settings, clock, prepared.uplink, &found, started);
+    let rejected = Rejected::new(&settings.store.state, store.keys().ok());
+    let parts = drain_parts(settings, clock, prepared.uplink, rejected, &found, started);
     let (inlet, queues) = adapters::queues();
     let (asker, asks) = mpsc::channel(ASKS);
     let urge = Arc::new(Urge::default());
@@ -53,7 +72,7 @@ pub(crate) fn build(prepared: Prepared, carried: &mut Carried) -> Result<Agent, 
             histories: intents.histories(),
         },
         drain: Drain::new(parts, started),
-        keeper: Keeper::start(disk, store),
+        keeper: Keeper::start(disk, store, missing.clone()),
         health: Health::new(clock, opened.epoch),
         queues,
         asks,
@@ -82,13 +101,23 @@ pub(crate) fn build(prepared: Prepared, carried: &mut Carried) -> Result<Agent, 
 /// events from others.
 type Start = (Option<Disk<Record>>, Opened, Option<String>);
 
-fn open(store: &Store, intents: &Intents, in_use: Option<&Path>) -> Result<Start, StoreError> {
+fn open(
+    store: &Store,
+    intents: &Intents,
+    may_pass: impl Fn(&StoreError) -> bool,
+) -> Result<Start, StoreError> {
     match store.open() {
         Ok((disk, opened)) => {
             store.tell_room();
             Ok((Some(disk), opened, None))
         }
-        Err(error) if error.may_pass() || error.is_in_use(in_use) => {
+        Err(error) if may_pass(&error) => {
+            if error.is_of_keys() {
+                tracing::error!(
+                    error = chain(&error),
+                    "the buffer is not opened, and nothing in it is touched: its key is missing or another one; events are kept in memory only, and receipts are given when they are delivered; what is in the buffer waits for its key"
+                );
+            }
             let lanes = intents.iter().map(|_| LaneOpened::default());
             let (lanes, findings) = (lanes.collect(), Vec::new());
             let nothing = Opened {
@@ -106,6 +135,7 @@ fn drain_parts(
     settings: &Settings,
     clock: Clock,
     uplink: Uplink,
+    rejected: Rejected,
     found: &[Recovered],
     now: Instant,
 ) -> drain::Parts {
@@ -122,7 +152,7 @@ fn drain_parts(
         clock,
         gateway: identity.id.clone(),
         topic_retry: settings.drain.topic_retry,
-        rejected: Rejected::new(&settings.store.state),
+        rejected,
         has_backlog: found.iter().any(|lane| lane.waiting > 0),
     }
 }

@@ -205,7 +205,7 @@ impl Agent {
                 self.disk.probe_pause = PROBE_FIRST;
                 tracing::error!(
                     error,
-                    "the disk does not take what must be kept; going on from memory and holding back receipts; free space or replace the disk"
+                    "the disk does not take what must be kept; going on from memory and holding back receipts; free space, replace the disk, or do what the error asks for"
                 );
             }
             (Some(_), None) => tracing::info!("the disk takes what must be kept again"),

@@ -26,6 +26,15 @@ impl Agent {
                 tracing::warn!(generation = %generation.display(), "the last write to the buffer was cut short, as by a power cut; it had no receipt, so that nothing is lost unless the disk is failing");
                 json!({ "generation": generation, "torn": true })
             }
+            Finding::Foreign {
+                generation,
+                blocks,
+                kept_at,
+            } => {
+                tracing::error!(generation = %generation.display(), blocks, kept_at = %kept_at.display(),
+                    "blocks in the buffer are refused and not sent: they are not encrypted though they are newer than buffer.keys, or they are encrypted for another gateway, lane or generation; somebody may have changed the disk; look at who can write to it");
+                json!({ "generation": generation, "foreign_blocks": blocks, "kept_at": kept_at })
+            }
             Finding::MarksLost { kept_at } => {
                 tracing::warn!(kept_at = %kept_at.display(), "the buffer's marks are damaged; some delivered events will be sent again with the same ids");
                 json!({ "marks": "lost", "kept_at": kept_at })

@@ -45,6 +45,13 @@ impl Orders {
         prepare::prepare(loaded, self.port.as_ref())
     }
 
+    /// For an agent that another goes on for where the keys of its buffer cannot be had.
+    fn prepare_with_keys(&self, loaded: &Rc<Loaded>) -> Result<Prepared, AgentError> {
+        let prepared = self.prepare(loaded)?;
+        prepared.store.check_keys()?;
+        Ok(prepared)
+    }
+
     /// Waits until the agent is to end. A configuration that cannot be used is said and ends nothing. Safe to cancel.
     pub(super) async fn next(&mut self) -> End {
         loop {
@@ -90,7 +97,7 @@ impl Orders {
     fn reloaded(&self) -> Option<Prepared> {
         let file = self.path.display();
         let problems = match config::load(&self.path) {
-            Ok(loaded) => match self.prepare(&loaded.into()) {
+            Ok(loaded) => match self.prepare_with_keys(&loaded.into()) {
                 Ok(prepared) => return Some(prepared),
                 Err(error) => {
                     tracing::error!(error = chain(&error), %file, "{GOES_ON}");

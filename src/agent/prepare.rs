@@ -36,7 +36,7 @@ pub(crate) struct Prepared {
 pub(crate) fn prepare(loaded: &Rc<Loaded>, open: Option<&Port>) -> Result<Prepared, AgentError> {
     let settings = &loaded.settings;
     let port = status::listen(&settings.status, open)?;
-    let store = Store::new(&settings.store)?;
+    let store = Store::new(&settings.store);
     let sources = settings.sources.iter();
     let sources = sources.map(|one| open_source(settings, one));
     let sources = sources.collect::<Result<_, _>>()?;
@@ -60,6 +60,7 @@ pub(super) fn open_source(
     one.open(&Context {
         gateway: &settings.gateway.identity.id,
         state: &settings.store.state,
+        write: buffer::write_whole,
         health: HEALTH,
         unacked_bytes: settings.unacked_bytes,
         origin_bytes: settings.origin_bytes,

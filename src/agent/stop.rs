@@ -13,6 +13,8 @@ use crate::state::{Answer, Job};
 const CLOSING: Duration = Duration::from_secs(1);
 /// How long a disk may take to close; after it the next start recovers.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
+/// A stop does not wait for a disk that has answered nothing for this long: longer than any flash takes to erase what it must.
+const HUNG: Duration = Duration::from_secs(5);
 
 /// How long sources and lanes have where another agent follows: an exchange on a serial line takes its time.
 const HANDING_OVER: Duration = Duration::from_secs(3);
@@ -55,10 +57,9 @@ impl Agent {
             // A source may wait for receipts that a failing disk does not give: it keeps what has none.
             self.look_after_parts(now);
             let sources = !(self.sources.have_ended() && self.queues.is_empty());
-            let left = sources
-                || !self.lanes.all_stored()
-                || !self.drain.rejected.is_written()
-                || (next.is_none() && !self.nothing_to_send());
+            let unstored = sources || !self.lanes.all_stored() || !self.drain.rejected.is_written();
+            let left =
+                (unstored && !self.is_hung(now)) || (next.is_none() && !self.nothing_to_send());
             if !left || now >= grace {
                 break;
             }
@@ -101,6 +102,11 @@ impl Agent {
         self.facts.stop_grace.saturating_sub(CLOSING)
     }
 
+    /// Neither a source nor a lane gets anything from the disk any more.
+    fn is_hung(&self, now: Instant) -> bool {
+        self.keeper.silent_for(now) > HUNG
+    }
+
     /// Everything is delivered, or there is nobody to deliver to.
     fn nothing_to_send(&self) -> bool {
         !self.drain.link.is_up()
@@ -117,35 +123,7 @@ impl Agent {
         let now = Instant::now();
         self.drain.listen(&mut self.lanes, now);
         self.lanes.spare_flash(1.0);
-        let closed = tokio::time::timeout(CLOSE_PATIENCE, async {
-            while !self.lanes.all_stored() {
-                self.lanes.urge();
-                self.ask_disk(Instant::now());
-                // What is not due yet is asked for again.
-                let answer = tokio::time::timeout(LOOK, self.keeper.answer()).await;
-                let Ok(answer) = answer else { continue };
-                let Some(answer) = answer else { return };
-                let refused = matches!(&answer, Answer::Written(all) if all.iter().any(|one| one.outcome.is_err()));
-                self.answered(answer, Instant::now());
-                if refused {
-                    break; // what is only in memory has no receipt
-                }
-            }
-            if let Some(note) = self.drain.allowance.note(true) {
-                self.keeper.ask(Job::Note(note));
-            }
-            let marks = self.lanes.last_marks();
-            self.keeper.ask(Job::Mark(marks));
-            self.keeper.ask(Job::Close);
-            while let Some(answer) = self.keeper.answer().await {
-                let last = matches!(answer, Answer::Closed(_));
-                self.answered(answer, Instant::now());
-                if last {
-                    return;
-                }
-            }
-        });
-        let closed = closed.await.is_ok();
+        let closed = self.store_and_close(now + CLOSE_PATIENCE).await;
         if closed {
             self.keeper.join();
         } else {
@@ -153,6 +131,48 @@ impl Agent {
         }
         self.set_aside().await;
         closed
+    }
+
+    /// Has the disk write the last that is in memory, and close, until `end` or as long as it answers. Says whether it closed.
+    async fn store_and_close(&mut self, end: Instant) -> bool {
+        let mut closing = false;
+        loop {
+            let now = Instant::now();
+            if now >= end || self.is_hung(now) {
+                return false;
+            }
+            if !closing {
+                self.lanes.urge();
+                self.ask_disk(now);
+                closing = self.lanes.all_stored();
+                if closing {
+                    self.ask_to_close();
+                }
+            }
+            // What is not due yet is asked for again.
+            let answer = tokio::time::timeout(LOOK, self.keeper.answer()).await;
+            let Ok(answer) = answer else { continue };
+            let Some(answer) = answer else { return true };
+            let last = matches!(answer, Answer::Closed(_));
+            let refused = matches!(&answer, Answer::Written(all) if all.iter().any(|one| one.outcome.is_err()));
+            self.answered(answer, Instant::now());
+            if last {
+                return true;
+            }
+            if refused && !closing {
+                closing = true; // what is only in memory has no receipt
+                self.ask_to_close();
+            }
+        }
+    }
+
+    fn ask_to_close(&mut self) {
+        if let Some(note) = self.drain.allowance.note(true) {
+            self.keeper.ask(Job::Note(note));
+        }
+        let marks = self.lanes.last_marks();
+        self.keeper.ask(Job::Mark(marks));
+        self.keeper.ask(Job::Close);
     }
 
     /// Waits for the last records that the cluster will never take to be written.

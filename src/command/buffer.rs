@@ -1,13 +1,16 @@
 //! `tidegate buffer`: what is in a state directory, for people and scripts.
 
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use adapters::SecretRef;
 use buffer::{DiskError, GenerationEntry, Inspection, Keys, LaneEntry, OpenError};
 use clap::{Args, Subcommand};
 
 use super::console::{fail, load};
+use crate::drain::Rejected;
 use crate::ingest::Record;
 use crate::state::{disk_writer, keys};
 
@@ -16,14 +19,15 @@ pub(super) struct BufferArguments {
     /// The configuration file of the agent, for its state directory and its keys.
     #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// The state directory, or a copy of one.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "/var/lib/tidegate",
-        global = true
-    )]
-    pub state: PathBuf,
+    /// The state directory, or a copy of one. Default: that of the configuration, or /var/lib/tidegate.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub state: Option<PathBuf>,
+    /// A file with a key of the buffer, beside those of the configuration.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub key: Vec<PathBuf>,
+    /// The id of the gateway that the buffer is of, which what is encrypted is bound to. Default: that of the configuration.
+    #[arg(long, value_name = "ID", global = true)]
+    pub gateway_id: Option<String>,
     #[command(subcommand)]
     pub what: What,
 }
@@ -41,7 +45,12 @@ pub(crate) enum What {
         /// A directory that does not exist yet.
         #[arg(value_name = "DIR")]
         to: PathBuf,
+        /// Encrypt it for the gateway with this id, which has the same keys.
+        #[arg(long, value_name = "ID")]
+        for_gateway: Option<String>,
     },
+    /// Print the records that the cluster rejected, as lines of JSON.
+    Rejected,
     /// Write damaged generations anew with what is sound in them; the damaged files are kept in set-aside.
     ///
     /// The agent does not need this: it reads around damage by itself. Refuses while an agent is running.
@@ -69,29 +78,44 @@ pub(super) struct Filter {
 pub(super) enum InspectError {
     #[error("cannot look into {path}")]
     Open { path: PathBuf, source: OpenError },
+    #[error("the buffer is encrypted for gateway `{of}`: give --gateway-id {of}")]
+    Gateway { of: String },
     #[error("no lane is named `{name}`; there are {known}")]
     NoLane { name: String, known: String },
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error(transparent)]
     Output(#[from] io::Error),
+    #[error(
+        "{sealed} records are encrypted with a key that is not given, or for another gateway: give it by -c or --key, and --gateway-id"
+    )]
+    Sealed { sealed: usize },
     #[error("{damaged} of {all} generations are damaged or cannot be decoded")]
     Damaged { damaged: usize, all: usize },
 }
 
 pub(super) fn run(arguments: &BufferArguments) -> ExitCode {
-    let (state, given) = match arguments.config.as_deref().map(load) {
-        None => (arguments.state.clone(), Ok(Keys::default())),
-        Some(Ok(loaded)) => (
-            loaded.settings.store.state.clone(),
-            keys(&loaded.settings.store.keys),
-        ),
-        Some(Err(code)) => return code,
+    let loaded = match arguments.config.as_deref().map(load).transpose() {
+        Ok(loaded) => loaded.map(|loaded| loaded.settings),
+        Err(code) => return code,
     };
-    let keys = match given {
+    let store = loaded.as_ref().map(|settings| &settings.store);
+    let given = arguments.key.iter().cloned().map(SecretRef::File);
+    let all: Vec<SecretRef> = store
+        .iter()
+        .flat_map(|store| store.keys.clone())
+        .chain(given)
+        .collect();
+    let keys = match keys(&all) {
         Ok(keys) => keys,
         Err(error) => return fail(&error),
     };
+    let named = arguments.gateway_id.as_deref();
+    let gateway = named.or(store.map(|store| store.gateway.as_str()));
+    let keys = keys.for_gateway(gateway.unwrap_or_default());
+    let state = arguments.state.clone();
+    let state = state.or_else(|| store.map(|store| store.state.clone()));
+    let state = state.unwrap_or_else(|| "/var/lib/tidegate".into());
     match inspect(&state, &keys, &arguments.what) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read it has seen enough.
@@ -104,9 +128,18 @@ pub(super) fn run(arguments: &BufferArguments) -> ExitCode {
 
 /// Does what was asked for; everything but `export` and `repair` only reads.
 fn inspect(state: &Path, keys: &Keys, what: &What) -> Result<(), InspectError> {
-    let failed = |source| InspectError::Open {
-        path: state.to_owned(),
-        source,
+    if let What::Rejected = what {
+        return rejected(state, keys);
+    }
+    let failed = |source| match source {
+        OpenError::OtherGateway { of, .. } => InspectError::Gateway { of },
+        source @ (OpenError::InUse { .. }
+        | OpenError::Newer { .. }
+        | OpenError::NoKey { .. }
+        | OpenError::Disk(_)) => InspectError::Open {
+            path: state.to_owned(),
+            source,
+        },
     };
     let found = Inspection::open(state, keys)
         .map_err(failed)?
@@ -116,8 +149,10 @@ fn inspect(state: &Path, keys: &Keys, what: &What) -> Result<(), InspectError> {
         What::Ls => ls(&found, &mut out)?,
         What::Cat(filter) => cat(&found, keys, filter, &mut out)?,
         What::Verify => verify(&found, keys, &mut out)?,
-        What::Export { to } => {
-            let records = found.export(to, keys)?;
+        What::Rejected => {}
+        What::Export { to, for_gateway } => {
+            let other = for_gateway.as_ref().map(|id| keys.for_gateway(id));
+            let records = found.export(to, keys, other.as_ref())?;
             writeln!(out, "{records} records are in {}", to.display())?;
         }
         What::Repair => {
@@ -133,6 +168,28 @@ fn inspect(state: &Path, keys: &Keys, what: &What) -> Result<(), InspectError> {
         }
     }
     out.flush().map_err(Into::into)
+}
+
+/// Prints what was set aside, the oldest first.
+fn rejected(state: &Path, keys: &Keys) -> Result<(), InspectError> {
+    let (mut out, mut sealed) = (BufWriter::new(io::stdout().lock()), 0);
+    for path in Rejected::files(state).iter().rev() {
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            text => text?,
+        };
+        for line in text.lines() {
+            match Rejected::open(line, keys) {
+                Some(line) => writeln!(out, "{line}")?,
+                None => sealed += 1,
+            }
+        }
+    }
+    out.flush()?;
+    if sealed > 0 {
+        return Err(InspectError::Sealed { sealed });
+    }
+    Ok(())
 }
 
 fn ls(found: &Inspection, out: &mut impl Write) -> Result<(), InspectError> {
@@ -271,7 +328,7 @@ fn verify(found: &Inspection, keys: &Keys, out: &mut impl Write) -> Result<(), I
             all += 1;
             let verified = generation.verify::<Record>(keys)?;
             (blocks, records) = (blocks + verified.blocks, records + verified.records);
-            if verified.missing.is_empty() && verified.undecodable == 0 {
+            if verified.missing.is_empty() && verified.undecodable == 0 && verified.foreign == 0 {
                 continue;
             }
             damaged += 1;
@@ -282,11 +339,12 @@ fn verify(found: &Inspection, keys: &Keys, out: &mut impl Write) -> Result<(), I
                 .collect();
             writeln!(
                 out,
-                "{}: {} records are damaged ({}), {} blocks cannot be decoded",
+                "{}: {} records are damaged ({}), {} blocks cannot be decoded, {} are refused",
                 generation.path.display(),
                 verified.missing.len(),
                 missing.join(", "),
-                verified.undecodable
+                verified.undecodable,
+                verified.foreign
             )?;
         }
         writeln!(

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::console::{fail, load, refuse, say};
 use crate::config::Weight;
+use crate::state::{StoreError, keys};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArguments {
@@ -30,6 +31,10 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
         .any(|problem| problem.weight == Weight::LeftOut)
     {
         return refuse(path, &loaded.warnings);
+    }
+    // Not of `run`, which goes on from memory with what it has. A key may not be where this is run.
+    if let Err(error @ StoreError::Key(_)) = keys(&loaded.settings.store.keys) {
+        return fail(&error);
     }
     let warnings: String = loaded
         .warnings

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::console::{fail, load};
-use crate::agent::{self, AgentError, Carried, Ended, Orders, Prepared};
+use crate::agent::{self, AgentError, Carried, Ended, Orders, Prepared, WithoutKeys};
 use crate::config::{Loaded, Weight};
 use crate::process::supervisor::{self, Signals};
 use crate::process::{allocator, chain, logging};
@@ -66,7 +66,11 @@ async fn agents(first: Prepared, mut orders: Orders) -> Result<(), AgentError> {
     let (mut good, mut carried) = (None, Carried::default());
     loop {
         let loaded = Rc::clone(&next.loaded);
-        let (ended, back) = run_one(next, &mut carried, orders).await;
+        let without_keys = match &good {
+            Some(good) if !Rc::ptr_eq(good, &loaded) => WithoutKeys::Fails,
+            Some(_) | None => WithoutKeys::GoesOn,
+        };
+        let (ended, back) = run_one(next, &mut carried, without_keys, orders).await;
         orders = back;
         let then = match ended {
             Ok(Ended::Stopped) => None,
@@ -90,6 +94,7 @@ async fn agents(first: Prepared, mut orders: Orders) -> Result<(), AgentError> {
 async fn run_one(
     prepared: Prepared,
     carried: &mut Carried,
+    without_keys: WithoutKeys,
     mut orders: Orders,
 ) -> (Result<Ended, AgentError>, Orders) {
     let (loaded, port) = (Rc::clone(&prepared.loaded), prepared.port.clone());
@@ -104,7 +109,7 @@ async fn run_one(
     // Sources share the one thread and need not be able to change it.
     let local = tokio::task::LocalSet::new();
     let whole = local.run_until(async {
-        let agent = match agent::build(prepared, carried) {
+        let agent = match agent::build(prepared, carried, without_keys) {
             Ok(agent) => agent,
             Err(error) => return (Err(error), orders),
         };

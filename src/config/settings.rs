@@ -88,6 +88,7 @@ impl Settings {
                 lanes: intents.on_disk(),
                 floor: file.gateway.free_floor.0,
                 keys: file.buffer.keys.clone(),
+                gateway: identity.id.clone(),
                 require_mount: file.buffer.require_mount,
             },
             status: StatusSettings {

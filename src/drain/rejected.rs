@@ -1,13 +1,16 @@
 //! Records that the cluster will never take, kept as lines of JSON for a person to look at. They are written on a thread that is
-//! there while there are some: a disk that hangs keeps them waiting, and nothing else.
+//! there while there are some: a disk that hangs keeps them waiting, and nothing else. Where the buffer is encrypted each line is,
+//! as `{"sealed": "..."}`; without its key nothing is kept.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use buffer::Placed;
+use buffer::{Keys, Placed};
+
+use serde::{Deserialize, Serialize};
 
 use crate::ingest::Record;
 
@@ -16,9 +19,21 @@ const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// With so many bytes waiting to be written no other record is taken: some of the largest that a lane can hold.
 const WAITING_BYTES_MAX: usize = 512 * 1024;
 
+/// What lines are encrypted for.
+const PURPOSE: &str = "rejected record";
+
+/// A line that is encrypted.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    sealed: String,
+}
+
 #[derive(Debug)]
 pub(crate) struct Rejected {
     path: PathBuf,
+    /// `None` where there are keys that cannot be had.
+    keys: Option<Keys>,
     waiting: Arc<Mutex<Waiting>>,
 }
 
@@ -37,11 +52,29 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 
 impl Rejected {
     #[must_use]
-    pub(crate) fn new(state: &Path) -> Rejected {
+    pub(crate) fn new(state: &Path, keys: Option<Keys>) -> Rejected {
+        let [path, _] = Rejected::files(state);
         Rejected {
-            path: state.join("set-aside").join("rejected.jsonl"),
+            path,
+            keys,
             waiting: Arc::default(),
         }
+    }
+
+    /// Where lines are, the newest first.
+    pub(crate) fn files(state: &Path) -> [PathBuf; 2] {
+        let path = state.join("set-aside").join("rejected.jsonl");
+        let before = path.with_extension("jsonl.1");
+        [path, before]
+    }
+
+    /// A line as it was before it was encrypted, if it was; `None` without its key.
+    pub(crate) fn open(line: &str, keys: &Keys) -> Option<String> {
+        let sealed = serde_json::from_str::<Sealed>(line);
+        sealed.map_or_else(
+            |_| Some(line.to_owned()),
+            |line| keys.open_text(PURPOSE, &line.sealed),
+        )
     }
 
     /// Whether another record may be taken; else the disk does not follow, and the record is better kept in its lane.
@@ -53,8 +86,24 @@ impl Rejected {
     pub(super) fn keep(&self, lane: &str, placed: &Placed<Record>, reason: &str) -> &Path {
         let mut line = placed.record.to_json(lane, placed.epoch, placed.sequence);
         line["reason"] = reason.into();
-        self.push(line.to_string());
+        match self.seal(line.to_string()) {
+            Ok(line) => self.push(line),
+            Err(error) => {
+                tracing::error!(%error, lane, sequence = placed.sequence, path = %self.path.display(), "cannot keep a rejected record; it is lost");
+            }
+        }
         &self.path
+    }
+
+    fn seal(&self, line: String) -> io::Result<String> {
+        match &self.keys {
+            Some(keys) if keys.is_empty() => Ok(line),
+            Some(keys) => {
+                let sealed = keys.seal_text(PURPOSE, &line)?;
+                serde_json::to_string(&Sealed { sealed }).map_err(io::Error::other)
+            }
+            None => Err(io::Error::other("its key in buffer.keys cannot be had")),
+        }
     }
 
     fn push(&self, line: String) {
@@ -106,14 +155,13 @@ fn write_all(path: &Path, waiting: &Mutex<Waiting>) {
 }
 
 fn append(path: &Path, line: &str) -> std::io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
+    path.parent().map_or(Ok(()), buffer::make_directory)?;
     if fs::metadata(path).is_ok_and(|file| file.len() > FILE_BYTES_MAX) {
         fs::rename(path, path.with_extension("jsonl.1"))?;
     }
-    let mut file = File::options().create(true).append(true).open(path)?;
-    writeln!(file, "{line}")
+    let mut file = buffer::open_private(path, true)?;
+    writeln!(file, "{line}")?;
+    file.sync_data()
 }
 
 #[cfg(test)]
@@ -121,9 +169,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn with_a_key_lines_can_be_read_with_it_only_and_without_it_none_is_written() {
+        let root = tempfile::tempdir().unwrap();
+        let keys = Keys::parse(&["42".repeat(32)]).unwrap().for_gateway("gw-1");
+        let rejected = Rejected::new(root.path(), Some(keys.clone()));
+        let line = "{\"reason\":\"secret\"}";
+        let sealed = rejected.seal(line.into()).unwrap();
+        assert!(!sealed.contains("secret"));
+        assert_eq!(Rejected::open(&sealed, &keys).as_deref(), Some(line));
+        assert_eq!(Rejected::open(&sealed, &Keys::default()), None);
+        assert_eq!(
+            Rejected::open(line, &keys).as_deref(),
+            Some(line),
+            "of before"
+        );
+        assert!(Rejected::new(root.path(), None).seal(line.into()).is_err());
+    }
+
+    #[test]
     fn lines_are_written_in_order_and_no_more_than_fit_wait() {
         let root = tempfile::tempdir().unwrap();
-        let rejected = Rejected::new(root.path());
+        let rejected = Rejected::new(root.path(), Some(Keys::default()));
         // As while a thread is at it on a disk that hangs.
         lock(&rejected.waiting).writing = true;
         let line = "x".repeat(60 * 1024);

@@ -42,10 +42,14 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// With a disk, or without one until `store` can be opened. Where the system has no thread to give, the disk is closed
-    /// again, and another one is tried for.
+    /// With a disk, or without one until `store` can be opened: `missing` says why it could not. Where the system has no thread
+    /// to give, the disk is closed again, and another one is tried for.
     #[must_use]
-    pub(crate) fn start(disk: Option<Disk<Record>>, store: Store) -> Keeper {
+    pub(crate) fn start(
+        disk: Option<Disk<Record>>,
+        store: Store,
+        missing: Option<String>,
+    ) -> Keeper {
         let mut keeper = Keeper {
             jobs: sync_channel(0).0,
             answers: mpsc::channel(1).1,
@@ -56,12 +60,12 @@ impl Keeper {
             orphaned: 0,
             next_start: Instant::now() + START_AGAIN,
         };
-        keeper.begin(disk);
+        keeper.begin(disk, missing);
         keeper
     }
 
-    fn begin(&mut self, disk: Option<Disk<Record>>) {
-        match begin(disk, &self.store) {
+    fn begin(&mut self, disk: Option<Disk<Record>>, missing: Option<String>) {
+        match begin(disk, &self.store, missing) {
             Ok((jobs, answers, thread)) => {
                 (self.jobs, self.answers) = (jobs, answers);
                 self.thread = Some(thread);
@@ -133,7 +137,7 @@ impl Keeper {
         let now = Instant::now();
         if now >= self.next_start {
             self.next_start = now + START_AGAIN;
-            self.begin(None);
+            self.begin(None, None);
         }
         self.thread.is_some() || self.orphaned > 0
     }
@@ -148,8 +152,15 @@ impl Keeper {
     }
 
     fn silent(&self, now: Instant) -> Option<Duration> {
-        let silent = now.saturating_duration_since(self.heard);
-        (!self.pending.is_empty() && silent > PATIENCE).then_some(silent)
+        Some(self.silent_for(now)).filter(|silent| *silent > PATIENCE)
+    }
+
+    /// For how long it has left what it was asked without an answer.
+    pub(crate) fn silent_for(&self, now: Instant) -> Duration {
+        if self.pending.is_empty() {
+            return Duration::ZERO;
+        }
+        now.saturating_duration_since(self.heard)
     }
 
     /// It will not answer any more.
@@ -168,29 +179,35 @@ impl Keeper {
 
 type Begun = (SyncSender<Job>, mpsc::Receiver<Answer>, JoinHandle<()>);
 
-fn begin(disk: Option<Disk<Record>>, store: &Store) -> std::io::Result<Begun> {
+fn begin(
+    disk: Option<Disk<Record>>,
+    store: &Store,
+    missing: Option<String>,
+) -> std::io::Result<Begun> {
     let most = JOBS + store.lanes();
     let (jobs, to_do) = sync_channel(most);
     let (done, answers) = mpsc::channel(most);
     let store = store.clone();
     let thread = std::thread::Builder::new()
         .name("disk".into())
-        .spawn(move || work(disk, &store, &to_do, &done))?;
+        .spawn(move || work(disk, &store, missing, &to_do, &done))?;
     Ok((jobs, answers, thread))
 }
 
 fn work(
     mut disk: Option<Disk<Record>>,
     store: &Store,
+    missing: Option<String>,
     jobs: &Receiver<Job>,
     answers: &mpsc::Sender<Answer>,
 ) {
+    let mut missing = missing.unwrap_or_else(|| "it could not be opened".into());
     while let Ok(job) = jobs.recv() {
         let (asked, last) = (Asked::of(&job), matches!(job, Job::Close));
         let done = catch_unwind(AssertUnwindSafe(|| match &mut disk {
             Some(open) if !last => job_with(open, job),
             Some(_) => Answer::Closed(disk.take().map_or(Ok(()), Disk::close)),
-            None => job_without(store, &job, &asked),
+            None => job_without(store, &job, &asked, &mut missing),
         }));
         let answer = done.unwrap_or_else(|panic| {
             let reason = panic_text(&*panic).unwrap_or("without a message");
@@ -231,15 +248,18 @@ fn job_with(disk: &mut Disk<Record>, job: Job) -> Answer {
 }
 
 /// Refuses all work until the buffer can be opened.
-fn job_without(store: &Store, job: &Job, asked: &Asked) -> Answer {
+fn job_without(store: &Store, job: &Job, asked: &Asked, missing: &mut String) -> Answer {
     match job {
         Job::Tidy { .. } => Answer::Tidied(Ok(Vec::new())),
         Job::Probe => Answer::Probed(match store.open() {
             Ok(_) => Ok(Disked::Ready),
-            Err(error) => Err(unusable(&error)),
+            Err(error) => {
+                *missing = crate::process::chain(&error);
+                Err(unusable(&error))
+            }
         }),
         Job::Write { .. } | Job::Read(_) | Job::Mark(_) | Job::Note(_) | Job::Close => {
-            asked.refused("it could not be opened")
+            asked.refused(missing)
         }
     }
 }
@@ -275,7 +295,7 @@ mod tests {
         let directory = tempfile::TempDir::new().unwrap();
         let store = Store::in_process(directory.path());
         let (disk, _) = store.open().unwrap();
-        let mut keeper = Keeper::start(Some(disk), store);
+        let mut keeper = Keeper::start(Some(disk), store, None);
         keeper.ask(unknown());
         keeper.ask(Job::Mark(Vec::new()));
         keeper.ask(Job::Probe);
@@ -295,7 +315,7 @@ mod tests {
     #[test]
     fn a_thread_that_ends_is_replaced_and_what_it_was_asked_is_answered_as_an_error() {
         let directory = tempfile::TempDir::new().unwrap();
-        let mut keeper = Keeper::start(None, Store::in_process(directory.path()));
+        let mut keeper = Keeper::start(None, Store::in_process(directory.path()), None);
         let (jobs, taken) = sync_channel(1);
         let (done, answers) = mpsc::channel(1);
         let thread = std::thread::spawn(move || {

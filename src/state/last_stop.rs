@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use adapters::{off_task, write_whole};
+use adapters::off_task;
 use serde_json::{Value, json};
 
 /// How long a stop waits for its note.
@@ -36,7 +36,7 @@ impl LastStop {
     /// Writes the reason; a disk that hangs does not keep the agent from ending.
     pub(crate) async fn note(&self, reason: &Value) {
         let (path, text) = (self.0.clone(), reason.to_string());
-        let written = off_task(move || write_whole(&path, &text));
+        let written = off_task(move || buffer::write_whole(&path, text.as_bytes()));
         let error = match tokio::time::timeout(PATIENCE, written).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),

@@ -26,6 +26,6 @@ impl LinkUse {
 
     /// Writes a note, so that after a power cut there is this one or the one before.
     pub(crate) fn write(&self, note: &str) -> io::Result<()> {
-        adapters::write_whole(&self.0, note)
+        buffer::write_whole(&self.0, note.as_bytes())
     }
 }

@@ -17,17 +17,15 @@ pub(crate) struct StoreSettings {
     /// Bytes that are left to others.
     pub floor: u64,
     pub keys: Vec<SecretRef>,
+    /// The gateway's id, which what is encrypted is bound to.
+    pub gateway: String,
     pub require_mount: bool,
 }
 
 /// What opening the buffer takes, to do it again.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
-    state: PathBuf,
-    lanes: Vec<buffer::LaneDisk>,
-    floor: u64,
-    keys: Keys,
-    require_mount: bool,
+    settings: StoreSettings,
     writer: Writer,
 }
 
@@ -67,6 +65,20 @@ impl StoreError {
         )
     }
 
+    /// What is there cannot be read with the keys that are given, or they cannot be had. The agent goes on from memory and touches
+    /// nothing, unless there is another configuration to go back to.
+    #[must_use]
+    pub(crate) fn is_of_keys(&self) -> bool {
+        match self {
+            StoreError::Secret(_) | StoreError::Key(_) => true,
+            StoreError::Refused { source, .. } => matches!(
+                source,
+                OpenError::NoKey { .. } | OpenError::OtherGateway { .. }
+            ),
+            StoreError::Unusable { .. } | StoreError::NotMounted { .. } => false,
+        }
+    }
+
     /// An earlier agent of this process still has `ours`, on a disk that hangs.
     #[must_use]
     pub(crate) fn is_in_use(&self, ours: Option<&Path>) -> bool {
@@ -81,46 +93,62 @@ pub(crate) fn keys(references: &[SecretRef]) -> Result<Keys, StoreError> {
 }
 
 impl Store {
-    pub(crate) fn new(settings: &StoreSettings) -> Result<Store, StoreError> {
-        Ok(Store {
-            state: settings.state.clone(),
-            lanes: settings.lanes.clone(),
-            floor: settings.floor,
-            keys: keys(&settings.keys)?,
-            require_mount: settings.require_mount,
+    pub(crate) fn new(settings: &StoreSettings) -> Store {
+        Store {
+            settings: settings.clone(),
             writer: disk_writer(),
+        }
+    }
+
+    /// The keys as they are on disk now.
+    pub(crate) fn keys(&self) -> Result<Keys, StoreError> {
+        Ok(keys(&self.settings.keys)?.for_gateway(&self.settings.gateway))
+    }
+
+    /// Whether the keys can be had and are those of what is there, as far as that is known without opening it.
+    pub(crate) fn check_keys(&self) -> Result<(), StoreError> {
+        let StoreSettings { state, lanes, .. } = &self.settings;
+        let checked = buffer::check_sealed(state, lanes, &self.keys()?);
+        checked.map_err(|source| StoreError::Refused {
+            path: state.clone(),
+            source,
         })
     }
 
     /// One without a lane, for tests, which have no disk writer.
     #[cfg(test)]
     pub(crate) fn in_process(state: &Path) -> Store {
-        Store {
+        let settings = StoreSettings {
             state: state.to_owned(),
             lanes: Vec::new(),
             floor: 0,
-            keys: Keys::default(),
+            keys: Vec::new(),
+            gateway: "gw-1".into(),
             require_mount: false,
+        };
+        Store {
+            settings,
             writer: Writer::InProcess,
         }
     }
 
     pub(crate) fn lanes(&self) -> usize {
-        self.lanes.len()
+        self.settings.lanes.len()
     }
 
     pub(crate) fn open(&self) -> Result<(Disk<Record>, Opened), StoreError> {
-        let path = || self.state.clone();
-        if self.require_mount && is_on_root(&self.state) {
+        let StoreSettings {
+            state,
+            lanes,
+            floor,
+            require_mount,
+            ..
+        } = &self.settings;
+        let path = || state.clone();
+        if *require_mount && is_on_root(state) {
             return Err(StoreError::NotMounted { path: path() });
         }
-        let opened = Disk::open_with(
-            &self.state,
-            &self.lanes,
-            self.floor,
-            &self.keys,
-            &self.writer,
-        );
+        let opened = Disk::open_with(state, lanes, *floor, &self.keys()?, &self.writer);
         opened.map_err(|error| match error {
             OpenError::Disk(source) => StoreError::Unusable {
                 path: path(),
@@ -128,7 +156,8 @@ impl Store {
             },
             source @ (OpenError::InUse { .. }
             | OpenError::Newer { .. }
-            | OpenError::NoKey { .. }) => StoreError::Refused {
+            | OpenError::NoKey { .. }
+            | OpenError::OtherGateway { .. }) => StoreError::Refused {
                 path: path(),
                 source,
             },
@@ -137,13 +166,14 @@ impl Store {
 
     /// Warns of budgets that the file system could never hold.
     pub(crate) fn tell_room(&self) {
-        let Ok(stat) = rustix::fs::statvfs(&self.state) else {
+        let StoreSettings { state, floor, .. } = &self.settings;
+        let Ok(stat) = rustix::fs::statvfs(state) else {
             return;
         };
         let size = stat.f_blocks.saturating_mul(stat.f_frsize);
-        let budgets: u64 = self.lanes.iter().map(|lane| lane.budget).sum();
-        if budgets + self.floor > size {
-            tracing::warn!(state = %self.state.display(), budgets, size, floor = self.floor,
+        let budgets: u64 = self.settings.lanes.iter().map(|lane| lane.budget).sum();
+        if budgets + floor > size {
+            tracing::warn!(state = %state.display(), budgets, size, floor,
                 "the budgets of all intents together are more than the file system holds; lower them, or in a long outage the disk is full before they are");
         }
     }

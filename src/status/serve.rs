@@ -174,9 +174,9 @@ impl Door {
 async fn bind(path: &Path, at: &str) -> UnixListener {
     let mut failures = Failures::new(at);
     loop {
-        // The buffer's lock is held: whoever made it is gone.
-        drop(std::fs::remove_file(path));
-        match UnixListener::bind(path) {
+        let way = adapters::make_way_for_socket(path).await;
+        let bound = way.and_then(|()| UnixListener::bind(path));
+        match bound.and_then(|socket| buffer::own_like_directory(path).map(|()| socket)) {
             Ok(socket) => {
                 failures.end();
                 return socket;

@@ -132,7 +132,7 @@ fn compare(file: &Path, id: &str) -> Option<String> {
             "the brokers belong to another cluster than before: what was delivered to the one before is only there; events go on to this one; check uplink.brokers and the names in it if that is not meant"
         );
     }
-    if let Err(error) = adapters::write_whole(file, id) {
+    if let Err(error) = buffer::write_whole(file, id.as_bytes()) {
         tracing::debug!(%error, path = %file.display(), "cannot remember the cluster's id");
     }
     is_other.then_some(before)

@@ -11,9 +11,9 @@ use crate::needs_kafka;
 use crate::peers::Kafka;
 use crate::rig::{Gateway, received, wait_for};
 
-const TAIL: &str = "[[inference]]\nname = \"results\"\ntail = \"$DIR/results\"\n";
+pub(crate) const TAIL: &str = "[[inference]]\nname = \"results\"\ntail = \"$DIR/results\"\n";
 
-fn append(path: &Path, numbers: std::ops::Range<u64>) {
+pub(crate) fn append(path: &Path, numbers: std::ops::Range<u64>) {
     let file = fs::File::options().create(true).append(true).open(path);
     let mut text = String::new();
     for number in numbers {

@@ -37,6 +37,12 @@ mod bursts;
 
 mod followed;
 
+mod signals;
+
+mod owners;
+
+mod encryption;
+
 mod large;
 
 mod keeping;

@@ -33,6 +33,8 @@ pub(crate) struct Gateway {
     pub(crate) directory: TempDir,
     config: PathBuf,
     child: Option<Child>,
+    /// Whose process it is, if not of who tests.
+    pub(crate) user: Option<u32>,
 }
 
 impl Gateway {
@@ -49,6 +51,7 @@ impl Gateway {
             directory,
             config: path,
             child: None,
+            user: None,
         }
     }
 
@@ -86,8 +89,12 @@ impl Gateway {
             .append(true)
             .open(self.log_path())
             .expect("a log can be opened");
+        let user = self.user.map(|user| user.to_string());
+        let user = user.iter();
+        let user = user.flat_map(|id| ["--reuid", id, "--regid", id, "--clear-groups"]);
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
+            .args(["--pdeathsig", "KILL"])
+            .args(user)
             .args(command)
             .args([&binary(), "run", "-c"])
             .arg(&self.config)
@@ -109,9 +116,8 @@ impl Gateway {
     /// Whether it has waited for a processor for more than half a second.
     pub(crate) fn is_starved(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/schedstat", self.process()));
-        let waited = stat
-            .ok()
-            .and_then(|stat| stat.split(' ').nth(1)?.parse().ok());
+        let stat = stat.unwrap_or_default();
+        let waited = stat.split(' ').nth(1).and_then(|ns| ns.parse().ok());
         waited.is_some_and(|waited: u64| waited > 500_000_000)
     }
 

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::message::MessageError;
 use super::{Inference, Maker};
 use crate::retry::Works;
 use crate::{Intake, Patience, Receipts, Stop, stopped};
 
-/// How long a stop waits for the rest of a line.
+/// How long a stop waits for more of a line, and for all that is left of it.
 const REST: Duration = Duration::from_millis(200);
+const REST_ALL: Duration = Duration::from_secs(1);
 /// Bytes of a line that a stop reads to its end.
 const LINE: usize = 64 * 1024;
 
@@ -53,10 +54,11 @@ pub(super) async fn read(
     }
     // A FIFO cannot offer again what was taken out of it, and what is left of a line is no line to the next reader.
     line.extend_from_slice(reader.buffer());
-    let (mut pipe, mut byte) = (reader.into_inner(), [0]);
+    let (mut pipe, mut byte, end) = (reader.into_inner(), [0], Instant::now() + REST_ALL);
     while line.last().is_some_and(|last| *last != b'\n')
         && line.len() <= LINE.max(input.section.max_event())
-        && let Ok(Ok(_)) = timeout(REST, pipe.read_exact(&mut byte)).await
+        && let Ok(Ok(_)) =
+            timeout_at(end.min(Instant::now() + REST), pipe.read_exact(&mut byte)).await
     {
         line.extend(byte);
     }

@@ -1,20 +1,13 @@
-//! A place in a followed file, and the file in which it is remembered.
+//! A place in a followed file.
 
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
-use tokio::time::Instant;
+use rustix::fs::OFlags;
 use xxhash_rust::xxh3::xxh3_64;
-
-use crate::SourceStats;
-
-/// The place is written at most this often; after a crash as much may be read again.
-const REMEMBER: Duration = Duration::from_secs(2);
-/// A place that cannot be written is tried again after this, at most.
-const REMEMBER_MOST: Duration = Duration::from_mins(1);
 
 /// A place in a file. The file is known by its inode and by when that was made, as an inode is used again; not by its name, which
 /// is another file's once the log was rotated.
@@ -64,7 +57,7 @@ impl Place {
         let entries = fs::read_dir(path.parent()?).ok()?;
         let mut same = entries.filter_map(|entry| {
             let entry = entry.ok().filter(|entry| entry.ino() == self.inode)?;
-            let file = File::open(entry.path()).ok()?;
+            let file = open_to_read(&entry.path()).ok()?;
             let is_here = file.metadata().is_ok_and(|metadata| self.is_in(&metadata));
             is_here.then(|| (entry.path(), file))
         });
@@ -72,7 +65,7 @@ impl Place {
     }
 
     /// `inode offset born cuts`; the first two alone are of an earlier version.
-    fn parse(text: &str) -> Option<Place> {
+    pub(super) fn parse(text: &str) -> Option<Place> {
         let mut numbers = text.split_whitespace().map(str::parse);
         Some(Place {
             inode: numbers.next()?.ok()?,
@@ -82,7 +75,7 @@ impl Place {
         })
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let Place {
             inode,
             born,
@@ -93,73 +86,18 @@ impl Place {
     }
 }
 
-/// The file in which a place is remembered.
-#[derive(Debug)]
-pub(super) struct PlaceFile<'a> {
-    path: &'a Path,
-    source: &'a str,
-    written: Option<Place>,
-    next: Instant,
-    /// How long the next attempt waits, while it cannot be written.
-    failing: Option<Duration>,
-}
-
-impl PlaceFile<'_> {
-    pub(super) fn new<'a>(path: &'a Path, source: &'a str) -> PlaceFile<'a> {
-        PlaceFile {
-            path,
-            source,
-            written: None,
-            next: Instant::now(),
-            failing: None,
-        }
+/// Opens a file of lines. Anything else at that path is refused, and does not block: a FIFO without a writer would.
+pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
+    let without_waiting = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let file = File::options()
+        .read(true)
+        .custom_flags(without_waiting)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        let text = format!("{} is no regular file any more", path.display());
+        return Err(io::Error::other(text));
     }
-
-    pub(super) fn recall(&self) -> Option<Place> {
-        Place::parse(&fs::read_to_string(self.path).ok()?)
-    }
-
-    /// Writes the place if it has moved and it is time to. A failure is logged once, and stops nothing: lines are read again after
-    /// a restart, with the same ids.
-    pub(super) fn remember(&mut self, place: Place, stats: &SourceStats) {
-        let now = Instant::now();
-        if self.written == Some(place) || now < self.next {
-            return;
-        }
-        match self.write(place) {
-            Ok(()) => {
-                if self.failing.take().is_some() {
-                    tracing::info!(source = self.source, path = %self.path.display(), "the place in the followed file can be written again");
-                }
-                (self.written, self.next) = (Some(place), now + REMEMBER);
-            }
-            Err(error) => {
-                if self.failing.is_none() {
-                    stats.error(&error);
-                    tracing::warn!(source = self.source, path = %self.path.display(), %error,
-                        "cannot write the place in the followed file; lines go on being read; after a restart those since the last place are read again, with the same ids; free space, or look at the rights of this path");
-                }
-                let pause = self.failing.map_or(REMEMBER, |last| last * 2);
-                self.failing = Some(pause.min(REMEMBER_MOST));
-                self.next = now + pause.min(REMEMBER_MOST);
-            }
-        }
-    }
-
-    /// As [`PlaceFile::remember`], at once.
-    pub(super) fn remember_now(&mut self, place: Place, stats: &SourceStats) {
-        self.next = Instant::now();
-        self.remember(place, stats);
-    }
-
-    fn write(&self, place: Place) -> io::Result<()> {
-        if let Some(directory) = self.path.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        let fresh = self.path.with_extension("new");
-        fs::write(&fresh, place.text())?;
-        fs::rename(fresh, self.path)
-    }
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -15,8 +15,11 @@ use tokio::time::{sleep, timeout};
 
 use super::message::{Message, MessageError};
 use super::{Inference, Maker, RETRY_FIRST};
+use crate::files::give_to_owner;
 use crate::retry::Works;
-use crate::{Intake, Outcome, Patience, Receipts, Refused, Stop, stopped};
+use crate::{
+    Intake, Outcome, Patience, Receipts, Refused, Stop, make_way_for_socket, parted, stopped,
+};
 
 /// Events of one client that may wait for their receipt.
 const UNACKED_MAX: usize = 1024;
@@ -34,7 +37,7 @@ pub(super) async fn serve(
     works: &Works<'_>,
     stop: &mut Stop,
 ) -> io::Result<()> {
-    let listener = listen(input, path)?;
+    let listener = listen(input, path).await?;
     works.now();
     tracing::info!(source = %input.section.name, socket = %path.display(), "inference socket open");
     let mut clients = JoinSet::new();
@@ -76,15 +79,13 @@ fn client_ended(ended: Result<(), JoinError>, input: &Inference, intake: &Intake
     }
 }
 
-fn listen(input: &Inference, path: &Path) -> io::Result<UnixListener> {
+async fn listen(input: &Inference, path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    if path.exists() {
-        // Left by an earlier run: the state directory's lock says that there is no other agent.
-        std::fs::remove_file(path)?;
-    }
+    make_way_for_socket(path).await?;
     let listener = UnixListener::bind(path)?;
+    give_to_owner(path)?;
     std::os::unix::fs::chown(path, None, input.group)?;
     std::fs::set_permissions(
         path,
@@ -146,7 +147,7 @@ async fn client(
     let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let (reader, mut writer) = stream.into_split();
     let mut frames = Frames::new(reader, maker.section.max_event());
-    let (mut asked, mut open) = (Asked::default(), true);
+    let (mut asked, mut open, mut ending) = (Asked::default(), true, stop.clone());
     loop {
         let mut lines = Vec::new();
         let has_room = intake.has_room();
@@ -176,7 +177,13 @@ async fn client(
             lines.extend(told(outcome, asked.pop(), &intake));
         }
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        match timeout(REPLY, writer.write_all(text.as_bytes())).await {
+        let written = tokio::select! {
+            biased;
+            written = timeout(REPLY, writer.write_all(text.as_bytes())) => written,
+            // A stop does not wait for a client that does not read.
+            () = parted(&mut ending) => return,
+        };
+        match written {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return, // it will offer again what it has no receipt for
             Err(_) => {

@@ -3,7 +3,7 @@
 //! The place in the file moves over a line only with its receipt. A file that was renamed is read to its end before the one that
 //! has its name now, also over a restart while it stays in its directory. What can no longer be read is logged.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::place::{Place, PlaceFile};
+use super::place::{Place, open_to_read};
+use super::places::PlaceFile;
 use super::{Inference, Maker};
 use crate::retry::Works;
 use crate::{Intake, Outcome, Patience, Receipts, Stop, stopped};
@@ -35,7 +36,7 @@ pub(super) async fn follow(
     stop: &mut Stop,
 ) -> io::Result<()> {
     let source = input.section.name.as_str();
-    let mut places = PlaceFile::new(&input.place, source);
+    let mut places = PlaceFile::new(&input.place, input.write, source);
     let (file, place) = open(path, source, &places)?;
     works.now();
     tracing::info!(source, path = %path.display(), "following inference results");
@@ -44,6 +45,7 @@ pub(super) async fn follow(
         source,
         file,
         place,
+        kept: BTreeSet::new(),
         rotated: None,
         maker: Maker::new(input, intake.now()),
         intake,
@@ -54,7 +56,7 @@ pub(super) async fn follow(
         let renewed = read == Step::End && tail.is_renewed(Instant::now());
         if renewed {
             tail.leave().await?;
-            places.remember_now(tail.place, &intake.stats);
+            places.remember_now(tail.place, &intake.stats).await;
         } else {
             places.remember(tail.place, &intake.stats);
         }
@@ -65,13 +67,13 @@ pub(super) async fn follow(
             }
         }
     }
-    places.remember_now(tail.place, &intake.stats);
+    places.remember_now(tail.place, &intake.stats).await;
     Ok(())
 }
 
 /// The file to read from, and where: where reading stopped before, if that file is still there.
 fn open(path: &Path, source: &str, places: &PlaceFile<'_>) -> io::Result<(File, Place)> {
-    let file = File::open(path)?;
+    let file = open_to_read(path)?;
     let metadata = file.metadata()?;
     let beginning = Place::beginning(&metadata);
     let Some(recalled) = places.recall() else {
@@ -109,6 +111,8 @@ struct Tail<'a> {
     source: &'a str,
     file: File,
     place: Place,
+    /// Where lines begin that were taken though one before them was refused: of one chunk, and not offered again.
+    kept: BTreeSet<u64>,
     rotated: Option<Rotated>,
     maker: Maker,
     intake: &'a Intake,
@@ -138,6 +142,7 @@ impl Tail<'_> {
             tracing::warn!(source = self.source, path = %self.path.display(), offset = self.place.offset,
                 "the followed file was cut; lines that were written to it since it was last read, up to when it was cut, are lost; it is read from its beginning; let logs be rotated by renaming, not by copying and cutting");
             self.place.cut();
+            self.kept.clear();
         }
         let mut chunk = vec![0; CHUNK.max(self.maker.section.max_event() + 1)];
         self.file.seek(SeekFrom::Start(self.place.offset))?;
@@ -149,32 +154,43 @@ impl Tail<'_> {
     /// Offers lines, of which the first begins at the place, which then moves over all that need not be offered again.
     async fn submit(&mut self, lines: &[u8]) -> Step {
         let mut at = self.place;
-        let mut ends = VecDeque::new();
+        let mut offered = Vec::new();
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let begin = at.offset;
             let event = self.maker.line(line, self.intake.now(), Some(at.mark()));
             at.offset += line.len() as u64;
-            match event {
-                None => {}
-                Some(Err(error)) => self.intake.stats.error(&error),
+            let waits = match event {
+                None => false,
+                Some(Err(error)) => {
+                    self.intake.stats.error(&error);
+                    false
+                }
+                Some(Ok(_)) if self.kept.contains(&begin) => false,
                 Some(Ok(event)) => {
                     self.intake.submit(event, Patience::Waits).await;
-                    ends.push_back(at.offset);
+                    true
                 }
-            }
+            };
+            offered.push((begin, at.offset, waits));
         }
         self.intake.urge();
-        while let Some(end) = ends.pop_front() {
-            match self.receipts.next().await {
-                Outcome::Kept | Outcome::Dropped => self.place.offset = end,
-                Outcome::Refused(_) => {
-                    self.intake.stats.refused.fetch_add(1, Ordering::Relaxed);
-                    self.receipts.all().await;
-                    return Step::Refused;
-                }
+        let mut step = Step::More;
+        for (begin, end, waits) in offered {
+            let refused = waits && matches!(self.receipts.next().await, Outcome::Refused(_));
+            if refused {
+                self.intake.stats.refused.fetch_add(1, Ordering::Relaxed);
+                step = Step::Refused;
+            } else if step == Step::Refused {
+                self.kept.insert(begin);
+            } else {
+                self.place.offset = end;
             }
         }
-        self.place = at;
-        Step::More
+        if step == Step::More {
+            self.kept.clear();
+            self.place = at;
+        }
+        step
     }
 
     /// Whether the file, which was read to its end, has lost its name to another, and is left alone by who wrote it.
@@ -193,12 +209,13 @@ impl Tail<'_> {
 
     /// Goes on with the file that has the name now. What is left of the old one is a line that was not ended.
     async fn leave(&mut self) -> io::Result<()> {
-        let file = File::open(self.path)?;
+        let file = open_to_read(self.path)?;
         let rest = self.chunk()?;
         while self.submit(&rest).await == Step::Refused {
             sleep(LOOK).await;
         }
         self.place = Place::beginning(&file.metadata()?);
+        self.kept.clear();
         tracing::info!(source = self.source, path = %self.path.display(), "the followed file was replaced, after it was read to its end; the new one is read");
         (self.file, self.rotated) = (file, None);
         Ok(())

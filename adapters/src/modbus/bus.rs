@@ -15,7 +15,7 @@ use super::report::{self, Answer, SlaveChange};
 use super::schedule::{self, Next};
 use super::section::ModbusSection;
 use super::standing::Standing;
-use crate::{Intake, Outcome, Patience, Receipts, Stop, stopped};
+use crate::{Intake, Outcome, Patience, Receipts, Stop, parted, stopped};
 
 /// A slave that is busy is asked again after this, and others meanwhile.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
@@ -53,7 +53,7 @@ impl<'a> Bus<'a> {
         }
     }
 
-    /// Until the line is lost, or until stopped (`None`), between two reads.
+    /// Until the line is lost, or until stopped (`None`): between two reads, or in one that a stop has waited for.
     pub(super) async fn poll(
         &mut self,
         receipts: &mut Receipts,
@@ -68,7 +68,13 @@ impl<'a> Bus<'a> {
                     () = stopped(stop) => {}
                 },
                 Some(Next::Read(index)) => {
-                    if let Err(error) = self.visit(index, now).await {
+                    let visited = tokio::select! {
+                        biased;
+                        visited = self.visit(index, now) => visited,
+                        // An answer that comes now is heard by nobody: whoever opens the line waits for silence first.
+                        () = parted(stop) => return None,
+                    };
+                    if let Err(error) = visited {
                         return Some(error);
                     }
                     count_refused(receipts, self.intake);

@@ -12,7 +12,7 @@ use super::subscriptions::{Subscriptions, until};
 use super::unacked::{Unacked, Unacknowledged};
 use super::wire::Wire;
 use super::{Ended, LAST_RECEIPTS, Lost, PATIENCE, Parts};
-use crate::{Patience, Stamp, Stop, stopped};
+use crate::{Patience, Stamp, Stop, parted, stopped};
 
 /// Packets taken in before acknowledgements are looked at again.
 const BATCH: usize = 128;
@@ -47,6 +47,7 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
         heard: Instant::now(),
         pinged: None,
         parts,
+        stop: stop.clone(),
     };
     connection.subscribe().await?;
     connection.run(stop).await
@@ -82,6 +83,8 @@ struct Connection<'a, 'b> {
     /// When the last packets were taken in, and the last ping was sent.
     heard: Instant,
     pinged: Option<Instant>,
+    /// For what is sent: see [`Connection::flush`].
+    stop: Stop,
 }
 
 impl Connection<'_, '_> {
@@ -109,7 +112,7 @@ impl Connection<'_, '_> {
             self.acknowledge().await?;
             if stop_by.is_some() && self.unacked.is_empty() {
                 self.wire.write(&Sent::Disconnect)?;
-                self.wire.flush().await?;
+                self.flush().await?;
                 return Err(Lost::Stopped);
             }
             if gather && self.unacked.is_gathering() {
@@ -192,7 +195,7 @@ impl Connection<'_, '_> {
                 self.parts.session.acknowledged(message.content);
             }
         }
-        self.wire.flush().await?;
+        self.flush().await?;
         if self.unacked.is_full() {
             self.parts.intake.urge();
         }
@@ -204,7 +207,16 @@ impl Connection<'_, '_> {
         let filters = self.subscriptions.ask(Instant::now());
         self.wire
             .write(&Sent::Subscribe(self.subscribed, filters))?;
-        self.wire.flush().await
+        self.flush().await
+    }
+
+    /// Sends what was written. A broker that does not read holds up no stop: what it gets no acknowledgement for it offers again.
+    async fn flush(&mut self) -> Result<(), Lost> {
+        tokio::select! {
+            biased;
+            sent = self.wire.flush() => sent,
+            () = parted(&mut self.stop) => Err(Lost::Stopped),
+        }
     }
 
     /// Sends a ping; nothing heard since an earlier one means that the connection has stalled, unless we did not listen.

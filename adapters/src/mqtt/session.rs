@@ -16,22 +16,24 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::packet::Message;
 use super::repeats::Repeats;
 
-use crate::{off_task, write_whole};
+use crate::{WriteWhole, off_task};
 
 #[derive(Debug)]
 pub(super) struct SessionFile {
     path: PathBuf,
+    write: WriteWhole,
     number: u64,
     repeats: Repeats,
 }
 
 impl SessionFile {
-    pub(super) async fn open(path: &Path) -> SessionFile {
+    pub(super) async fn open(path: &Path, write: WriteWhole) -> SessionFile {
         let file = path.to_owned();
         let text = off_task(|| fs::read_to_string(file)).await;
         let stored = text.ok().and_then(|text| text.trim().parse().ok());
         SessionFile {
             path: path.to_owned(),
+            write,
             number: stored.unwrap_or_else(fresh_number),
             repeats: Repeats::default(),
         }
@@ -41,8 +43,8 @@ impl SessionFile {
     pub(super) async fn begin(&mut self) {
         self.number = fresh_number();
         self.repeats.clear();
-        let (path, number) = (self.path.clone(), self.number.to_string());
-        if let Err(error) = off_task(move || write_whole(&path, &number)).await {
+        let (path, number, write) = (self.path.clone(), self.number.to_string(), self.write);
+        if let Err(error) = off_task(move || write(&path, number.as_bytes())).await {
             warn!(path = %self.path.display(), %error, "cannot remember the mqtt session; after a crash repeated events may carry new ids");
         }
     }

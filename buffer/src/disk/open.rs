@@ -1,15 +1,17 @@
 //! Opening the state directory.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::time::Instant;
 
 use super::Disk;
 use crate::Record;
-use crate::block::BufferId;
+use crate::block::{BufferId, Owner};
 use crate::clock::DiskClock;
 use crate::codec::Encoder;
 use crate::database::DiskError;
+use crate::encrypted::{self, Since};
 use crate::files;
 use crate::generation::Generation;
 use crate::identity;
@@ -53,24 +55,27 @@ impl<R: Record> Disk<R> {
         files::make_directory(&directory).map_err(DiskError::io(root))?;
         let lock = layout::lock(root)?;
         let format = layout::read_format(root)?;
+        let noted = encrypted::of_gateway(root, keys);
+        let any_bound = encrypted::check_keys(root, lanes.iter().map(|l| l.name.as_str()), keys)?;
         let (at, set_aside) = (layout::marks(root), layout::set_aside(root));
+        let known = encrypted::or_aside(noted, &set_aside)?;
         let (mut marks, kept_at) = MarksFile::open(&at, &set_aside, writer)?;
         let lost = kept_at.is_some() || format == Some(FORMAT);
-        let (buffer, unknown) = identify(root, &marks, lost)?;
+        let noted = known.as_ref().map(|(_, since)| since.buffer);
+        let (buffer, unknown) = identify(root, &marks, noted, lost)?;
         marks.marks.buffer = Some(buffer);
         let mut findings: Vec<Finding> = kept_at
             .map(|kept_at| Finding::MarksLost { kept_at })
             .into_iter()
             .collect();
+        let owners = owners(lanes, buffer, keys, known.as_ref(), any_bound);
         let tails: Result<Vec<Tail>, DiskError> = lanes
             .iter()
-            .map(|lane| Tail::open(root, lane.clone(), buffer, keys, writer, &mut findings))
+            .zip(owners)
+            .map(|(lane, owner)| Tail::open(root, lane.clone(), owner, keys, writer, &mut findings))
             .collect();
         let tails = tails?;
-        // A start that was cut off may have made them and not come as far as this.
-        for made in [&directory, root] {
-            files::sync_directory(made).map_err(DiskError::io(made))?;
-        }
+        sync_made(&[&directory, root])?;
         let mut disk = Disk {
             root: root.to_owned(),
             tails,
@@ -80,12 +85,13 @@ impl<R: Record> Disk<R> {
             encoder: Encoder::new(keys.clone()).map_err(DiskError::io(root))?,
             floor,
             format_written: format == Some(FORMAT),
+            unmarked: None,
             given_up: vec![0; lanes.len()],
             _lock: lock,
             _record: PhantomData,
         };
-        disk.check_keys(keys)?;
         let mut lanes_opened = disk.lanes_opened(unknown, &mut findings);
+        disk.encrypted_since(known.as_ref(), any_bound, &lanes_opened)?;
         findings.extend(layout::orphans(root, lanes).map_err(DiskError::io(root))?);
         disk.remember(&lanes_opened);
         let allowed = if disk.begin_epoch() { RESERVE } else { 0 };
@@ -118,21 +124,41 @@ impl<R: Record> Disk<R> {
         opened.collect()
     }
 
-    fn check_keys(&self, keys: &Keys) -> Result<(), OpenError> {
-        let used = self.tails.iter().flat_map(|tail| &tail.generations);
-        let known = |id: u32| id == KeyId::NONE.0 || keys.ids().any(|known| known.0 == id);
-        for generation in used {
-            if let Some(key) = generation.keys.iter().find(|id| !known(**id)) {
-                let given: Vec<String> = keys.ids().map(|id| id.to_string()).collect();
-                return Err(OpenError::NoKey {
-                    path: generation.path.clone(),
-                    key: KeyId(*key),
-                    given: if given.is_empty() {
-                        "none".into()
-                    } else {
-                        given.join(", ")
-                    },
-                });
+    /// Brings the note of since when the buffer is encrypted up to date. A disk that does not take it yet gets it before the first
+    /// block.
+    fn encrypted_since(
+        &mut self,
+        known: Option<&(KeyId, Since)>,
+        any_bound: bool,
+        lanes: &[LaneOpened],
+    ) -> Result<(), OpenError> {
+        let keys = self.encoder.keys().clone();
+        if keys.is_empty() {
+            return Ok(encrypted::forget(&self.root)?);
+        }
+        let mut plain: BTreeMap<String, u64> = match known {
+            Some((_, since)) => since.plain.clone(),
+            None if any_bound => BTreeMap::new(),
+            None => encrypted::ends(&self.root)?,
+        };
+        for (tail, opened) in self.tails.iter().zip(lanes) {
+            let name = &tail.settings.name;
+            let has_plain = tail.generations.iter().any(|generation| !generation.bound);
+            if !has_plain {
+                plain.remove(name);
+            } else if known.is_none() && !any_bound {
+                plain.insert(name.clone(), opened.next);
+            }
+        }
+        let since = Since {
+            gateway: keys.gateway().to_owned(),
+            buffer: self.buffer,
+            plain,
+        };
+        if known != Some(&(keys.writing(), since.clone())) {
+            self.unmarked = Some(since);
+            if let Err(error) = self.mark_encrypted() {
+                tracing::debug!(%error, "since when the buffer is encrypted is noted before the first block is written");
             }
         }
         Ok(())
@@ -172,16 +198,52 @@ impl<R: Record> Disk<R> {
     }
 }
 
-/// Which buffer it is, and how many sequences are left out for what the marks no longer say. `lost`: there were marks.
-fn identify(root: &Path, marks: &MarksFile, lost: bool) -> Result<(BufferId, u64), DiskError> {
+/// A start that was cut off may have made them and not come as far as this.
+fn sync_made(directories: &[&Path]) -> Result<(), DiskError> {
+    let mut all = directories.iter();
+    all.try_for_each(|made| files::sync_directory(made).map_err(DiskError::io(made)))
+}
+
+/// Which buffer it is, and how many sequences are left out for what the marks no longer say. What is `noted` with a key is
+/// believed first. `lost`: there were marks.
+fn identify(
+    root: &Path,
+    marks: &MarksFile,
+    noted: Option<BufferId>,
+    lost: bool,
+) -> Result<(BufferId, u64), DiskError> {
     if let Some(known) = marks.marks.buffer {
-        return Ok((known, 0));
+        return Ok((noted.unwrap_or(known), 0));
+    }
+    if let Some(noted) = noted {
+        return Ok((noted, UNKNOWN));
     }
     if let Some(found) = identity::of_blocks(root).map_err(DiskError::io(root))? {
         return Ok((found, UNKNOWN));
     }
     let made = identity::random().map_err(DiskError::io(root))?;
     Ok((made, if lost { UNKNOWN } else { 0 }))
+}
+
+/// Whose blocks are taken in each lane.
+fn owners(
+    lanes: &[LaneDisk],
+    buffer: BufferId,
+    keys: &Keys,
+    known: Option<&(KeyId, Since)>,
+    any_bound: bool,
+) -> Vec<Owner> {
+    let owner = |lane: &LaneDisk| Owner {
+        scope: keys.scope(&lane.name),
+        plain_to: match known {
+            Some((_, since)) => since.plain_to(&lane.name),
+            // The note was there when the first of them was written: somebody has removed it.
+            None if any_bound => 0,
+            None => u64::MAX,
+        },
+        ..Owner::of_lane(layout::tag(&lane.name), Some(buffer))
+    };
+    lanes.iter().map(owner).collect()
 }
 
 fn opened(tail: &Tail, state: &LaneState, findings: &mut Vec<Finding>) -> LaneOpened {

@@ -129,6 +129,14 @@ fn open_reader(
     if let Some(error) = unread.filter(|_| !missing.is_empty() && !generation.told && !is_sure) {
         return Err(DiskError::io(&path)(error));
     }
+    let foreign = log.as_ref().map_or(0, |log| log.foreign);
+    if foreign > 0 && !generation.told {
+        findings.push(Finding::Foreign {
+            generation: path.clone(),
+            blocks: foreign,
+            kept_at: path.join(log::FILE),
+        });
+    }
     if !missing.is_empty() && !std::mem::replace(&mut generation.told, true) {
         let file = path.join(log::FILE);
         let kept_at = setaside::keep(&file, set_aside);
