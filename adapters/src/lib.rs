@@ -43,7 +43,7 @@ pub mod modbus;
 pub mod inference;
 
 pub use backoff::Backoff;
-pub use clock::Clock;
+pub use clock::{Belief, Clock, Reading, Trust, read as read_clocks};
 pub use event::{AdapterKind, Event, Origin, Quality, Stamp};
 pub use files::{off_task, write_whole};
 pub use intake::{Intake, Urge};

@@ -20,8 +20,9 @@ use crate::config::{Intents, Settings};
 use crate::drain::{self, Addresses, Drain, Rejected};
 use crate::ingest::{Claim, Ingest, Record, Router};
 use crate::pace::{Allowance, Recovered, Shaper};
+use crate::process::clock::Timekeeper;
 use crate::process::{chain, flash, version};
-use crate::state::{Keeper, LastStop, LinkUse, Store, StoreError};
+use crate::state::{ClockNote, Keeper, LastStop, LinkUse, Store, StoreError};
 use crate::status::{Meter, Serving};
 use crate::uplink::Uplink;
 
@@ -35,12 +36,14 @@ pub(crate) fn build(prepared: Prepared, carried: &mut Carried) -> Result<Agent, 
     let loaded = Rc::clone(&prepared.loaded);
     let settings = &loaded.settings;
     let (intents, store) = (settings.intents.clone(), prepared.store);
-    let clock = Clock::new(version::BUILT_UNIX_US);
+    let note = ClockNote::in_state(&settings.store.state).read();
+    let timekeeper = Timekeeper::new(note.as_deref(), version::BUILT_UNIX_US);
+    let clock = timekeeper.clock();
     let (disk, opened, missing) = open(&store, &intents, carried.in_use.as_deref())?;
     let carried = std::mem::take(&mut carried.events);
     let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
     let found: Vec<Recovered> = opened.lanes.iter().map(Recovered::of).collect();
-    let parts = drain_parts(settings, clock, prepared.uplink, &found, started);
+    let parts = drain_parts(settings, clock.clone(), prepared.uplink, &found, started);
     let (inlet, queues) = adapters::queues();
     let (asker, asks) = mpsc::channel(ASKS);
     let urge = Arc::new(Urge::default());
@@ -54,7 +57,7 @@ pub(crate) fn build(prepared: Prepared, carried: &mut Carried) -> Result<Agent, 
         },
         drain: Drain::new(parts, started),
         keeper: Keeper::start(disk, store),
-        health: Health::new(clock, opened.epoch),
+        health: Health::new(clock.clone(), opened.epoch),
         queues,
         asks,
         urge: Arc::clone(&urge),
@@ -66,6 +69,8 @@ pub(crate) fn build(prepared: Prepared, carried: &mut Carried) -> Result<Agent, 
         next_heartbeat: started + facts.heartbeat,
         meter: Meter::default(),
         noting: false,
+        timekeeper,
+        noting_clock: false,
         disk: DiskState::new(started),
         facts,
         intents,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::message::{DeliveryResult, Message as _, Timestamp};
 use rdkafka::producer::ProducerContext;
 use rdkafka::statistics::Statistics;
 
@@ -43,6 +43,7 @@ pub(super) struct Report {
     /// Its number in [`Inbox::names`].
     pub(super) topic: usize,
     pub(super) outcome: Delivery,
+    pub(super) appended_ms: Option<i64>,
 }
 
 /// What a producer says besides its delivery reports.
@@ -203,6 +204,10 @@ impl ProducerContext for Context {
             bytes: cost(message.payload().map_or(0, <[u8]>::len)),
             topic: lock(&self.inbox.names).number(message.topic()),
             outcome,
+            appended_ms: match message.timestamp() {
+                Timestamp::LogAppendTime(ms) => Some(ms),
+                Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+            },
         };
         lock(&self.inbox.reports).push(report);
     }

@@ -253,7 +253,12 @@ impl Uplink {
         for report in self.taken.drain(..) {
             let accepted = connection.landed(&report, now);
             signals.extend(accepted.map(|topic| Signal::Accepted { topic }));
-            let Report { token, outcome, .. } = report;
+            let Report {
+                token,
+                outcome,
+                appended_ms,
+                ..
+            } = report;
             let lane = token >> TOKEN_BITS;
             if let Some((_, last)) = self.lanes.get(lane) {
                 let behind = low_bits(last.wrapping_sub((token & low_bits(u64::MAX)) as u64));
@@ -262,6 +267,7 @@ impl Uplink {
                     lane: LaneId(u8::try_from(lane).unwrap_or(0)),
                     token,
                     outcome,
+                    appended_ms,
                 });
             }
         }

@@ -21,6 +21,10 @@ mod refusals;
 
 mod times;
 
+mod machine;
+
+mod clocks;
+
 mod allowances;
 
 mod inputs;

@@ -64,16 +64,21 @@ impl Gateway {
 
     /// With more in its environment.
     pub(crate) fn launch_with(&mut self, environment: &[(&str, &str)]) {
-        self.spawn_with(environment);
+        self.launch_inside(&[], environment);
+    }
+
+    /// With a command before it that makes its surroundings and becomes it.
+    pub(crate) fn launch_inside(&mut self, inside: &[&str], environment: &[(&str, &str)]) {
+        self.spawn_inside(inside, environment);
         wait_for("the gateway's status", || self.try_status());
     }
 
     /// Starts it, and does not wait until it says how it is.
     pub(crate) fn spawn(&mut self) {
-        self.spawn_with(&[]);
+        self.spawn_inside(&[], &[]);
     }
 
-    fn spawn_with(&mut self, environment: &[(&str, &str)]) {
+    fn spawn_inside(&mut self, inside: &[&str], environment: &[(&str, &str)]) {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -81,7 +86,9 @@ impl Gateway {
             .expect("a log can be opened");
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "--", &binary(), "run", "-c"])
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(inside)
+            .args([binary().as_str(), "run", "-c"])
             .arg(&self.config)
             // Whatever a test binds there plays systemd.
             .env("NOTIFY_SOCKET", self.path("notify"))
