@@ -81,8 +81,6 @@ pub(crate) struct Agent {
     /// A note of what is used of the link's budgets is being written.
     noting: bool,
     timekeeper: Timekeeper,
-    /// A note of the times that were trusted is being written.
-    noting_clock: bool,
     disk: DiskState,
 }
 

@@ -3,6 +3,7 @@
 //! Nobody reads the system's clock for a stamp: it may be set at any moment, to whatever. The agent compares it with its
 //! belief every second, hears what witnesses say, and says here what is believed (`src/process/clock/judge.rs`).
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -42,7 +43,7 @@ impl Belief {
         Stamp {
             unix_us: self.at(boot_us),
             unsynced_boot_us: (!verified).then_some(boot_us),
-            boot: (!verified).then_some(boot),
+            boot: NonZeroU32::new(boot).filter(|_| !verified),
             is_wrong: (!verified).then_some(self.trust == Trust::Wrong),
         }
     }
@@ -63,7 +64,7 @@ struct Known {
 }
 
 impl Clock {
-    /// Of the boot with this number; the system's clock is believed until the agent knows more.
+    /// Of the boot with this number, which is not 0; the system's clock is believed until the agent knows more.
     #[must_use]
     pub fn new(boot: u32) -> Clock {
         let belief = Belief {
@@ -120,11 +121,12 @@ fn settled(stamp: Stamp, boot: u32, belief: Belief, boots: &[(u32, i64)]) -> (i6
     let Some(boot_us) = stamp.unsynced_boot_us else {
         return (stamp.unix_us, Trust::Vouched);
     };
-    let is_ours = stamp.boot == Some(boot);
+    let of = stamp.boot.map(NonZeroU32::get);
+    let is_ours = of == Some(boot);
     if is_ours && belief.trust == Trust::Vouched {
         return (belief.at(boot_us), Trust::Vouched);
     }
-    let vouched = boots.iter().find(|(known, _)| stamp.boot == Some(*known));
+    let vouched = boots.iter().find(|(known, _)| of == Some(*known));
     if let Some((_, offset_us)) = vouched.filter(|_| !is_ours) {
         let then = Belief {
             offset_us: *offset_us,

@@ -1,6 +1,7 @@
 //! What a source said, and where it came from.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -112,7 +113,7 @@ pub struct Stamp {
     pub unsynced_boot_us: Option<u64>,
     /// The number of that boot; none where the time is not to be corrected, as a client's own, or an earlier version's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boot: Option<u32>,
+    pub boot: Option<NonZeroU32>,
     /// Set with `unsynced_boot_us`: whether the time was known to be wrong. Earlier versions did not say, and meant yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_wrong: Option<bool>,

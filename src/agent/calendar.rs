@@ -20,16 +20,13 @@ impl Agent {
             let notice = json!({ "trust": trust(verdict.trust), "by": by, "system_clock_off_s": verdict.wall_off_s });
             self.notice("clock", &notice, now);
         }
-        if !self.noting_clock
-            && let Some(note) = self.timekeeper.note(false)
-        {
-            self.noting_clock = true;
+        if let Some(note) = self.timekeeper.note(false) {
             self.keeper.ask(Job::NoteClock(note));
         }
     }
 
     pub(super) fn noted_clock(&mut self, outcome: io::Result<()>) {
-        self.noting_clock = false;
+        self.timekeeper.noted();
         if let Err(error) = outcome {
             tracing::warn!(%error, "cannot note which times were trusted; after a restart a wrong clock is noticed less well, and fewer times can be corrected; free space or replace the disk");
         }

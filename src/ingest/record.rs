@@ -196,7 +196,7 @@ mod tests {
             let stamp = Stamp {
                 unix_us: 258,
                 unsynced_boot_us: None,
-                boot,
+                boot: boot.and_then(std::num::NonZeroU32::new),
                 is_wrong,
             };
             let bytes = buffer::encoded(&stamp).unwrap();

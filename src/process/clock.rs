@@ -26,6 +26,8 @@ pub(crate) struct Timekeeper {
     witnesses: Witnesses,
     /// What was last told.
     told: Verdict,
+    /// A note is being written.
+    noting: bool,
 }
 
 impl Timekeeper {
@@ -45,6 +47,7 @@ impl Timekeeper {
             judge,
             witnesses: Witnesses::default(),
             told,
+            noting: false,
         };
         timekeeper.look(&[]);
         timekeeper.tell_start();
@@ -82,8 +85,17 @@ impl Timekeeper {
 
     /// What is to be on disk, if it is time to write that; `at_end` at the end.
     pub(crate) fn note(&mut self, at_end: bool) -> Option<String> {
-        let memory = self.judge.note(at_end)?;
-        serde_json::to_string(memory).ok()
+        if self.noting && !at_end {
+            return None;
+        }
+        let note = serde_json::to_string(self.judge.note(at_end)?).ok()?;
+        self.noting = true;
+        Some(note)
+    }
+
+    /// The last note was written, or could not be.
+    pub(crate) fn noted(&mut self) {
+        self.noting = false;
     }
 
     fn tell_start(&self) {
@@ -147,7 +159,7 @@ fn boot_number() -> u32 {
             reading.wall_us
         )
     });
-    low_half(xxh3_64(id.as_bytes()))
+    low_half(xxh3_64(id.as_bytes())).max(1)
 }
 
 fn low_half(hash: u64) -> u32 {

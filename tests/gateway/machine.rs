@@ -1,7 +1,9 @@
 //! A machine of a gateway's own, as far as clocks go, and what its events say of the time.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use load::consume::{Reader, Record, account};
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use crate::keeping::VISION;
 use crate::mends::offer;
 use crate::peers::Kafka;
-use crate::rig::{Gateway, PATIENCE, wait_for};
+use crate::rig::{Gateway, PATIENCE, project, wait_for};
 
 /// A gateway on a machine of its own, as far as clocks go: what its system's clock shows, the id of its boot, how long ago that was,
 /// and what timesyncd says.
@@ -46,7 +48,7 @@ impl Machine {
         machine.reboots_into("+0", 0)
     }
 
-    /// Another boot, with the system's clock as libfaketime says it, and so much more uptime than this machine.
+    /// Another boot, with the system's clock as [`Machine::shows`] says it, and so much more uptime than this machine.
     pub(crate) fn reboots_into(mut self, shows: &str, more_uptime: i64) -> Machine {
         self.boots += 1;
         self.more_uptime = more_uptime;
@@ -60,16 +62,29 @@ impl Machine {
         self
     }
 
-    /// The system's clock is set, as libfaketime says it: `+3h` is three hours ahead of the truth.
+    /// The system's clock is set: `+3h` is three hours ahead of the truth, `1970` half a minute after that began.
     pub(crate) fn shows(&self, time: &str) {
-        let fresh = self.gateway.path("time.new");
-        fs::write(&fresh, time).unwrap();
-        fs::rename(fresh, self.gateway.path("time")).unwrap();
+        let ns = match time {
+            "1970" => 30_000_000_000 - unix_ms() * 1_000_000,
+            "+0" => 0,
+            other => ahead_s(other) * 1_000_000_000,
+        };
+        let place = self.gateway.path("ahead");
+        let file = fs::File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(place);
+        file.unwrap().write_all_at(&ns.to_ne_bytes(), 0).unwrap();
     }
 
     /// timesyncd has the clock right.
     pub(crate) fn is_synchronized(&self) {
         self.shows("+0");
+        self.is_told();
+    }
+
+    fn is_told(&self) {
         fs::write(self.gateway.path("run/systemd/timesync/synchronized"), "").unwrap();
     }
 
@@ -90,14 +105,8 @@ impl Machine {
             &script,
             "sh",
         ];
-        let time = self.gateway.path("time").display().to_string();
-        let environment = [
-            ("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1"),
-            ("FAKETIME_TIMESTAMP_FILE", time.as_str()),
-            ("FAKETIME_NO_CACHE", "1"),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-            ("NO_FAKE_STAT", "1"),
-        ];
+        let ahead = self.gateway.path("ahead").display().to_string();
+        let environment = [("LD_PRELOAD", wall()), ("WALL_AHEAD", ahead.as_str())];
         self.gateway.launch_inside(&inside, &environment);
     }
 
@@ -106,9 +115,14 @@ impl Machine {
         self.starts();
     }
 
-    /// Waits until the time is trusted like this.
+    /// Waits until the time is trusted like this; timesyncd goes on synchronising where it is to be vouched for.
     pub(crate) fn waits_for(&mut self, trust: &str) {
-        wait_for(trust, || (self.clock()["trust"] == trust).then_some(()));
+        wait_for(trust, || {
+            if trust == "vouched for" {
+                self.is_told();
+            }
+            (self.clock()["trust"] == trust).then_some(())
+        });
     }
 
     pub(crate) fn clock(&mut self) -> Value {
@@ -122,6 +136,35 @@ impl Machine {
             ((off - seconds).abs() < 2.0).then_some(())
         });
     }
+}
+
+/// Seconds, of a text such as `-8h` or `+10y`.
+fn ahead_s(time: &str) -> i64 {
+    let (number, unit) = time.split_at(time.len() - 1);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "y" => 365 * 86_400,
+        other => panic!("{other} is no unit"),
+    };
+    number.parse::<i64>().unwrap() * seconds
+}
+
+/// The library that sets the gateway's system's clock.
+fn wall() -> &'static str {
+    static BUILT: OnceLock<String> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let library = format!("{}/wall.so", env!("CARGO_TARGET_TMPDIR"));
+        let built = Command::new("cc")
+            .args(["-O1", "-shared", "-fPIC", "-o", &library])
+            .arg(project().join("tests/gateway/wall.c"))
+            .arg("-ldl")
+            .status();
+        assert!(built.unwrap().success());
+        library
+    })
 }
 
 pub(crate) fn unix_ms() -> i64 {

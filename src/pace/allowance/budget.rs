@@ -26,6 +26,8 @@ pub(super) struct Budget {
     /// Of each lane, and what belongs to none of them.
     used: Vec<f64>,
     other: f64,
+    /// The same when the clock came to this period.
+    before: (Vec<f64>, f64),
     /// What was used in periods that the clock has left, the last one first.
     left: Vec<Left>,
     /// What is on disk as used.
@@ -71,6 +73,7 @@ impl Budget {
             bytes,
             reserve: section.reserve * bytes,
             used: vec![0.0; lanes.len()],
+            before: (vec![0.0; lanes.len()], 0.0),
             lanes,
             began: Timestamp::MIN,
             ends: Timestamp::MIN,
@@ -125,10 +128,13 @@ impl Budget {
             other: std::mem::replace(&mut self.other, other),
         };
         if was_ahead {
-            let used = self.used.iter_mut().zip(&left.used);
-            used.for_each(|(to, more)| *to += more);
-            self.other += left.other;
+            let meanwhile = left.used.iter().zip(&self.before.0);
+            for (used, (now, before)) in self.used.iter_mut().zip(meanwhile) {
+                *used += now - before;
+            }
+            self.other += left.other - self.before.1;
         }
+        self.before = (self.used.clone(), self.other);
         if left.began != Timestamp::MIN {
             self.left.insert(0, left);
             self.left.truncate(OTHERS_MAX);

@@ -182,7 +182,7 @@ impl Judge {
     /// Offsets of boots that a witness vouched for.
     pub(super) fn boots(&self) -> impl Iterator<Item = (u32, i64)> {
         let boots = self.memory.boots.iter();
-        boots.map(|one| (one.boot, one.offset_us))
+        boots.map(|one| (one.number, one.offset_us))
     }
 
     pub(super) fn verdict(&self) -> Verdict {
@@ -353,7 +353,7 @@ impl Judge {
         }
         self.memory.seen_us = now_us;
         self.memory.vouched(Boot {
-            boot: self.boot,
+            number: self.boot,
             at_us: heard,
             offset_us,
         });

@@ -20,7 +20,7 @@ pub(super) struct Memory {
 /// What a witness vouched for in one boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Boot {
-    pub(super) boot: u32,
+    pub(super) number: u32,
     /// The boot clock when a witness last vouched for the offset.
     pub(super) at_us: u64,
     pub(super) offset_us: i64,
@@ -28,12 +28,15 @@ pub(super) struct Boot {
 
 impl Memory {
     pub(super) fn of(&self, boot: u32) -> Option<Boot> {
-        self.boots.iter().copied().find(|known| known.boot == boot)
+        self.boots
+            .iter()
+            .copied()
+            .find(|known| known.number == boot)
     }
 
     /// Remembers what was vouched for in a boot.
     pub(super) fn vouched(&mut self, one: Boot) {
-        self.boots.retain(|known| known.boot != one.boot);
+        self.boots.retain(|known| known.number != one.number);
         if self.boots.len() >= BOOTS_MAX {
             self.boots.remove(0);
         }
@@ -41,7 +44,7 @@ impl Memory {
     }
 
     pub(super) fn forget(&mut self, boot: u32) {
-        self.boots.retain(|known| known.boot != boot);
+        self.boots.retain(|known| known.number != boot);
     }
 }
 
@@ -59,7 +62,7 @@ mod tests {
         for boot in 0..100 {
             let (at_us, offset_us) = (1, i64::from(boot));
             memory.vouched(Boot {
-                boot,
+                number: boot,
                 at_us,
                 offset_us,
             });
