@@ -49,6 +49,7 @@ use crate::config::Intents;
 use crate::drain::{Drain, Left};
 use crate::ingest::Ingest;
 use crate::ingest::{Claim, Need, Record};
+use crate::process::clock::Timekeeper;
 use crate::process::flash;
 use crate::state::Keeper;
 use crate::status::{Ask, Meter, Serving};
@@ -79,6 +80,7 @@ pub(crate) struct Agent {
     meter: Meter,
     /// A note of what is used of the link's budgets is being written.
     noting: bool,
+    timekeeper: Timekeeper,
     disk: DiskState,
 }
 
@@ -189,6 +191,7 @@ impl Agent {
         self.next_tick = now + TICK;
         self.meter.measure(&self.lanes, now);
         self.drain.observe(&self.lanes, now);
+        self.follow_clock(now);
         self.follow_calendar(now);
         for (lane, intent) in self.intents.clone().iter() {
             for drop in self.lanes.take_drops(lane) {

@@ -4,6 +4,8 @@ mod address;
 
 mod backlog;
 
+mod hearsay;
+
 mod holdback;
 
 mod message;
@@ -35,6 +37,7 @@ use crate::pace::{
 };
 use crate::uplink::{Delivery, DeliveryReport, Signal, Standing, Unsent, Uplink};
 use backlog::Leave;
+use hearsay::Hearsay;
 use holdback::Holdback;
 use timestamps::{Timestamps, Wall};
 use topics::Topics;
@@ -64,6 +67,8 @@ pub(crate) struct Drain {
     /// What the cluster said last of topics that took nothing, and when.
     standings: HashMap<String, (Instant, Standing)>,
     timestamps: Timestamps,
+    /// What the cluster says of the time.
+    pub hearsay: Hearsay,
     /// Our clock, where it is trusted.
     wall: Option<Wall>,
     /// What the cluster will never take.
@@ -140,6 +145,7 @@ impl Drain {
             topics: Topics::new(parts.topic_retry),
             standings: HashMap::new(),
             timestamps: Timestamps::default(),
+            hearsay: Hearsay::default(),
             wall: None,
             constant: parts.addresses.constant(),
             in_order: parts.in_order,
@@ -199,15 +205,14 @@ impl Drain {
 
     /// Looks at the calendar; to be called every second or so. Returns the budgets that are just used up, and until when.
     pub(crate) fn follow_calendar(&mut self, now: Instant) -> Vec<(Period, Zoned)> {
-        let stamp = self.clock.stamp();
-        let is_set = stamp.unsynced_boot_us.is_none();
-        let wall = Timestamp::from_microsecond(stamp.unix_us).ok();
-        self.wall = is_set.then_some(Wall {
-            ms: stamp.unix_us / 1000,
+        let us = self.clock.now_us();
+        let wall = us.and_then(|us| Timestamp::from_microsecond(us).ok());
+        self.wall = us.map(|us| Wall {
+            ms: us / 1000,
             at: now,
         });
         self.revise(now);
-        self.allowance.follow_calendar(wall.filter(|_| is_set), now)
+        self.allowance.follow_calendar(wall, now)
     }
 
     /// Sends what the shaper allows now.
@@ -280,6 +285,7 @@ impl Drain {
                         lane,
                         token,
                         outcome,
+                        appended_ms: None,
                     };
                     self.take_report(lanes, report, now);
                 }

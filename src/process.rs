@@ -1,7 +1,9 @@
 //! What the process owes its system: signals and systemd's notifications, the log, the allocator, the flash below its state
-//! directory, its version; and the parts that work in it beside the agent's task.
+//! directory, its version, the time; and the parts that work in it beside the agent's task.
 
 pub(crate) mod allocator;
+
+pub(crate) mod clock;
 
 pub(crate) mod flash;
 

@@ -1,5 +1,7 @@
 //! The state directory: the buffer in it and the thread that owns that, and the agent's own notes.
 
+mod clock_note;
+
 mod job;
 
 mod keeper;
@@ -12,6 +14,7 @@ mod section;
 
 mod store;
 
+pub(crate) use clock_note::ClockNote;
 pub(crate) use job::{Answer, Disked, Job};
 pub(crate) use keeper::Keeper;
 pub(crate) use last_stop::LastStop;

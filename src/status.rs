@@ -39,6 +39,8 @@ pub(crate) struct Snapshot {
     pub version: String,
     pub epoch: u32,
     pub uptime_s: f64,
+    #[serde(default)]
+    pub clock: ClockStatus,
     pub link: LinkStatus,
     pub lanes: Vec<LaneStatus>,
     pub sources: Vec<SourceStatus>,
@@ -54,6 +56,17 @@ pub(crate) struct Snapshot {
     pub unknown_intents: u64,
     /// Subjects whose topic template could not be filled in.
     pub fallback_topics: u64,
+}
+
+/// What is believed of the time.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct ClockStatus {
+    /// `vouched for`, `unverified` or `wrong`.
+    pub trust: String,
+    /// Who vouches for it: `systemd-timesyncd`, `chrony`, `ntp`, `cluster`, or one of them before `an earlier start`.
+    pub by: Option<String>,
+    /// Seconds by which the system's clock is ahead of the time that events are given.
+    pub system_clock_off_s: f64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -217,7 +230,7 @@ impl Snapshot {
             .map(|s| s.name.as_str())
             .collect();
         json!({ "uptime_s": self.uptime_s, "link_up": self.link.up, "lanes": lanes.collect::<serde_json::Map<_, _>>(),
-            "sources_down": down, "parts_down": self.parts, "disk_error": self.disk_error, "flash": self.flash })
+            "sources_down": down, "parts_down": self.parts, "disk_error": self.disk_error, "clock": self.clock, "flash": self.flash })
     }
 
     /// Why it is not well enough to be left alone: a line for each part of the agent that has not worked for too long. An outage

@@ -47,6 +47,9 @@ pub(crate) struct DeliveryReport {
     pub lane: LaneId,
     pub token: u64,
     pub outcome: Delivery,
+    /// What the clock of its broker showed when it was taken, where the topic says that time (`LogAppendTime`), in milliseconds
+    /// since 1970.
+    pub appended_ms: Option<i64>,
 }
 
 /// Named by what is done next.

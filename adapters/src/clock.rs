@@ -1,60 +1,190 @@
-//! Wall-clock time, and whether it can be believed.
+//! The time that events are stamped with: boot time plus an offset that the agent believes in.
+//!
+//! Nobody reads the system's clock for a stamp: it may be set at any moment, to whatever. The agent compares it with its
+//! belief every second, hears what witnesses say, and says here what is believed (`src/process/clock/judge.rs`).
 
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::Stamp;
 
-/// Gateways without a battery boot in 1970, or where they were last switched off, until NTP has run.
-/// A clock before `not_before` (this binary's build, or the latest time the agent has seen) is wrong.
-#[derive(Debug, Clone, Copy)]
+/// How far a time is to be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// It is known to be wrong.
+    Wrong,
+    /// Nothing speaks against it, and no witness vouches for it.
+    #[default]
+    Unverified,
+    /// A witness vouches for it.
+    Vouched,
+}
+
+/// What is believed: the time is boot time plus `offset_us`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Belief {
+    pub offset_us: i64,
+    pub trust: Trust,
+}
+
+impl Belief {
+    /// Microseconds since 1970 when the boot clock shows `boot_us`.
+    #[must_use]
+    pub fn at(&self, boot_us: u64) -> i64 {
+        let boot_us = i64::try_from(boot_us).unwrap_or(i64::MAX);
+        self.offset_us.saturating_add(boot_us)
+    }
+
+    fn stamp(&self, boot: u32, boot_us: u64) -> Stamp {
+        let verified = self.trust == Trust::Vouched;
+        Stamp {
+            unix_us: self.at(boot_us),
+            unsynced_boot_us: (!verified).then_some(boot_us),
+            boot: NonZeroU32::new(boot).filter(|_| !verified),
+            is_wrong: (!verified).then_some(self.trust == Trust::Wrong),
+        }
+    }
+}
+
+/// The time, for whoever stamps events and for whoever sends them. Copies share what is believed.
+#[derive(Debug, Clone)]
 pub struct Clock {
-    not_before_us: i64,
+    boot: u32,
+    shared: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    belief: Belief,
+    /// Offsets of boots that a witness vouched for. The agent bounds them.
+    boots: Vec<(u32, i64)>,
 }
 
 impl Clock {
+    /// Of the boot with this number, which is not 0; the system's clock is believed until the agent knows more.
     #[must_use]
-    pub fn new(not_before_us: i64) -> Clock {
-        Clock { not_before_us }
+    pub fn new(boot: u32) -> Clock {
+        let belief = Belief {
+            offset_us: read().offset_us(),
+            trust: Trust::Unverified,
+        };
+        let boots = Vec::new();
+        Clock {
+            boot,
+            shared: Arc::new(Mutex::new(Known { belief, boots })),
+        }
     }
 
-    /// The time now. Costs two system calls: read it once a batch.
+    /// This is believed from now on; `boots` are offsets of boots that a witness vouched for.
+    pub fn believe(&self, belief: Belief, boots: impl Iterator<Item = (u32, i64)>) {
+        let mut known = self.known();
+        known.belief = belief;
+        known.boots.clear();
+        known.boots.extend(boots);
+    }
+
+    #[must_use]
+    pub fn belief(&self) -> Belief {
+        self.known().belief
+    }
+
+    /// The time now, in microseconds since 1970, unless it is known to be wrong.
+    #[must_use]
+    pub fn now_us(&self) -> Option<i64> {
+        let belief = self.belief();
+        (belief.trust != Trust::Wrong).then(|| belief.at(boot_us()))
+    }
+
+    /// A stamp of now. Costs one reading of the boot clock.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
-        let unix_us = unix_us();
-        let unsynced_boot_us = (unix_us < self.not_before_us).then(boot_us);
-        Stamp {
-            unix_us,
-            unsynced_boot_us,
-        }
+        self.belief().stamp(self.boot, boot_us())
     }
 
-    /// A stamp made while the clock was wrong, made right if the clock is right by now.
+    /// When an event was seen, as far as that is known by now, in microseconds since 1970.
     #[must_use]
-    pub fn corrected(&self, stamp: Stamp) -> Stamp {
-        let now = self.stamp();
-        match (stamp.unsynced_boot_us, now.unsynced_boot_us) {
-            (Some(then), None) => {
-                let ago = boot_us()
-                    .checked_sub(then)
-                    .and_then(|ago| i64::try_from(ago).ok());
-                // A boot time in the future is of an earlier boot: nothing can be made of it.
-                ago.map_or(stamp, |ago| Stamp {
-                    unix_us: now.unix_us - ago,
-                    unsynced_boot_us: None,
-                })
-            }
-            (None, _) | (Some(_), Some(_)) => stamp,
-        }
+    pub fn settled(&self, stamp: Stamp) -> (i64, Trust) {
+        let known = self.known();
+        settled(stamp, self.boot, known.belief, &known.boots)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn unix_us() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+/// A stamp of another boot is never corrected by this boot's clock, only by what a witness said in its own boot.
+fn settled(stamp: Stamp, boot: u32, belief: Belief, boots: &[(u32, i64)]) -> (i64, Trust) {
+    let Some(boot_us) = stamp.unsynced_boot_us else {
+        return (stamp.unix_us, Trust::Vouched);
+    };
+    let of = stamp.boot.map(NonZeroU32::get);
+    let is_ours = of == Some(boot);
+    if is_ours && belief.trust == Trust::Vouched {
+        return (belief.at(boot_us), Trust::Vouched);
+    }
+    let vouched = boots.iter().find(|(known, _)| of == Some(*known));
+    if let Some((_, offset_us)) = vouched.filter(|_| !is_ours) {
+        let then = Belief {
+            offset_us: *offset_us,
+            trust: Trust::Vouched,
+        };
+        return (then.at(boot_us), Trust::Vouched);
+    }
+    match stamp.is_wrong {
+        Some(false) => (stamp.unix_us, Trust::Unverified),
+        // What is believed now is better than what was known to be wrong.
+        Some(true) if is_ours && belief.trust == Trust::Unverified => {
+            (belief.at(boot_us), Trust::Unverified)
+        }
+        // Earlier versions stamped so only when the clock was wrong.
+        Some(true) | None => (stamp.unix_us, Trust::Wrong),
+    }
+}
+
+/// The system's clock and the boot clock, read at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    pub boot_us: u64,
+    pub wall_us: i64,
+}
+
+impl Reading {
+    /// What the system's clock adds to the boot clock.
+    #[must_use]
+    pub fn offset_us(&self) -> i64 {
+        let boot_us = i64::try_from(self.boot_us).unwrap_or(i64::MAX);
+        self.wall_us.saturating_sub(boot_us)
+    }
+}
+
+/// Readings that took longer than this are made again: the process was interrupted in between.
+const ONE_MOMENT_US: u64 = 5_000;
+
+/// Reads both clocks.
+#[must_use]
+pub fn read() -> Reading {
+    let mut reading = read_once();
+    for _ in 0..3 {
+        if boot_us().saturating_sub(reading.boot_us) <= ONE_MOMENT_US {
+            break;
+        }
+        reading = read_once();
+    }
+    reading
+}
+
+fn read_once() -> Reading {
+    let boot_us = boot_us();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let micros = since.unwrap_or_default().as_micros();
+    Reading {
+        boot_us,
+        wall_us: i64::try_from(micros).unwrap_or(i64::MAX),
+    }
 }
 
 fn boot_us() -> u64 {
@@ -70,17 +200,70 @@ fn boot_us() -> u64 {
 mod tests {
     use super::*;
 
+    const OURS: u32 = 7;
+    const HOUR: i64 = 3_600_000_000;
+
+    fn belief(offset_us: i64, trust: Trust) -> Belief {
+        Belief { offset_us, trust }
+    }
+
     #[test]
-    fn a_time_taken_before_the_clock_was_set_is_corrected_when_it_is() {
-        let wrong = Clock::new(i64::MAX).stamp();
-        assert!(wrong.unsynced_boot_us.is_some());
-        let stale = Stamp {
-            unix_us: 1_000_000,
-            ..wrong
+    fn a_stamp_is_settled_by_what_is_known_of_its_own_boot() {
+        use Trust::{Unverified as Maybe, Vouched, Wrong};
+        let right = 1_764_000_000_000_000;
+        let then = right + 500;
+        let here = |trust| belief(10, trust).stamp(OURS, 500);
+        let there = |trust| belief(10, trust).stamp(OURS + 1, 500);
+        let old = |unsynced_boot_us| Stamp {
+            unix_us: 510,
+            unsynced_boot_us,
+            ..Stamp::default()
         };
-        assert_eq!(Clock::new(i64::MAX).corrected(stale), stale);
-        let right = Clock::new(0).corrected(stale);
-        assert!(right.unsynced_boot_us.is_none());
-        assert!((right.unix_us - unix_us()).abs() < 5_000_000, "{right:?}");
+        let none: &[(u32, i64)] = &[];
+        for (stamp, now, boots, settles) in [
+            // What was vouched for stays, whatever is believed now.
+            (here(Vouched), (0, Wrong), none, (510, Vouched)),
+            (here(Vouched), (right, Vouched), none, (510, Vouched)),
+            // What was not is corrected once a witness has spoken in the same boot.
+            (here(Maybe), (right, Vouched), none, (then, Vouched)),
+            (here(Wrong), (right, Vouched), none, (then, Vouched)),
+            // A clock that was set, without a witness: better than 1970, worse than known.
+            (here(Wrong), (right, Maybe), none, (then, Maybe)),
+            (here(Maybe), (right, Maybe), none, (510, Maybe)),
+            (here(Wrong), (right, Wrong), none, (510, Wrong)),
+            // Another boot's uptime says nothing of this one.
+            (there(Wrong), (right, Vouched), none, (510, Wrong)),
+            (there(Maybe), (right, Vouched), none, (510, Maybe)),
+            // But what a witness said in that boot does.
+            (
+                there(Wrong),
+                (HOUR, Wrong),
+                &[(OURS + 1, right)],
+                (then, Vouched),
+            ),
+            // Stamps of earlier versions name no boot.
+            (old(Some(500)), (right, Vouched), none, (510, Wrong)),
+            (old(None), (right, Vouched), none, (510, Vouched)),
+        ] {
+            let now = belief(now.0, now.1);
+            let settled = settled(stamp, OURS, now, boots);
+            assert_eq!(settled, settles, "{stamp:?} {now:?} {boots:?}");
+        }
+    }
+
+    #[test]
+    fn copies_of_a_clock_share_what_is_believed() {
+        let clock = Clock::new(OURS);
+        let copy = clock.clone();
+        let before = read();
+        let stamp = copy.stamp();
+        assert!((stamp.unix_us - before.wall_us).abs() < 5_000_000);
+        assert_eq!(copy.settled(stamp), (stamp.unix_us, Trust::Unverified));
+        let right = belief(before.offset_us() + HOUR, Trust::Vouched);
+        clock.believe(right, std::iter::empty());
+        assert_eq!(copy.settled(stamp).1, Trust::Vouched);
+        assert!((copy.settled(stamp).0 - stamp.unix_us - HOUR).abs() < 1_000_000);
+        clock.believe(belief(0, Trust::Wrong), std::iter::empty());
+        assert_eq!(copy.now_us(), None);
     }
 }

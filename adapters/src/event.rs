@@ -1,6 +1,7 @@
 //! What a source said, and where it came from.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -119,11 +120,41 @@ pub enum Quality {
 
 /// When an event was seen.
 // Persisted in packed CBOR, by the place of each field: add fields at the end, never reorder or remove.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Stamp {
-    /// Wall clock, microseconds since 1970.
+    /// What the time was believed to be, microseconds since 1970.
     pub unix_us: i64,
-    /// Set when the wall clock was not yet true: microseconds since boot, so that the time can be
-    /// corrected while the machine stays up.
+    /// Set when no witness vouched for that: microseconds since boot, so that the time can be corrected by what is known later
+    /// of the same boot.
     pub unsynced_boot_us: Option<u64>,
+    /// The number of that boot; none where the time is not to be corrected, as a client's own, or an earlier version's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<NonZeroU32>,
+    /// Set with `unsynced_boot_us`: whether the time was known to be wrong. Earlier versions did not say, and meant yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_wrong: Option<bool>,
+}
+
+impl Stamp {
+    /// A time that a client gives of itself: no correction is known, and it is as trustworthy as this machine's clock.
+    #[must_use]
+    pub(crate) fn given(self, unix_us: i64) -> Stamp {
+        Stamp {
+            unix_us,
+            boot: None,
+            ..self
+        }
+    }
+
+    /// The stamp of a moment that was `earlier_us` before this one.
+    #[must_use]
+    pub(crate) fn earlier(self, earlier_us: u64) -> Stamp {
+        let us = i64::try_from(earlier_us).unwrap_or(i64::MAX);
+        let since_boot = self.unsynced_boot_us;
+        Stamp {
+            unix_us: self.unix_us.saturating_sub(us),
+            unsynced_boot_us: since_boot.map(|boot| boot.saturating_sub(earlier_us)),
+            ..self
+        }
+    }
 }

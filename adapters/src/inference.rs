@@ -164,10 +164,7 @@ impl Maker {
             self.unnumbered = self.unnumbered.wrapping_add(1);
             self.unnumbered
         });
-        let stamp = message.unix_us.map_or(stamp, |unix_us| Stamp {
-            unix_us,
-            unsynced_boot_us: None,
-        });
+        let stamp = message.unix_us.map_or(stamp, |own| stamp.given(own));
         let device = message
             .device
             .or_else(|| self.section.device.clone())

@@ -38,7 +38,8 @@ impl Intake {
     pub fn split(&self) -> (Intake, Receipts) {
         let (urge, stats) = (Arc::clone(&self.urge), Arc::clone(&self.stats));
         let source = self.queue.source();
-        Intake::bounded(source, &self.inlet, urge, self.clock, stats, Bound::CLIENT)
+        let clock = self.clock.clone();
+        Intake::bounded(source, &self.inlet, urge, clock, stats, Bound::CLIENT)
     }
 
     fn bounded(

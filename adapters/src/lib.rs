@@ -51,7 +51,7 @@ pub mod modbus;
 pub mod inference;
 
 pub use backoff::Backoff;
-pub use clock::Clock;
+pub use clock::{Belief, Clock, Reading, Trust, read as read_clocks};
 pub use context::Context;
 pub use event::{AdapterKind, Event, Origin, Quality, Stamp};
 pub use files::{WriteWhole, make_way_for_socket, off_task};

@@ -8,6 +8,23 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+/// The id of this boot, or nothing where the system does not tell: then time between two starts does not count.
+///
+/// systemd's `ProcSubset=pid` hides the kernel's own file; the unit says the id (`%b`) in the environment.
+#[must_use]
+pub fn boot_id() -> Option<String> {
+    let said = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    let said = said.or_else(|| std::env::var("TIDEGATE_BOOT_ID").ok())?;
+    let id = digits(&said);
+    (!id.is_empty()).then_some(id)
+}
+
+/// The kernel writes it with dashes, systemd without.
+fn digits(id: &str) -> String {
+    let digits = id.chars().filter(char::is_ascii_hexdigit);
+    digits.map(|digit| digit.to_ascii_lowercase()).collect()
+}
+
 /// The clock as it was last written down.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Written {
@@ -29,12 +46,11 @@ pub(crate) struct DiskClock {
 impl DiskClock {
     /// Goes on from what was written down.
     pub(crate) fn since(written: &Written) -> DiskClock {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let boot = boot.trim().to_owned();
+        let boot = boot_id().unwrap_or_default();
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let millis = Duration::try_from(time).map_or(0, |time| time.as_millis());
         let boot_ms = u64::try_from(millis).unwrap_or(0);
-        let same = !boot.is_empty() && boot == written.boot;
+        let same = !boot.is_empty() && boot == digits(&written.boot);
         let between = if same {
             boot_ms.saturating_sub(written.boot_ms)
         } else {

@@ -71,6 +71,7 @@ use serde::de::DeserializeOwned;
 
 pub use archive::{GenerationEntry, Inspection, LaneEntry, Verified};
 pub use block::{Placed, RECORD_BYTES_MAX};
+pub use clock::boot_id;
 pub use database::DiskError;
 pub use disk::{Disk, capacity};
 pub use encrypted::check_sealed;

@@ -20,8 +20,9 @@ use crate::config::{Intents, Settings};
 use crate::drain::{self, Addresses, Drain, Rejected};
 use crate::ingest::{Claim, Ingest, Record, Router};
 use crate::pace::{Allowance, Recovered, Shaper};
+use crate::process::clock::Timekeeper;
 use crate::process::{chain, flash, version};
-use crate::state::{Keeper, LastStop, LinkUse, Store, StoreError};
+use crate::state::{ClockNote, Keeper, LastStop, LinkUse, Store, StoreError};
 use crate::status::{Meter, Serving};
 use crate::uplink::Uplink;
 
@@ -48,7 +49,9 @@ pub(crate) fn build(
     let loaded = Rc::clone(&prepared.loaded);
     let settings = &loaded.settings;
     let (intents, store) = (settings.intents.clone(), prepared.store);
-    let clock = Clock::new(version::BUILT_UNIX_US);
+    let note = ClockNote::in_state(&settings.store.state).read();
+    let timekeeper = Timekeeper::new(note.as_deref(), version::BUILT_UNIX_US);
+    let clock = timekeeper.clock();
     let may_pass = |error: &StoreError| {
         error.may_pass()
             || error.is_in_use(carried.in_use.as_deref())
@@ -59,7 +62,8 @@ pub(crate) fn build(
     let recovered: u64 = opened.lanes.iter().map(|lane| lane.waiting.len()).sum();
     let found: Vec<Recovered> = opened.lanes.iter().map(Recovered::of).collect();
     let rejected = Rejected::new(&settings.store.state, store.keys().ok());
-    let parts = drain_parts(settings, clock, prepared.uplink, rejected, &found, started);
+    let (uplink, clocked) = (prepared.uplink, clock.clone());
+    let parts = drain_parts(settings, clocked, uplink, rejected, &found, started);
     let (inlet, queues) = adapters::queues();
     let (asker, asks) = mpsc::channel(ASKS);
     let urge = Arc::new(Urge::default());
@@ -73,7 +77,7 @@ pub(crate) fn build(
         },
         drain: Drain::new(parts, started),
         keeper: Keeper::start(disk, store, missing.clone()),
-        health: Health::new(clock, opened.epoch),
+        health: Health::new(clock.clone(), opened.epoch),
         queues,
         asks,
         urge: Arc::clone(&urge),
@@ -85,6 +89,7 @@ pub(crate) fn build(
         next_heartbeat: started + facts.heartbeat,
         meter: Meter::default(),
         noting: false,
+        timekeeper,
         disk: DiskState::new(started),
         facts,
         intents,

@@ -149,6 +149,7 @@ impl Agent {
                 self.disk_is(outcome.err().map(|error| chain(&error)));
             }
             Answer::Noted(outcome) => self.noted(outcome),
+            Answer::NotedClock(outcome) => self.noted_clock(outcome),
             Answer::Closed(Ok(())) => {}
             Answer::Closed(Err(error)) => tracing::warn!(
                 error = chain(&error),

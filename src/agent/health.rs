@@ -28,17 +28,13 @@ impl Health {
         }
     }
 
-    /// Milliseconds since 1970; 0 where the clock is not known to be set.
+    /// Milliseconds since 1970; 0 where the clock is known to be wrong.
     pub(super) fn wall_ms(&self) -> u64 {
-        let stamp = self.clock.stamp();
-        let set = stamp.unsynced_boot_us.is_none();
-        u64::try_from(stamp.unix_us / 1000)
-            .ok()
-            .filter(|_| set)
-            .unwrap_or(0)
+        let us = self.clock.now_us().unwrap_or(0);
+        u64::try_from(us / 1000).unwrap_or(0)
     }
 
-    /// A notice of `kind`: `start`, `stop`, `link`, `drops`, `damage`, `heartbeat`, `part`.
+    /// A notice of `kind`: `start`, `stop`, `link`, `drops`, `damage`, `heartbeat`, `part`, `clock`.
     pub(crate) fn event(&mut self, kind: &'static str, notice: &Value) -> Event {
         let origin = self.origins.entry(kind).or_insert_with(|| {
             Arc::new(Origin {

@@ -25,6 +25,7 @@ impl Agent {
             uptime_s: now
                 .saturating_duration_since(self.facts.started)
                 .as_secs_f64(),
+            clock: self.clock_status(),
             link: self.link_status(now),
             lanes: self
                 .intents

@@ -80,7 +80,8 @@ impl Sources {
         let one = self.all.get(place)?;
         let urge = Arc::clone(&self.urge);
         let stats = Arc::clone(&one.stats);
-        let (intake, receipts) = Intake::new(&one.name, &self.inlet, urge, self.clock, stats);
+        let clock = self.clock.clone();
+        let (intake, receipts) = Intake::new(&one.name, &self.inlet, urge, clock, stats);
         Some((intake, receipts, one.stop.subscribe()))
     }
 

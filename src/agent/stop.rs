@@ -170,6 +170,9 @@ impl Agent {
         if let Some(note) = self.drain.allowance.note(true) {
             self.keeper.ask(Job::Note(note));
         }
+        if let Some(note) = self.timekeeper.note(true) {
+            self.keeper.ask(Job::NoteClock(note));
+        }
         let marks = self.lanes.last_marks();
         self.keeper.ask(Job::Mark(marks));
         self.keeper.ask(Job::Close);

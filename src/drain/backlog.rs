@@ -112,7 +112,7 @@ impl Drain {
 
     /// Its topic has taken no record with a time like it.
     fn is_doubtful(&self, topic: &str, record: &Record, now: Instant) -> bool {
-        let own = self.stamp(record).unix_us / 1000;
+        let own = self.clock.settled(record.stamp).0 / 1000;
         let (ms, _) = self.timestamps.of(topic, own, self.wall, now);
         let doubt = self.timestamps.doubt(topic, ms, self.wall, now);
         doubt.is_some()

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use adapters::Stamp;
+use adapters::Trust;
 use buffer::{LaneId, Next};
 use jiff::Timestamp;
 
@@ -21,16 +21,17 @@ impl Drain {
         now: Instant,
     ) -> Result<(), Unsent> {
         let record = &next.placed.record;
-        let stamp = self.stamp(record);
-        let own = stamp.unix_us / 1000;
+        let (unix_us, trust) = self.clock.settled(record.stamp);
+        let own = unix_us / 1000;
         let (timestamp, clamped) = self.timestamps.of(&address.topic, own, self.wall, now);
         let id = record.id(&self.gateway);
-        self.write_time(stamp);
+        self.write_time(unix_us);
         let (mut epoch, mut sequence) = (itoa::Buffer::new(), itoa::Buffer::new());
         let epoch = epoch.format(next.placed.epoch);
         let sequence = sequence.format(next.placed.sequence);
         let name = self.names.get(lane.index()).map_or("", String::as_str);
-        let synced = stamp.unsynced_boot_us.is_none();
+        let synced = trust != Trust::Wrong;
+        let unverified = trust == Trust::Unverified;
         let bad = record.origin.quality == adapters::Quality::Bad;
         let headers = [
             ("ce_specversion", Some(b"1.0".as_slice())),
@@ -53,6 +54,7 @@ impl Drain {
             ),
             ("tg-quality", bad.then_some(b"bad".as_slice())),
             ("tg-clamped", clamped.then_some(b"true".as_slice())),
+            ("tg-unverified", unverified.then_some(b"true".as_slice())),
         ];
         let message = Message {
             lane,
@@ -74,19 +76,11 @@ impl Drain {
     }
 
     /// A batch of events shares the text.
-    fn write_time(&mut self, stamp: Stamp) {
-        if self.time.0 != stamp.unix_us {
-            let time = Timestamp::from_microsecond(stamp.unix_us);
+    fn write_time(&mut self, unix_us: i64) {
+        if self.time.0 != unix_us {
+            let time = Timestamp::from_microsecond(unix_us);
             let time = time.unwrap_or(Timestamp::UNIX_EPOCH);
-            self.time = (stamp.unix_us, time.to_string());
-        }
-    }
-
-    /// When the event was seen, corrected where its clock was not yet true.
-    pub(super) fn stamp(&self, record: &Record) -> Stamp {
-        match record.stamp.unsynced_boot_us {
-            None => record.stamp,
-            Some(_) => self.clock.corrected(record.stamp),
+            self.time = (unix_us, time.to_string());
         }
     }
 }

@@ -28,9 +28,12 @@ impl Drain {
             lane,
             token,
             outcome,
+            appended_ms,
         } = report;
         let delivered = outcome == Delivery::Delivered;
-        self.timestamps.landed(lane, token, delivered, now);
+        if let Some(sent) = self.timestamps.landed(lane, token, delivered, now) {
+            self.hearsay.delivered(sent, appended_ms, self.wall, now);
+        }
         match outcome {
             Delivery::Delivered => {
                 self.holdback.passed(lane);
@@ -85,8 +88,9 @@ impl Drain {
             lane,
             token,
             next: lanes.next_token(lane),
-            ms: self.stamp(&placed.record).unix_us / 1000,
+            ms: self.clock.settled(placed.record.stamp).0 / 1000,
         };
+        self.hearsay.refused(refused.ms, self.wall, now);
         let remedy = self.timestamps.refused(topic, refused, self.wall, now);
         if remedy == Remedy::None {
             self.give_up(lanes, lane, token, reason, now);

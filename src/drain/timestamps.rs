@@ -161,17 +161,19 @@ impl Timestamps {
         }
     }
 
-    /// What became of a record.
-    pub(super) fn landed(&mut self, lane: LaneId, token: u64, delivered: bool, now: Instant) {
-        let Some(slot) = self.samples.get_mut(lane.index()) else {
-            return;
-        };
+    /// What became of a record. Returns how it was sent, if it was delivered and is one of those that are looked at.
+    pub(super) fn landed(
+        &mut self,
+        lane: LaneId,
+        token: u64,
+        delivered: bool,
+        now: Instant,
+    ) -> Option<Wall> {
+        let slot = self.samples.get_mut(lane.index())?;
         // A sample whose report never came, as of a producer that was rebuilt, makes way.
-        let Some(sample) = slot.take_if(|sample| sample.token <= token) else {
-            return;
-        };
+        let sample = slot.take_if(|sample| sample.token <= token)?;
         if !delivered || sample.token != token {
-            return;
+            return None;
         }
         let known = self.accepted.map(|known| known.now(now));
         if known.is_none_or(|known| sample.sent.now(now) > known) {
@@ -184,6 +186,7 @@ impl Timestamps {
             let (most, least) = self.taken.entry(topic).or_default();
             (*most, *least) = (ahead.max(*most), ahead.min(*least));
         }
+        Some(sample.sent)
     }
 
     /// What was under way is forgotten, as with a producer that is rebuilt.

@@ -178,6 +178,7 @@ mod tests {
                 stamp: Stamp {
                     unix_us: 258,
                     unsynced_boot_us: Some(3),
+                    ..Stamp::default()
                 },
                 mark: 7,
                 payload: Bytes::from_static(b"\x00\xff"),
@@ -185,6 +186,26 @@ mod tests {
             let bytes = buffer::encoded(&record).unwrap();
             let found: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(found, hex, "{adapter}");
+        }
+    }
+
+    /// The last two fields are only there where no witness vouched for the time, and earlier versions pass over them.
+    #[test]
+    fn a_stamp_on_disk_is_frozen() {
+        for (boot, is_wrong, hex) in [
+            (None, None, "a20019010201f6"),
+            (Some(7), Some(true), "a40019010201f6020703f5"),
+            (None, Some(false), "a30019010201f603f4"),
+        ] {
+            let stamp = Stamp {
+                unix_us: 258,
+                unsynced_boot_us: None,
+                boot: boot.and_then(std::num::NonZeroU32::new),
+                is_wrong,
+            };
+            let bytes = buffer::encoded(&stamp).unwrap();
+            let found: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(found, hex);
         }
     }
 
@@ -197,7 +218,7 @@ mod tests {
         .unwrap();
         let stamp = Stamp {
             unix_us: 0,
-            unsynced_boot_us: None,
+            ..Stamp::default()
         };
         let record = Record {
             origin: Arc::new(origin),

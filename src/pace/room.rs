@@ -46,7 +46,7 @@ impl Room {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wait {
     LinkDown,
-    /// The clock is not set, so that no window of the link is known to be open.
+    /// The clock is known to be wrong, so that no window of the link is known to be open.
     ClockUnknown,
     /// Its window of the link opens after this.
     Window(Duration),

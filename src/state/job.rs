@@ -21,6 +21,8 @@ pub(crate) enum Job {
     Probe,
     /// Notes what of the link's budgets is used.
     Note(String),
+    /// Notes which times were trusted.
+    NoteClock(String),
     /// The last job: closes the disk.
     Close,
 }
@@ -41,6 +43,7 @@ pub(crate) enum Answer {
     /// `Ready` where there was no disk so far: the agent is to start anew with it.
     Probed(Result<Disked, DiskError>),
     Noted(std::io::Result<()>),
+    NotedClock(std::io::Result<()>),
     Closed(Result<(), DiskError>),
 }
 
@@ -54,6 +57,7 @@ pub(super) enum Asked {
     Tidy,
     Probe,
     Note,
+    NoteClock,
     Close,
 }
 
@@ -69,6 +73,7 @@ impl Asked {
             Job::Tidy { .. } => Asked::Tidy,
             Job::Probe => Asked::Probe,
             Job::Note(_) => Asked::Note,
+            Job::NoteClock(_) => Asked::NoteClock,
             Job::Close => Asked::Close,
         }
     }
@@ -91,6 +96,7 @@ impl Asked {
             Asked::Tidy => Answer::Tidied(Err(error())),
             Asked::Probe => Answer::Probed(Err(error())),
             Asked::Note => Answer::Noted(Err(std::io::Error::other(reason.to_owned()))),
+            Asked::NoteClock => Answer::NotedClock(Err(std::io::Error::other(reason.to_owned()))),
             Asked::Close => Answer::Closed(Ok(())),
         }
     }

@@ -14,12 +14,13 @@ use tokio::sync::mpsc;
 
 use crate::ingest::Record;
 use crate::process::panic_text;
+use crate::state::clock_note::ClockNote;
 use crate::state::job::{Answer, Asked, Disked, Job};
 use crate::state::link_use::LinkUse;
 use crate::state::store::{Store, StoreError};
 
-/// Jobs that wait besides a read for each lane: a commit, the marks, a probe, a note, tidying up twice.
-const JOBS: usize = 8;
+/// Jobs that wait besides a read for each lane: a commit, the marks, a probe, two notes, tidying up twice.
+const JOBS: usize = 9;
 /// A disk that has not answered for this long is told of as failing.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// After this it is not the disk that is slow: systemd's watchdog may have the agent.
@@ -243,6 +244,7 @@ fn job_with(disk: &mut Disk<Record>, job: Job) -> Answer {
         Job::Tidy { all } => Answer::Tidied(disk.tidy(now, all)),
         Job::Mark(marks) => Answer::Marked(disk.mark(&marks, now)),
         Job::Note(note) => Answer::Noted(LinkUse::in_state(disk.root()).write(&note)),
+        Job::NoteClock(note) => Answer::NotedClock(ClockNote::in_state(disk.root()).write(&note)),
         Job::Close => Answer::Closed(Ok(())),
     }
 }
@@ -258,9 +260,12 @@ fn job_without(store: &Store, job: &Job, asked: &Asked, missing: &mut String) ->
                 Err(unusable(&error))
             }
         }),
-        Job::Write { .. } | Job::Read(_) | Job::Mark(_) | Job::Note(_) | Job::Close => {
-            asked.refused(missing)
-        }
+        Job::Write { .. }
+        | Job::Read(_)
+        | Job::Mark(_)
+        | Job::Note(_)
+        | Job::NoteClock(_)
+        | Job::Close => asked.refused(missing),
     }
 }
 

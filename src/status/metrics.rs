@@ -23,7 +23,7 @@ enum Kind {
 }
 use Kind::{Count, Level};
 
-const AGENT: [Reading<Snapshot>; 6] = [
+const AGENT: [Reading<Snapshot>; 8] = [
     (Level, "uptime_seconds", "since the start", |all| {
         all.uptime_s
     }),
@@ -38,6 +38,22 @@ const AGENT: [Reading<Snapshot>; 6] = [
         "healthy",
         "whether all parts of the agent work, as /healthz says",
         |all| flag(all.illnesses().next().is_none()),
+    ),
+    (
+        Level,
+        "clock_vouched",
+        "whether a witness vouches for the time that events are given: 1; nobody does: 0; it is wrong: -1",
+        |all| match all.clock.trust.as_str() {
+            "vouched for" => 1.0,
+            "wrong" => -1.0,
+            _ => 0.0,
+        },
+    ),
+    (
+        Level,
+        "system_clock_off_seconds",
+        "how far the system's clock is ahead of the time that events are given",
+        |all| all.clock.system_clock_off_s,
     ),
     (
         Count,

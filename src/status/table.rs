@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use adapters::{age, size};
 
-use super::{FlashStatus, LaneStatus, LinkStatus, PartStatus, Snapshot, SourceStatus};
+use super::{ClockStatus, FlashStatus, LaneStatus, LinkStatus, PartStatus, Snapshot, SourceStatus};
 
 /// Lines that fit a terminal of 100 columns.
 #[must_use]
@@ -27,6 +27,7 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
         age(snapshot.uptime_s)
     )?;
     link(&snapshot.link, text)?;
+    clock(&snapshot.clock, text)?;
     if let Some(error) = &snapshot.disk_error {
         writeln!(text, "DISK {error}")?;
     }
@@ -55,6 +56,28 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
         .iter()
         .try_for_each(|lane| waits(lane, text))?;
     sources(&snapshot.sources, text)
+}
+
+/// A clock that is right and vouched for is not worth a line.
+fn clock(clock: &ClockStatus, text: &mut String) -> std::fmt::Result {
+    let off = clock.system_clock_off_s;
+    let by = clock.by.as_deref().unwrap_or("no witness vouches for it");
+    if off != 0.0 {
+        let believed = "events keep the time from before it was set";
+        writeln!(
+            text,
+            "CLOCK the system's is off by {off:.1} s; {believed} ({by})"
+        )
+    } else if clock.trust == "wrong" {
+        writeln!(
+            text,
+            "CLOCK wrong; events are marked, and corrected once it is right; set it"
+        )
+    } else if clock.trust == "unverified" {
+        writeln!(text, "clock unverified: {by}")
+    } else {
+        Ok(())
+    }
 }
 
 fn sources(sources: &[SourceStatus], text: &mut String) -> std::fmt::Result {

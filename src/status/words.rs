@@ -11,7 +11,7 @@ pub(crate) fn words(wait: &Wait) -> String {
     match wait {
         Wait::LinkDown => "the link is down".into(),
         Wait::ClockUnknown => {
-            "the clock is not set, so that no window is known to be open (link.window)".into()
+            "the clock is known to be wrong, so that no window is known to be open (link.window); set the clock".into()
         }
         Wait::Window(left) => format!("its window opens in {} (link.window)", lasts(left)),
         Wait::Budget(per, left) => format!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::message::{DeliveryResult, Message as _, Timestamp};
 use rdkafka::producer::ProducerContext;
 use rdkafka::statistics::Statistics;
 
@@ -45,6 +45,7 @@ pub(super) struct Report {
     pub(super) outcome: Delivery,
     /// What a broker answered, where that speaks of a moment or of this producer.
     pub(super) passing: Option<Code>,
+    pub(super) appended_ms: Option<i64>,
 }
 
 /// What a producer says besides its delivery reports.
@@ -211,6 +212,10 @@ impl ProducerContext for Context {
             topic: lock(&self.inbox.names).number(message.topic()),
             outcome,
             passing: code.filter(|code| again && is_answer(*code)),
+            appended_ms: match message.timestamp() {
+                Timestamp::LogAppendTime(ms) => Some(ms),
+                Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+            },
         };
         lock(&self.inbox.reports).push(report);
     }

@@ -266,7 +266,7 @@ impl Uplink {
         for report in self.taken.drain(..) {
             let accepted = connection.landed(&report, now);
             signals.extend(accepted.map(|topic| Signal::Accepted { topic }));
-            let token = report.token;
+            let (token, appended_ms) = (report.token, report.appended_ms);
             let outcome = connection.outcome(report, now);
             let lane = token >> TOKEN_BITS;
             if let Some((_, last)) = self.lanes.get(lane) {
@@ -276,6 +276,7 @@ impl Uplink {
                     lane: LaneId(u8::try_from(lane).unwrap_or(0)),
                     token,
                     outcome,
+                    appended_ms,
                 });
             }
         }

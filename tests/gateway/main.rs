@@ -25,6 +25,10 @@ mod codes;
 
 mod times;
 
+mod machine;
+
+mod clocks;
+
 mod allowances;
 
 mod inputs;

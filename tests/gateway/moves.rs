@@ -45,7 +45,8 @@ fn names_that_lead_somewhere_else_are_followed_without_a_restart() {
     lead_to(&hosts, "127.0.0.1");
     let own_names = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
     let file = hosts.display().to_string();
-    gateway.launch_under(&["unshare", "--mount", "sh", "-c", own_names, &file]);
+    let inside = ["unshare", "--mount", "sh", "-c", own_names, &file];
+    gateway.launch_inside(&inside, &[]);
     gateway.wait_until_connected("plant");
     publish_to(port, "plant/{d}/state/temp", 0..50, 0, 1);
     gateway.wait_until_drained();

@@ -182,7 +182,7 @@ fn a_thread_that_cannot_be_had_at_the_start_is_had_later_or_its_lack_is_said() {
         let mut strace = vec!["strace", "-D", "-f", "-qq", "-o", "/dev/null"];
         strace.extend(["-e", "trace=clone,clone3", "-e", &inject]);
         let mut gateway = Gateway::new(&format!("{AWAY}{VISION}"));
-        gateway.spawn_under(&strace, &[]);
+        gateway.spawn_inside(&strace, &[]);
         let ended = wait_for("a status or an end", || match gateway.ended() {
             Some(ended) => Some(Some(ended)),
             None => gateway.try_status().map(|_| None),

@@ -67,23 +67,21 @@ impl Gateway {
 
     /// With more in its environment.
     pub(crate) fn launch_with(&mut self, environment: &[(&str, &str)]) {
-        self.spawn_under(&[], environment);
-        wait_for("the gateway's status", || self.try_status());
+        self.launch_inside(&[], environment);
     }
 
-    /// Beneath a command that becomes it.
-    pub(crate) fn launch_under(&mut self, command: &[&str]) {
-        self.spawn_under(command, &[]);
+    /// With a command before it that makes its surroundings and becomes it.
+    pub(crate) fn launch_inside(&mut self, inside: &[&str], environment: &[(&str, &str)]) {
+        self.spawn_inside(inside, environment);
         wait_for("the gateway's status", || self.try_status());
     }
 
     /// Starts it, and does not wait until it says how it is.
     pub(crate) fn spawn(&mut self) {
-        self.spawn_under(&[], &[]);
+        self.spawn_inside(&[], &[]);
     }
 
-    /// The same, beneath a command that becomes it, with more in its environment.
-    pub(crate) fn spawn_under(&mut self, command: &[&str], environment: &[(&str, &str)]) {
+    pub(crate) fn spawn_inside(&mut self, inside: &[&str], environment: &[(&str, &str)]) {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -95,7 +93,7 @@ impl Gateway {
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .args(user)
-            .args(command)
+            .args(inside)
             .args([&binary(), "run", "-c"])
             .arg(&self.config)
             // Whatever a test binds there plays systemd.

@@ -68,13 +68,7 @@ fn mark(stamp: Stamp, count: u64) -> u64 {
 /// The middle of an exchange that has just ended: no one knows when within it a slave looked at its registers.
 pub(super) fn middle(ended: Stamp, took: Duration) -> Stamp {
     let half = took / 2;
-    let us = i64::try_from(half.as_micros()).unwrap_or(i64::MAX);
-    Stamp {
-        unix_us: ended.unix_us.saturating_sub(us),
-        unsynced_boot_us: ended
-            .unsynced_boot_us
-            .map(|boot| boot.saturating_sub(us.unsigned_abs())),
-    }
+    ended.earlier(u64::try_from(half.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// How a slave is, when that changes.

@@ -13,10 +13,7 @@ fn event(mark: u64, size: usize) -> Event {
             source: "plant".into(),
             ..Origin::nowhere()
         }),
-        stamp: Stamp {
-            unix_us: 0,
-            unsynced_boot_us: None,
-        },
+        stamp: Stamp::default(),
         mark,
         payload: Bytes::from(vec![0; size]),
     }

@@ -10,6 +10,8 @@ use crate::pace::number::float;
 
 /// Of what may be used up between two notes on disk; a kill costs at most this share of a budget.
 const AHEAD: f64 = 0.01;
+/// Periods whose use is remembered besides the one that it is: a clock that was wrong may come back to them.
+const OTHERS_MAX: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -24,9 +26,21 @@ pub(super) struct Budget {
     /// Of each lane, and what belongs to none of them.
     used: Vec<f64>,
     other: f64,
+    /// The same when the clock came to this period.
+    before: (Vec<f64>, f64),
+    /// What was used in periods that the clock has left, the last one first.
+    left: Vec<Left>,
     /// What is on disk as used.
     noted: f64,
     pub(super) told: bool,
+}
+
+/// What was used in a period that the clock has left.
+#[derive(Debug, Clone, PartialEq)]
+struct Left {
+    began: Timestamp,
+    used: Vec<f64>,
+    other: f64,
 }
 
 /// A budget as it is noted on disk.
@@ -36,6 +50,9 @@ pub(super) struct Noted {
     began: Timestamp,
     used: Vec<(String, f64)>,
     other: f64,
+    /// Earlier versions had none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left: Vec<Noted>,
 }
 
 impl Budget {
@@ -56,10 +73,12 @@ impl Budget {
             bytes,
             reserve: section.reserve * bytes,
             used: vec![0.0; lanes.len()],
+            before: (vec![0.0; lanes.len()], 0.0),
             lanes,
             began: Timestamp::MIN,
             ends: Timestamp::MIN,
             other: 0.0,
+            left: Vec::new(),
             noted: 0.0,
             told: false,
         }
@@ -70,28 +89,57 @@ impl Budget {
         let Some(noted) = noted.iter().find(|noted| noted.per == self.per) else {
             return;
         };
-        (self.began, self.other) = (noted.began, noted.other);
-        for (name, bytes) in &noted.used {
-            match names.iter().position(|known| known == name) {
-                Some(index) => self.used[index] = *bytes,
-                None => self.other += bytes,
+        let mut read = |noted: &Noted| {
+            let (mut used, mut other) = (vec![0.0; self.used.len()], noted.other);
+            for (name, bytes) in &noted.used {
+                match names.iter().position(|known| known == name) {
+                    Some(index) => used[index] = *bytes,
+                    None => other += bytes,
+                }
             }
-        }
+            let began = noted.began;
+            Left { began, used, other }
+        };
+        let left = noted.left.iter().take(OTHERS_MAX).map(&mut read).collect();
+        let Left { began, used, other } = read(noted);
+        (self.began, self.used, self.other, self.left) = (began, used, other, left);
         self.noted = self.used();
     }
 
-    /// Begins a period anew if that of `now` is another.
+    /// Goes over to the period of `now` if that is another: what was used in it before counts again.
+    ///
+    /// A clock that was ahead has left the period that it really is: what it used meanwhile counts for that too.
     pub(super) fn roll_over(&mut self, now: &Zoned) {
         let Some((began, ends)) = period(self.per, now) else {
             return;
         };
         self.ends = ends;
-        if began > self.began {
-            self.used.fill(0.0);
-            (self.other, self.noted, self.told) = (0.0, 0.0, false);
+        if began == self.began {
+            return;
         }
-        // A clock that was ahead: what is used counts for the period that it is really in.
-        self.began = began;
+        let was_ahead = began < self.began;
+        let here = self.left.iter().position(|left| left.began == began);
+        let here = here.map(|index| self.left.remove(index));
+        let none = || (vec![0.0; self.used.len()], 0.0);
+        let (used, other) = here.map_or_else(none, |here| (here.used, here.other));
+        let left = Left {
+            began: self.began,
+            used: std::mem::replace(&mut self.used, used),
+            other: std::mem::replace(&mut self.other, other),
+        };
+        if was_ahead {
+            let meanwhile = left.used.iter().zip(&self.before.0);
+            for (used, (now, before)) in self.used.iter_mut().zip(meanwhile) {
+                *used += now - before;
+            }
+            self.other += left.other - self.before.1;
+        }
+        self.before = (self.used.clone(), self.other);
+        if left.began != Timestamp::MIN {
+            self.left.insert(0, left);
+            self.left.truncate(OTHERS_MAX);
+        }
+        (self.began, self.noted, self.told) = (began, 0.0, false);
     }
 
     pub(super) fn count(&mut self, lane: Option<LaneId>, bytes: f64) {
@@ -137,12 +185,16 @@ impl Budget {
     pub(super) fn note(&mut self, exactly: bool, names: &[String]) -> Noted {
         let ahead = if exactly { 0.0 } else { self.bytes * AHEAD };
         self.noted = self.used() + ahead;
-        Noted {
+        let note = |began, used: &[f64], other, left| Noted {
             per: self.per,
-            began: self.began,
-            used: names.iter().cloned().zip(self.used.clone()).collect(),
-            other: self.other + ahead,
-        }
+            began,
+            used: names.iter().cloned().zip(used.iter().copied()).collect(),
+            other,
+            left,
+        };
+        let left = self.left.iter();
+        let left = left.map(|one| note(one.began, &one.used, one.other, Vec::new()));
+        note(self.began, &self.used, self.other + ahead, left.collect())
     }
 }
 

@@ -147,8 +147,46 @@ fn what_is_used_is_known_after_a_restart_and_a_kill_gives_nothing_away() {
     stopped.follow_calendar(Some(at("2031-01-01T00:00:00")), now);
     stopped.sent(STATE, 1000);
     stopped.carried(&[STATE], 7_000, 0);
-    stopped.follow_calendar(Some(day), now);
-    assert_eq!(used(&stopped), 7_000);
-    stopped.follow_calendar(Some(at("2026-12-01T00:00:00")), now);
-    assert_eq!(used(&stopped), 0);
+    // It is noted meanwhile, and the agent restarted.
+    let mut again = allowance(budget, 0);
+    again.recall(&stopped.note(true).unwrap()).unwrap();
+    for mut link in [stopped, again] {
+        link.follow_calendar(Some(day), now);
+        assert_eq!(
+            used(&link),
+            61_000,
+            "what was used before counts, and what was used meanwhile"
+        );
+        link.follow_calendar(Some(at("2026-12-01T00:00:00")), now);
+        assert_eq!(used(&link), 0);
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_to_and_fro_gives_away_no_byte_of_a_budget() {
+    for per in ["hour", "day", "month"] {
+        let budget = format!("[[link.budget]]\nper = \"{per}\"\nbytes = \"1000000\"\n");
+        let (now, right) = (Instant::now(), at("2026-11-30T23:59:30"));
+        let mut link = allowance(&budget, 0);
+        let send = |link: &mut Allowance, wall| {
+            link.follow_calendar(Some(wall), now);
+            link.sent(STATE, 1000);
+            link.carried(&[STATE], 10_000, 0);
+        };
+        send(&mut link, right);
+        for wrong in [
+            "2026-12-01T00:00:00",
+            "2036-11-30T23:59:30",
+            "2026-12-01T00:59:30",
+            "2027-03-01T12:00:00",
+        ] {
+            send(&mut link, at(wrong));
+            send(&mut link, right);
+        }
+        assert_eq!(used(&link), 90_000, "{per}");
+        // A clock that was behind: what was used then is not of the time that it is.
+        link.follow_calendar(Some(at("1970-01-01T00:00:00")), now);
+        link.follow_calendar(Some(right), now);
+        assert_eq!(used(&link), 90_000, "{per}");
+    }
 }
