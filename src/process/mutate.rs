@@ -27,7 +27,9 @@ pub(crate) fn mutants(seeds: &[&[u8]], mut attempt: impl FnMut(&[u8])) -> u64 {
     let seconds = std::env::var("TIDEGATE_FUZZ_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok());
     let end = Instant::now() + seconds.map_or(MOMENT, Duration::from_secs);
-    seeds.iter().for_each(|seed| attempt(seed));
+    for seed in seeds {
+        attempt(seed);
+    }
     // The state of a xorshift generator (Marsaglia 2003): the same inputs each time, as far as the time goes.
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut below = |most: usize| {
