@@ -59,7 +59,7 @@ impl Keeper {
             pending: VecDeque::new(),
             heard: Instant::now(),
             orphaned: 0,
-            next_start: Instant::now() + START_AGAIN,
+            next_start: Instant::now(),
         };
         keeper.begin(disk, missing);
         keeper
@@ -71,11 +71,14 @@ impl Keeper {
                 (self.jobs, self.answers) = (jobs, answers);
                 self.thread = Some(thread);
             }
-            Err(error) => tracing::error!(
-                thread = "disk",
-                %error,
-                "the thread that writes to the disk cannot be started; receipts are held back, and it is tried again every second; raise the limit of threads (`TasksMax` of the unit) if this goes on"
-            ),
+            Err(error) => {
+                self.next_start = Instant::now() + START_AGAIN;
+                tracing::error!(
+                    thread = "disk",
+                    %error,
+                    "the thread that writes to the disk cannot be started; receipts are held back, and it is tried again every second; raise the limit of threads (`TasksMax` of the unit) if this goes on"
+                );
+            }
         }
     }
 

@@ -106,7 +106,7 @@ impl Line {
         format!("{line}\n")
     }
 
-    /// For journald (`systemd.io/JOURNAL_NATIVE_PROTOCOL`): no value has a line end in it.
+    /// For journald, in its native protocol: no value has a line end in it.
     pub(super) fn journal(&self) -> String {
         let priority = match self.level {
             Level::ERROR => 3,
