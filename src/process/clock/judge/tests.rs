@@ -300,6 +300,12 @@ fn the_cluster_is_a_witness_where_no_other_speaks() {
         assert_eq!(machine.hears(next).believes(), (0, Trust::Vouched));
         assert!(machine.judge.verdict().holds_against_wall());
     }
+    // Without a clock of its own, as a mock cluster, it is none.
+    let mut machine = Machine::first(0);
+    for wall_us in [1_234_000, 1_235_000] {
+        machine.hears(Word::Broker { wall_us, age_us: 0 });
+        assert_eq!(machine.believes(), (0, Trust::Unverified));
+    }
     // Against a witness on the machine it says nothing.
     let mut machine = Machine::first(0);
     machine.is_synced();
