@@ -329,9 +329,8 @@ impl Judge {
     }
 
     fn vouch(&mut self, by: By, offset_us: i64, heard: u64) {
-        // Whoever says a time before the program was built has no clock.
-        if (Belief { offset_us, ..self.belief }).at(self.now) < self.built_us {
-            return;
+        if offset_us.saturating_add_unsigned(self.now) < self.built_us {
+            return; // who says a time before the program was built has no clock
         }
         let goes_on =
             self.belief.trust == Trust::Vouched && is_same(offset_us, self.belief.offset_us);
