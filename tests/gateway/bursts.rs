@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use load::consume::account;
 use load::play::{Play, Played, play};
 
+use crate::hung::Hung;
 use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
 use crate::rig::{Gateway, dropped, publish_to, received, tidegate, wait_for};
@@ -83,7 +84,6 @@ fn table(gateway: &Gateway) -> String {
     String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
-/// Where a source is paused again and again, one look may come between two pauses.
 fn wait_until_paused(gateway: &mut Gateway) {
     let why = "lane diagnostic waits for the disk";
     wait_for("the pause in the status", || {
@@ -117,10 +117,19 @@ fn a_broker_that_plays_from_memory_is_paused_and_that_is_shown_and_what_it_was_t
         let mut gateway = Gateway::new(&config).start();
         gateway.wait_until_connected("plant");
         gateway.wait_until_connected("alarms");
+        publish_to(mqtt.port, "plant/{d}/alarm/door", 0..10, 100, 1);
+        // However fast a disk is, there is one that is slower than this player.
+        let hung = Hung::begin(&gateway);
         player.played.go();
         wait_until_paused(&mut gateway);
-        publish_to(mqtt.port, "plant/{d}/alarm/door", 0..50, 100, 1);
+        // As many as a broker sends that hears of no receipt.
+        publish_to(mqtt.port, "plant/{d}/alarm/door", 10..30, 100, 1);
         wait_for("the alarms of another source", || {
+            (gateway.lane("critical")["accepted"] == 30).then_some(())
+        });
+        drop(hung);
+        publish_to(mqtt.port, "plant/{d}/alarm/door", 30..50, 100, 1);
+        wait_for("the rest of them", || {
             (gateway.lane("critical")["accepted"] == 50).then_some(())
         });
         assert_nothing_is_dropped(&mut gateway);

@@ -19,10 +19,10 @@ use crate::rig::{
 };
 
 /// The disk writer stands still, as where the kernel waits for a disk, until this is dropped.
-struct Hung(u32);
+pub(crate) struct Hung(u32);
 
 impl Hung {
-    fn begin(gateway: &Gateway) -> Hung {
+    pub(crate) fn begin(gateway: &Gateway) -> Hung {
         let first = || children(gateway.process()).first().copied();
         let writer = wait_for("a disk writer", first);
         send_signal(writer, "STOP");
