@@ -61,7 +61,8 @@ pub(crate) struct Owner {
     pub(crate) buffer: Option<BufferId>,
     /// What is encrypted is bound to it; `None` accepts whatever a block is bound to.
     pub(crate) scope: Option<Scope>,
-    /// Where there is a scope, blocks that are not bound are ours before this sequence: they are older than the keys.
+    /// Where there is a scope, blocks that are neither bound nor encrypted for this buffer are ours before this sequence: they are
+    /// older than the keys.
     pub(crate) plain_to: u64,
 }
 
@@ -99,7 +100,9 @@ impl Owner {
         };
         let is_bound = header.is_encrypted() && header.bound == scope.bound(generation);
         let is_older = header.bound == 0 && header.end() <= self.plain_to;
-        if is_bound || is_older {
+        // Written by an earlier version that was gone back to: it has the key, and what it encrypts names the buffer.
+        let is_of_earlier = header.bound == 0 && header.is_encrypted() && both.is_some();
+        if is_bound || is_older || is_of_earlier {
             Whose::Ours
         } else {
             Whose::Foreign
@@ -319,4 +322,58 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], BlockError>
         .get(at..at + N)
         .and_then(|slice| slice.try_into().ok())
         .ok_or(BlockError::Short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Keys;
+
+    const SECRET: u8 = CODEC_ZSTD_CHACHA20_POLY1305;
+    const PLAIN: u8 = CODEC_ZSTD;
+
+    #[test]
+    fn whose_a_block_is_follows_from_what_it_is_encrypted_for_and_how_old_it_is() {
+        let keys = Keys::parse(&["42".repeat(32)]).unwrap();
+        let scope = keys.for_gateway("gw-1").scope("state");
+        let owner = Owner {
+            lane: 3,
+            buffer: Some(BufferId([7; 16])),
+            scope,
+            plain_to: 100,
+        };
+        let bound = owner.bound(50);
+        for (codec, bound, first, buffer, version, expected) in [
+            (SECRET, bound, 200, 7, VERSION, Whose::Ours),
+            (SECRET, bound ^ 1, 50, 7, VERSION, Whose::Foreign),
+            // Plain: before there were keys, and after that.
+            (PLAIN, 0, 50, 7, VERSION, Whose::Ours),
+            (PLAIN, 0, 200, 7, VERSION, Whose::Foreign),
+            (PLAIN, bound, 200, 7, VERSION, Whose::Foreign),
+            // By an earlier version that was gone back to; one of format 2 does not name the buffer.
+            (SECRET, 0, 200, 7, VERSION, Whose::Ours),
+            (SECRET, 0, 200, 8, VERSION, Whose::Others),
+            (SECRET, 0, 200, 7, 2, Whose::Foreign),
+        ] {
+            let header = Header {
+                version,
+                lane: 3,
+                codec,
+                epoch: 1,
+                first,
+                span: 1,
+                count: 1,
+                length: 9,
+                before: first,
+                stamp: 0,
+                key: KeyId(0),
+                wall: 0,
+                buffer: BufferId([buffer; 16]),
+                part: 0,
+                parts: 1,
+                bound,
+            };
+            assert_eq!(owner.whose(&header, 50), expected, "{header:?}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Since when a state directory is encrypted, and for which gateway: an authenticated note in the file `encrypted`.
 //!
-//! It is made when keys are first given, and says of each lane up to which sequence its blocks may be unencrypted, or encrypted
-//! by an earlier version that bound less: they were written before. What is newer is refused. When no such block is left of a
-//! lane, nothing of it may be unencrypted any more.
+//! It is made when keys are first given, and says of each lane up to which sequence its blocks may be unencrypted: they were
+//! written before. What is newer is refused. When no such block is left of a lane, nothing of it may be unencrypted any more. What
+//! an earlier version encrypted bound less, but names its buffer, and is taken.
 //!
 //! ```text
 //! key u32 | nonce [12] | ciphertext | tag [16]
