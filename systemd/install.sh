@@ -27,7 +27,8 @@ keep() { # keep MODE FROM TO: the operator's own
 }
 
 if [ -n "$remove" ]; then
-  [ -z "$live" ] || systemctl disable --now tidegate || true
+  # What still runs is not taken away: a failure to stop it ends this.
+  if [ -n "$live" ] && [ -e /usr/lib/systemd/system/tidegate.service ]; then systemctl disable --now tidegate; fi
   for file in bin/tidegate lib/systemd/system/tidegate.service lib/sysusers.d/tidegate.conf lib/tmpfiles.d/tidegate.conf \
     share/man/man1/tidegate.1.gz share/bash-completion/completions/tidegate share/doc/tidegate/copyright \
     share/doc/tidegate/examples/gateway.toml; do

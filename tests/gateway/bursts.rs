@@ -9,8 +9,9 @@ use load::play::{Play, Played, play};
 
 use crate::hung::Hung;
 use crate::needs_kafka;
+use crate::pause::assert_nothing_is_dropped;
 use crate::peers::{Kafka, Mosquitto};
-use crate::rig::{Gateway, dropped, publish_to, received, tidegate, wait_for};
+use crate::rig::{Gateway, publish_to, received, tidegate, wait_for};
 
 /// Many thousands of messages, as many as the test wants.
 struct Player {
@@ -63,15 +64,6 @@ fn source(name: &str, version: &str, port: u16, topic: &str, intent: &str) -> St
         "[[mqtt]]\nname = \"{name}\"\nhost = \"127.0.0.1\"\nport = {port}\nversion = \"{version}\"\nwindow = 4096\n\
          [[mqtt.subscribe]]\ntopic = \"plant/{{device}}/{topic}/+\"\nintent = \"{intent}\"\n"
     )
-}
-
-fn assert_nothing_is_dropped(gateway: &mut Gateway) {
-    for lane in ["diagnostic", "critical"] {
-        let lane = gateway.lane(lane);
-        let dropped = dropped(&lane);
-        assert_eq!((dropped, lane["refused"].as_u64()), (0, Some(0)), "{lane}");
-    }
-    gateway.assert_account_closes();
 }
 
 /// The status as a person reads it.

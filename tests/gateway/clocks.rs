@@ -140,10 +140,7 @@ fn a_clock_in_1970_is_marked_and_keeps_its_windows_closed() {
 fn a_clock_where_the_last_shutdown_left_it_is_not_believed() {
     needs_a_machine!();
     let kafka = Kafka::shared();
-    let mut machine = Machine::new(&config(&kafka));
-    machine.starts();
-    machine.is_synchronized();
-    machine.waits_for("vouched for");
+    let mut machine = Machine::vouched_for(&config(&kafka));
     happens(&machine, 0..3);
     machine.gateway.stop();
     // Trusted ten minutes ago, says the note: nobody waits so long in a test.
@@ -213,10 +210,7 @@ fn what_a_witness_said_in_an_earlier_boot_corrects_its_stamps_in_a_later_one() {
 /// Events come all the while; the agent is restarted in the end.
 fn the_clock_jumps(shows: &str, off: f64) {
     let kafka = Kafka::shared();
-    let mut machine = Machine::new(&config(&kafka));
-    machine.starts();
-    machine.is_synchronized();
-    machine.waits_for("vouched for");
+    let mut machine = Machine::vouched_for(&config(&kafka));
     happens(&machine, 0..40);
     machine.shows(shows);
     happens(&machine, 40..80);
@@ -326,10 +320,7 @@ fn a_topic_that_says_when_it_took_a_record_tells_a_gateway_without_ntp_what_time
 fn a_note_of_the_times_that_is_damaged_costs_nothing_but_what_it_said() {
     needs_a_machine!();
     let kafka = Kafka::shared();
-    let mut machine = Machine::new(&config(&kafka));
-    machine.starts();
-    machine.is_synchronized();
-    machine.waits_for("vouched for");
+    let mut machine = Machine::vouched_for(&config(&kafka));
     machine.gateway.stop();
     fs::write(machine.gateway.path("state/clock.json"), "{\"boots\": 7").unwrap();
     machine.starts();
@@ -347,10 +338,7 @@ fn status_says_who_vouches_for_the_time_and_by_how_much_the_systems_clock_is_off
         return;
     }
     let uplink = format!("[uplink]\nbrokers = [\"127.0.0.1:{}\"]\n", free_port());
-    let mut machine = Machine::new(&uplink);
-    machine.starts();
-    machine.is_synchronized();
-    machine.waits_for("vouched for");
+    let mut machine = Machine::vouched_for(&uplink);
     assert_eq!(machine.clock()["by"], "systemd-timesyncd");
     machine.shows("+1h");
     machine.waits_until_off(3600.0);

@@ -54,12 +54,12 @@ impl Rig {
     }
 
     /// Waits for the reason that the status shows; it names the topic, or the producer.
-    fn wait_for_reason(&mut self, error: Refusal) -> String {
+    fn wait_for_reason(&mut self, error: Refusal) {
         wait_for(&format!("the reason of {error:?}"), || {
             let why = self.gateway.lane("state")["waits"].clone();
             let told = |why: &&str| why.contains(TOPIC) || why.contains("kafka producer failed");
-            why.as_str().filter(told).map(str::to_owned)
-        })
+            why.as_str().filter(told).map(|_| ())
+        });
     }
 
     /// Nothing was dropped, and all is in the cluster.
@@ -121,8 +121,7 @@ fn every_error_of_produce_once_for_a_while_and_for_ever_costs_no_event_and_is_sh
         }
         rig.cluster.refuse_all(Requests::Produce, error);
         rig.give();
-        let reason = rig.wait_for_reason(error);
-        assert!(!reason.is_empty());
+        rig.wait_for_reason(error);
         rig.cluster.accept(Requests::Produce);
         rig.wait_until_delivered(error);
     });

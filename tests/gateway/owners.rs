@@ -56,6 +56,7 @@ fn assert_private_of(user: u32, path: &Path) {
 fn what_repair_writes_as_root_belongs_to_the_agents_user() {
     let mut gateway = Gateway::new(&format!("{AWAY}{VISION}"));
     if fs::metadata(gateway.directory.path()).unwrap().uid() != 0 {
+        assert!(std::env::var_os("CI").is_none(), "CI needs root");
         eprintln!("skipped: only root can be another user");
         return;
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::hostile::packet;
 use crate::keeping::AWAY;
 use crate::limits::fill;
 use crate::needs_kafka;
@@ -27,7 +28,7 @@ fn sources(version: &str, port: u16) -> String {
     source("plant", "state", "diagnostic") + &source("alarms", "alarm", "critical")
 }
 
-fn assert_nothing_is_dropped(gateway: &mut Gateway) {
+pub(crate) fn assert_nothing_is_dropped(gateway: &mut Gateway) {
     for lane in ["diagnostic", "critical"] {
         let lane = gateway.lane(lane);
         let dropped = dropped(&lane);
@@ -79,19 +80,6 @@ fn a_burst_with_the_cluster_up_arrives_whole() {
     assert_eq!(received(&kafka, "diagnostic", 0..20_000).len(), 20_000);
     gateway.wait_until_drained();
     assert_nothing_is_dropped(&mut gateway);
-}
-
-/// An MQTT packet: its first byte, how long it is, and what is in it.
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let (mut packet, mut left) = (vec![first], body.len());
-    loop {
-        let more = u8::from(left >= 128) << 7;
-        packet.push(u8::try_from(left % 128).unwrap() | more);
-        left /= 128;
-        if left == 0 {
-            return [&packet, body].concat();
-        }
-    }
 }
 
 fn text(text: &str) -> Vec<u8> {

@@ -131,7 +131,6 @@ fn broker(gateway: &Gateway, port: u16, authority: &str, password: &str) -> Mosq
         .args(["gateway", password])
         .status();
     assert!(made.unwrap().success());
-    std::os::unix::fs::chown(&passwords, Some(0), None).unwrap_or_default();
     Mosquitto::start(&format!(
         "per_listener_settings true\nlistener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\ncafile {}\n\
          certfile {t}/server.crt\nkeyfile {t}/server.key\nrequire_certificate true\nuser root\n",

@@ -6,7 +6,7 @@
 //! - A witness's word holds at once, also against the memory of earlier ones.
 //! - Without one, a clock that was vouched for in this boot is believed for an hour against the system's clock, one that
 //!   nobody vouched for until the new time has stood for five minutes: a second of wrong time changes nothing.
-//! - A clock is wrong that shows a time before the program was built, before the latest trusted time, or years after any that was
+//! - A clock is wrong that shows a time before the program was built, before the latest trusted time, or over a year after any that was
 //!   seen here, or whose time the cluster refuses. It is left as soon as the system's clock shows a time that may be right.
 
 use std::time::Duration;
