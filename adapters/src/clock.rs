@@ -107,6 +107,9 @@ impl Clock {
     /// When an event was seen, as far as that is known by now, in microseconds since 1970.
     #[must_use]
     pub fn settled(&self, stamp: Stamp) -> (i64, Trust) {
+        if stamp.unsynced_boot_us.is_none() {
+            return (stamp.unix_us, Trust::Vouched); // as most are, and without the lock
+        }
         let known = self.known();
         settled(stamp, self.boot, known.belief, &known.boots)
     }
@@ -126,8 +129,8 @@ fn settled(stamp: Stamp, boot: u32, belief: Belief, boots: &[(u32, i64)]) -> (i6
     if is_ours && belief.trust == Trust::Vouched {
         return (belief.at(boot_us), Trust::Vouched);
     }
-    let vouched = boots.iter().find(|(known, _)| of == Some(*known));
-    if let Some((_, offset_us)) = vouched.filter(|_| !is_ours) {
+    let mut others = boots.iter().filter(|_| !is_ours);
+    if let Some((_, offset_us)) = others.find(|(known, _)| of == Some(*known)) {
         let then = Belief {
             offset_us: *offset_us,
             trust: Trust::Vouched,

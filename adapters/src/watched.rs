@@ -3,6 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use crate::{SecretRef, TlsSection};
+
 /// What tells that a file was replaced or written: its inode, its length, and when it was changed last.
 type Mark = Option<(u64, u64, i64, i64)>;
 
@@ -16,11 +18,20 @@ pub struct Watched {
 impl Watched {
     /// Looks at them for the first time: to be called before they are read. Touches the disk.
     #[must_use]
-    pub fn new(files: Vec<PathBuf>) -> Watched {
+    fn new(files: Vec<PathBuf>) -> Watched {
         Watched {
             seen: files.iter().map(mark).collect(),
             files,
         }
+    }
+
+    /// Those that a login takes.
+    #[must_use]
+    pub fn of_login(password: Option<&SecretRef>, tls: Option<&TlsSection>) -> Watched {
+        let tls = tls.into_iter();
+        let tls = tls.flat_map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]);
+        let password = password.and_then(SecretRef::path).into_iter();
+        Watched::new(password.chain(tls.flatten().cloned()).collect())
     }
 
     #[must_use]

@@ -149,7 +149,7 @@ impl Inspection {
             files::make_directory(&lane).map_err(DiskError::io(&lane))?;
             let scope = other.and_then(|other| other.scope(&found.name));
             for generation in &found.generations {
-                let (mut blocks, _) = generation.sound(keys)?;
+                let (mut blocks, ..) = generation.sound(keys)?;
                 if let Some(scope) = scope {
                     let number = log::generation_of(&generation.path).unwrap_or(0);
                     let bound = |block: &Encoded| encoder.bind(block, scope.bound(number));
@@ -198,7 +198,7 @@ impl Inspection {
         let _lock = layout::lock(&self.root)?;
         let mut repaired = Vec::new();
         for generation in self.lanes.iter().flat_map(|lane| &lane.generations) {
-            let (blocks, missing) = generation.sound(keys)?;
+            let (blocks, missing, _) = generation.sound(keys)?;
             if missing.is_empty() {
                 continue;
             }
@@ -289,8 +289,7 @@ fn lane(
 impl GenerationEntry {
     /// Checks every checksum in it.
     pub fn verify<R: Record>(&self, keys: &Keys) -> Result<Verified, DiskError> {
-        let (blocks, missing) = self.sound(keys)?;
-        let foreign = self.log()?.map_or(0, |log| log.foreign);
+        let (blocks, missing, foreign) = self.sound(keys)?;
         let mut verified = Verified {
             missing,
             foreign,
@@ -336,12 +335,13 @@ impl GenerationEntry {
         Log::open_if_there(&self.path, self.owner).map_err(DiskError::io(&self.path))
     }
 
-    /// Its sound blocks, and the sequences that should be in it and are not.
-    fn sound(&self, keys: &Keys) -> Result<(Vec<Encoded>, Ranges), DiskError> {
+    /// Its sound blocks, the sequences that should be in it and are not, and how many blocks in it are foreign.
+    fn sound(&self, keys: &Keys) -> Result<(Vec<Encoded>, Ranges, usize), DiskError> {
         let (mut blocks, mut missing) = (Vec::new(), self.known.missing.clone());
         let log = self.log()?;
+        let foreign = log.as_ref().map_or(0, |log| log.foreign);
         if log.is_none() && !self.path.exists() {
-            return Ok((blocks, missing));
+            return Ok((blocks, missing, foreign));
         }
         self.known
             .present
@@ -364,6 +364,6 @@ impl GenerationEntry {
                 });
             }
         }
-        Ok((blocks, missing))
+        Ok((blocks, missing, foreign))
     }
 }

@@ -7,7 +7,6 @@ mod open;
 
 pub(crate) mod room;
 
-use std::fs::File;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -44,7 +43,7 @@ pub struct Disk<R> {
     unmarked: Option<Since>,
     /// Of each lane, what it gave up on a full disk and has not written again.
     given_up: Vec<u64>,
-    _lock: File,
+    _lock: layout::Lock,
     _record: PhantomData<R>,
 }
 

@@ -41,10 +41,7 @@ pub fn make_directory(directory: &Path) -> io::Result<()> {
 /// Makes `directory`, which must not exist, for the owner of the one that it is in alone.
 pub(crate) fn make_one_directory(directory: &Path) -> io::Result<()> {
     DirBuilder::new().mode(DIRECTORY_MODE).create(directory)?;
-    if let Some(owner) = Owner::in_place_of(directory, &fs::metadata(directory)?)? {
-        owner.accept(chown(directory, Some(owner.user), Some(owner.group)))?;
-    }
-    Ok(())
+    own_like_directory(directory)
 }
 
 /// Opens a file to be written: from its beginning, or with `append` from its end. A new one is for the owner of its directory
@@ -112,9 +109,7 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     } else {
         FILE_MODE
     };
-    if let Some(owner) = Owner::in_place_of(path, &found)? {
-        owner.accept(lchown(path, Some(owner.user), Some(owner.group)))?;
-    }
+    own_like_directory(path)?;
     if !found.file_type().is_symlink() && found.permissions().mode() & 0o777 != mode {
         fs::set_permissions(path, Permissions::from_mode(mode))?;
     }

@@ -32,11 +32,22 @@ pub(crate) fn tag(lane: &str) -> u8 {
     crc32c::crc32c(lane.as_bytes()).to_le_bytes()[0]
 }
 
-pub(crate) fn lock(root: &Path) -> Result<File, OpenError> {
+/// Holds a state directory for its process alone, until it is dropped.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// To close the file is not enough: a child that another thread is just forking has it open as well, until it
+    /// executes its program.
+    fn drop(&mut self) {
+        flock(&self.0, FlockOperation::Unlock).unwrap_or_default(); // closing it is next
+    }
+}
+
+pub(crate) fn lock(root: &Path) -> Result<Lock, OpenError> {
     let path = root.join("LOCK");
     let file = files::open_private(&path, false).map_err(DiskError::io(&path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse {
             path: root.to_owned(),
         }),
@@ -131,4 +142,20 @@ pub(crate) fn check_space(root: &Path, needed: u64, floor: u64) -> Result<(), Di
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_let_go_is_free_also_while_a_child_that_is_being_forked_has_its_file() {
+        let root = tempfile::tempdir().unwrap();
+        let held = lock(root.path()).unwrap();
+        let in_the_child = held.0.try_clone().unwrap();
+        assert!(matches!(lock(root.path()), Err(OpenError::InUse { .. })));
+        drop(held);
+        assert!(lock(root.path()).is_ok());
+        drop(in_the_child);
+    }
 }

@@ -24,14 +24,11 @@ pub(super) struct Credentials {
 impl Credentials {
     pub(super) fn new(cluster: &Cluster, sendings: Vec<Sending>, now: Instant) -> Credentials {
         let section = &cluster.section;
-        let password = section.sasl.iter().filter_map(|sasl| sasl.password.path());
-        let tls = section.tls.iter();
-        let tls = tls.flat_map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]);
-        let files: Vec<PathBuf> = password.chain(tls.flatten().cloned()).collect();
+        let password = section.sasl.as_ref().map(|sasl| &sasl.password);
         Credentials {
             cluster: cluster.clone(),
             sendings,
-            files: Watched::new(files),
+            files: Watched::of_login(password, section.tls.as_ref()),
             next: now + EVERY,
         }
     }

@@ -161,15 +161,14 @@ impl Uplink {
             .connections
             .get_mut(*number)
             .expect("every lane has a connection");
-        let headers = message.headers.iter().fold(
-            OwnedHeaders::new_with_capacity(message.headers.len()),
-            |all, (key, value)| match *value {
-                None => all,
-                value => all.insert(Header { key, value }),
-            },
-        );
-        let texts = message.headers.iter().filter_map(|(_, value)| *value);
-        let texts = message.key.len() + texts.map(<[u8]>::len).sum::<usize>();
+        let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
+        let mut texts = message.key.len();
+        for (key, value) in message.headers {
+            if let Some(text) = value {
+                texts += text.len();
+                headers = headers.insert(Header { key, value: *value });
+            }
+        }
         let token = usize::from(message.lane.0) << TOKEN_BITS | low_bits(message.token);
         let record = BaseRecord::with_opaque_to(message.topic, token)
             .key(message.key)

@@ -147,7 +147,7 @@ async fn client(
     let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let (reader, mut writer) = stream.into_split();
     let mut frames = Frames::new(reader, maker.section.max_event());
-    let (mut asked, mut open, mut ending) = (Asked::default(), true, stop.clone());
+    let (mut asked, mut open) = (Asked::default(), true);
     loop {
         let mut lines = Vec::new();
         let has_room = intake.has_room();
@@ -181,7 +181,7 @@ async fn client(
             biased;
             written = timeout(REPLY, writer.write_all(text.as_bytes())) => written,
             // A stop does not wait for a client that does not read.
-            () = parted(&mut ending) => return,
+            () = parted(&mut stop) => return,
         };
         match written {
             Ok(Ok(())) => {}

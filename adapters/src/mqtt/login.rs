@@ -40,16 +40,12 @@ pub(super) struct Logins {
 
 impl Logins {
     pub(super) fn new(section: &MqttSection) -> Result<Logins, MqttError> {
-        let password = section.password.iter().filter_map(SecretRef::path);
-        let tls = section.tls.iter();
-        let tls = tls.flat_map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]);
-        let files: Vec<PathBuf> = password.chain(tls.flatten().cloned()).collect();
         let given = Given {
             username: section.username.clone(),
             password: section.password.clone(),
             tls: section.tls.clone(),
         };
-        let files = Watched::new(files);
+        let files = Watched::of_login(section.password.as_ref(), section.tls.as_ref());
         Ok(Logins {
             now: given.read()?,
             given,

@@ -130,7 +130,7 @@ fn open_reader(
         return Err(DiskError::io(&path)(error));
     }
     let foreign = log.as_ref().map_or(0, |log| log.foreign);
-    if foreign > 0 && !generation.told {
+    if foreign > std::mem::replace(&mut generation.foreign, foreign) {
         findings.push(Finding::Foreign {
             generation: path.clone(),
             blocks: foreign,

@@ -17,11 +17,10 @@ const ITSELF: u32 = 0x7f7f_0101;
 /// Where chrony has still to slew more than this away, the clock does not show what it calls right.
 const CORRECTION_MOST: f64 = 0.5;
 
-pub(super) fn request(sequence: u32) -> [u8; LENGTH] {
+pub(super) fn request() -> [u8; LENGTH] {
     let mut request = [0; LENGTH];
     (request[0], request[1]) = (VERSION, REQUEST);
     request[4..6].copy_from_slice(&TRACKING.to_be_bytes());
-    request[8..12].copy_from_slice(&sequence.to_be_bytes());
     request
 }
 

@@ -38,7 +38,7 @@ impl Witnesses {
         let answer = self.ntp.answer(ntp::synced);
         words.extend(answer.and_then(|at| self.ntp.heard.word(By::Ntp, at, first)));
         if ask {
-            self.chrony.ask(chrony::PORT, &chrony::request(turn));
+            self.chrony.ask(chrony::PORT, &chrony::request());
             self.ntp.ask(ntp::PORT, &ntp::request());
         }
         words
