@@ -148,6 +148,10 @@ impl Agent {
         }
         if self.urge.take() {
             self.lanes.urge();
+            self.drain.release(&self.lanes);
+        }
+        if self.stopping {
+            self.drain.release(&self.lanes);
         }
         let left = self.drain.pump(&mut self.lanes, now);
         self.resume(now);

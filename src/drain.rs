@@ -33,7 +33,8 @@ pub(crate) use template::{Identity, Template};
 
 use crate::ingest::{Claim, Record};
 use crate::pace::{
-    Allowance, Backlog, Change, Decision, Flow, Hold, Link, Period, Room, Shaper, Wait,
+    Allowance, Backlog, Bunches, Change, Decision, Flow, Hold, LanePace, Link, Period, Room,
+    Shaper, Wait,
 };
 use crate::uplink::{Delivery, DeliveryReport, Signal, Standing, Unsent, Uplink};
 use backlog::Leave;
@@ -62,6 +63,7 @@ pub(crate) struct Drain {
     constant: Vec<Option<String>>,
     /// Lanes whose records leave in order.
     in_order: Vec<bool>,
+    bunches: Vec<Bunches>,
     holdback: Holdback,
     topics: Topics,
     /// What the cluster said last of topics that took nothing, and when.
@@ -84,7 +86,8 @@ pub(crate) struct Drain {
 
 /// What became of a record that was to leave.
 enum Offered {
-    Sent,
+    /// In so many bytes of a request.
+    Sent(usize),
     /// The client library knows at once what would become of it.
     Failed(Delivery),
     /// Its topic is held, and what is behind it may pass.
@@ -120,15 +123,16 @@ pub(crate) struct Parts {
     pub uplink: Uplink,
     pub addresses: Addresses,
     pub shaper: Shaper,
-    /// Lanes whose records leave in order.
-    pub in_order: Vec<bool>,
+    pub paces: Vec<LanePace>,
     pub allowance: Allowance,
     pub clock: Clock,
     pub gateway: String,
     pub topic_retry: Duration,
     pub rejected: Rejected,
-    /// The buffer held records at start.
-    pub has_backlog: bool,
+    /// How long the oldest record has waited that the buffer held at the start; none without one.
+    pub backlog: Duration,
+    /// How long a return from an outage takes.
+    pub returning: Duration,
 }
 
 impl Drain {
@@ -136,9 +140,10 @@ impl Drain {
     pub(crate) fn new(parts: Parts, now: Instant) -> Drain {
         let lanes = parts.addresses.lanes();
         let topics: Vec<_> = lanes.iter().map(|lane| &lane.topic).collect();
+        let paces = parts.paces.iter();
         Drain {
             uplink: parts.uplink,
-            link: Link::new(parts.has_backlog, now),
+            link: Link::new(parts.returning, parts.backlog, now),
             shaper: parts.shaper,
             allowance: parts.allowance,
             holdback: Holdback::new(&topics),
@@ -148,7 +153,10 @@ impl Drain {
             hearsay: Hearsay::default(),
             wall: None,
             constant: parts.addresses.constant(),
-            in_order: parts.in_order,
+            in_order: paces.clone().map(|pace| pace.in_order).collect(),
+            bunches: paces
+                .map(|pace| Bunches::new(pace.urgent, pace.linger))
+                .collect(),
             lanes: (0..).map(LaneId).take(lanes.len()).collect(),
             names: lanes.iter().map(|lane| lane.name.clone()).collect(),
             clock: parts.clock,
@@ -198,8 +206,9 @@ impl Drain {
         for lane in &self.lanes {
             let waiting = lanes.waiting(*lane);
             let waiting = waiting.saturating_sub(lanes.in_flight(*lane) as u64);
-            let accepted = lanes.counts(*lane).accepted;
-            self.shaper.observe(*lane, accepted, waiting, now);
+            let counts = lanes.counts(*lane);
+            let taken_in = (counts.accepted, counts.accepted_bytes);
+            self.shaper.observe(*lane, taken_in, waiting, now);
         }
     }
 
@@ -213,6 +222,13 @@ impl Drain {
         });
         self.revise(now);
         self.allowance.follow_calendar(wall, now)
+    }
+
+    /// Nothing that is in the lanes now lingers: a source waits for receipts, or the agent stops.
+    pub(crate) fn release(&mut self, lanes: &Lanes<Record, Claim>) {
+        for (lane, bunches) in self.lanes.iter().zip(&mut self.bunches) {
+            bunches.release(lanes.end(*lane));
+        }
     }
 
     /// Sends what the shaper allows now.
@@ -261,6 +277,7 @@ impl Drain {
         now: Instant,
     ) {
         let (mut events, mut bytes, mut kind) = (0, 0, None);
+        let request = self.uplink.request(lane);
         while let Some(next) = lanes.peek(lane) {
             let replay = self.is_replay(&next);
             if *kind.get_or_insert(replay) != replay || (events > 0 && bytes + next.bytes > allowed)
@@ -276,9 +293,12 @@ impl Drain {
                 break;
             }
             self.holdback.alone(lane, token);
-            lanes.hand_over(lane);
+            lanes.hand_over(lane, now);
             match offered {
-                Offered::Sent | Offered::Waits => {}
+                Offered::Sent(sent) => {
+                    self.bunches[lane.index()].handed_over(token, sent, request, now);
+                }
+                Offered::Waits => {}
                 Offered::MakesWay => lanes.defer(lane, token),
                 Offered::Failed(outcome) => {
                     let report = DeliveryReport {
@@ -292,11 +312,12 @@ impl Drain {
             }
             events += 1;
             bytes += size;
-            if self.holdback.is_careful(lane) {
+            let is_whole = !self.bunches[lane.index()].takes_more(request, now);
+            if self.holdback.is_careful(lane) || is_whole {
                 break;
             }
         }
-        self.uplink.sent(now);
+        self.uplink.sent(lane, now);
         self.link.sent(now);
         self.allowance.sent(lane, bytes);
         self.shaper
@@ -319,7 +340,7 @@ impl Drain {
             Leave::Now => {}
         }
         match self.hand_over(lane, next, replay, &address, now) {
-            Ok(()) => Offered::Sent,
+            Ok(bytes) => Offered::Sent(bytes),
             Err(Unsent::Full) => Offered::Waits,
             Err(Unsent::Failed(outcome)) => Offered::Failed(outcome),
         }

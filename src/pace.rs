@@ -5,6 +5,8 @@
 
 mod allowance;
 
+mod bunches;
+
 mod flow;
 
 mod lane;
@@ -26,6 +28,7 @@ mod shaper;
 pub(crate) use allowance::{
     Allowance, BudgetUse, Cron, LinkSection, LinkSettings, Period, WIRE, zone,
 };
+pub(crate) use bunches::{Bunches, Gathered, TOGETHER};
 pub(crate) use flow::{Flow, Hold};
 pub(crate) use lane::LanePace;
 pub(crate) use limit::Limit;

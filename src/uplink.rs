@@ -16,6 +16,7 @@ mod section;
 mod settings;
 mod sockets;
 mod topics;
+mod tuning;
 
 pub(crate) use extra::{problem, used};
 pub(crate) use inquiry::Standing;

@@ -18,6 +18,8 @@ pub struct Context<'a> {
     pub unacked_bytes: usize,
     /// Bytes of the origins that a source remembers.
     pub origin_bytes: usize,
+    /// Whether an event of it may be of an urgent intent.
+    pub may_be_urgent: bool,
     /// Whether events of this origin are of an urgent intent.
     pub is_urgent: &'a dyn Fn(&Arc<Origin>) -> bool,
 }

@@ -18,17 +18,15 @@ mod places;
 
 mod tail;
 
-use std::cell::RefCell;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use section::InferenceSection;
 
 use crate::origins::Origins;
-use crate::retry::{Reconnect, Works};
+use crate::retry::Reconnect;
 use crate::{
     AdapterKind, Backoff, Context, Event, Intake, Origin, Quality, Receipts, Stamp, Stop,
     WriteWhole,
@@ -57,7 +55,7 @@ pub struct Inference {
 }
 
 /// Origins that all clients of an input share.
-type Known = Rc<RefCell<Origins<Arc<Origin>>>>;
+type Known = Arc<Mutex<Origins<Arc<Origin>>>>;
 
 impl Inference {
     pub(crate) fn new(
@@ -74,20 +72,18 @@ impl Inference {
             group,
             place: context.state.join("inference").join(&section.name),
             write: context.write,
-            origins: Rc::new(RefCell::new(Origins::new(context.origin_bytes))),
+            origins: Arc::new(Mutex::new(Origins::new(context.origin_bytes))),
         })
     }
 
     /// Runs until stopped.
     pub async fn run(self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
         let path = self.section.socket.as_ref().or(self.section.tail.as_ref());
-        let reconnect = Reconnect {
-            intake: &intake,
-            backoff: Backoff::new(RETRY_FIRST, RETRY_MOST),
-            source: &self.section.name,
-            peer: path.map_or_else(String::new, |path| path.display().to_string()),
-        };
-        let attempt = async |works: &Works<'_>, stop: &mut Stop| {
+        let peer = path.map_or_else(String::new, |path| path.display().to_string());
+        let backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
+        let mut reconnect = Reconnect::new(&intake, backoff, &self.section.name, peer);
+        loop {
+            let (works, stop) = (reconnect.works(), &mut stop);
             let ended = match (&self.section.socket, &self.section.tail) {
                 (Some(path), _) => socket::serve(&self, path, &intake, works, stop).await,
                 (None, Some(path)) if is_fifo(path) => {
@@ -98,9 +94,11 @@ impl Inference {
                 }
                 (None, None) => Ok(()),
             };
-            ended.err()
-        };
-        reconnect.until_stopped(&mut stop, attempt).await;
+            match ended {
+                Err(error) if reconnect.again(&error, stop).await => {}
+                Ok(()) | Err(_) => return,
+            }
+        }
     }
 }
 
@@ -134,7 +132,7 @@ impl Maker {
         let begun = xxhash_rust::xxh3::xxh3_64(&stamp.unix_us.to_le_bytes());
         Maker {
             section: input.section.clone(),
-            origins: Rc::clone(&input.origins),
+            origins: Arc::clone(&input.origins),
             unnumbered: begun,
         }
     }
@@ -184,7 +182,7 @@ impl Maker {
             content_type: Some(message.content_type.into()),
             quality: Quality::Good,
         };
-        let mut origins = self.origins.borrow_mut();
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
         Event {
             origin: origins.of(&origin, || origin.clone(), Arc::clone),
             stamp,

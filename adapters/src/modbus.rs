@@ -117,16 +117,16 @@ impl Modbus {
             RECONNECT_MOST
         };
         let (name, peer) = (self.section.name.clone(), self.section.line.name());
-        let reconnect = Reconnect {
-            intake: &intake,
-            backoff: Backoff::new(REOPEN_FIRST, most),
-            source: &name,
-            peer,
-        };
-        let attempt = async |works: &Works<'_>, stop: &mut Stop| {
-            self.poll(&intake, &mut receipts, works, stop).await
-        };
-        reconnect.until_stopped(&mut stop, attempt).await;
+        let backoff = Backoff::new(REOPEN_FIRST, most);
+        let mut reconnect = Reconnect::new(&intake, backoff, &name, peer);
+        while let Some(error) = self
+            .poll(&intake, &mut receipts, reconnect.works(), &mut stop)
+            .await
+        {
+            if !reconnect.again(&error, &mut stop).await {
+                break;
+            }
+        }
         receipts.all().await;
     }
 

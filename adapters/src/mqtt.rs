@@ -121,7 +121,7 @@ pub struct Mqtt {
 impl Mqtt {
     /// The source remembers its session with the broker in the state directory.
     pub(crate) fn new(section: &MqttSection, context: &Context<'_>) -> Result<Mqtt, MqttError> {
-        let settings = section::Settings::new(section, context.gateway, context.unacked_bytes)?;
+        let settings = section::Settings::new(section, context)?;
         Ok(Mqtt {
             source: Source::new(section, context.origin_bytes)?,
             logins: Logins::new(section)?,
@@ -138,17 +138,13 @@ impl Mqtt {
             () = stopped(&mut stop) => return,
         };
         let (settings, logins, source) = (&self.settings, &mut self.logins, &mut self.source);
-        let reconnect = Reconnect {
-            intake: &intake,
-            backoff: Backoff::new(RECONNECT_FIRST, RECONNECT_MOST),
-            source: &settings.name,
-            peer: settings.address(),
-        };
-        let attempt = async |works: &Works<'_>, stop: &mut Stop| {
+        let backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_MOST);
+        let mut reconnect = Reconnect::new(&intake, backoff, &settings.name, settings.address());
+        loop {
             receipts.all().await;
             let login = tokio::select! {
                 login = logins.now(&settings.name) => login,
-                () = stopped(stop) => return None,
+                () = stopped(&mut stop) => break,
             };
             let mut parts = Parts {
                 settings,
@@ -157,12 +153,13 @@ impl Mqtt {
                 session: &mut session,
                 intake: &intake,
                 receipts: &mut receipts,
-                works,
+                works: reconnect.works(),
             };
-            let Err(lost) = connection::session(&mut parts, stop).await;
-            (!matches!(lost, Lost::Stopped)).then_some(lost)
-        };
-        reconnect.until_stopped(&mut stop, attempt).await;
+            let Err(lost) = connection::session(&mut parts, &mut stop).await;
+            if matches!(lost, Lost::Stopped) || !reconnect.again(&lost, &mut stop).await {
+                break;
+            }
+        }
         // Receipts of a connection that is gone cannot be given to anyone: the broker offers again.
         receipts.all().await;
         info!(source = %self.settings.name, "mqtt source stopped");

@@ -1,7 +1,7 @@
 //! The one loop in which sources reconnect: what is said of a failure, and how long attempts are apart.
 
-use std::cell::Cell;
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::warn;
 
@@ -9,53 +9,66 @@ use crate::{Backoff, Intake, Stop, stopped};
 
 /// A source that reconnects until it is stopped.
 pub(crate) struct Reconnect<'a> {
-    pub(crate) intake: &'a Intake,
-    pub(crate) backoff: Backoff,
+    backoff: Backoff,
     /// Name of the source.
-    pub(crate) source: &'a str,
+    source: &'a str,
     /// What it connects to.
-    pub(crate) peer: String,
+    peer: String,
+    works: Works<'a>,
+    said: bool,
 }
 
 /// How an attempt says that it works.
 pub(crate) struct Works<'a> {
     intake: &'a Intake,
-    worked: Cell<bool>,
+    worked: AtomicBool,
 }
 
 impl Works<'_> {
     /// The next failure is logged again, and waits little.
     pub(crate) fn now(&self) {
         self.intake.stats.up();
-        self.worked.set(true);
+        self.worked.store(true, Ordering::Relaxed);
     }
 }
 
-impl Reconnect<'_> {
-    /// `attempt` works until it fails, or until stopped (`None`). The first failure of a series is logged.
-    pub(crate) async fn until_stopped<E: Display>(
-        mut self,
-        stop: &mut Stop,
-        mut attempt: impl AsyncFnMut(&Works<'_>, &mut Stop) -> Option<E>,
-    ) {
-        let works = Works {
-            intake: self.intake,
-            worked: Cell::new(false),
-        };
-        let mut said = false;
-        while let Some(error) = attempt(&works, stop).await {
-            self.intake.stats.down(&error);
-            if works.worked.take() {
-                self.backoff.reset();
-                said = false;
-            }
-            if !std::mem::replace(&mut said, true) {
-                warn!(source = self.source, peer = self.peer, %error, "source lost; reconnecting until it works");
-            }
-            tokio::select! {
-                () = self.backoff.wait() => {}
-                () = stopped(stop) => return,
-            }
+impl<'a> Reconnect<'a> {
+    pub(crate) fn new(
+        intake: &'a Intake,
+        backoff: Backoff,
+        source: &'a str,
+        peer: String,
+    ) -> Reconnect<'a> {
+        Reconnect {
+            backoff,
+            source,
+            peer,
+            works: Works {
+                intake,
+                worked: AtomicBool::new(false),
+            },
+            said: false,
+        }
+    }
+
+    pub(crate) fn works(&self) -> &Works<'a> {
+        &self.works
+    }
+
+    /// An attempt failed; waits until the next is due, or says `false` where the source is stopped. The first failure of a
+    /// series is logged.
+    pub(crate) async fn again(&mut self, error: impl Display, stop: &mut Stop) -> bool {
+        self.works.intake.stats.down(&error);
+        if self.works.worked.swap(false, Ordering::Relaxed) {
+            self.backoff.reset();
+            self.said = false;
+        }
+        if !std::mem::replace(&mut self.said, true) {
+            warn!(source = self.source, peer = self.peer, %error, "source lost; reconnecting until it works");
+        }
+        tokio::select! {
+            () = self.backoff.wait() => true,
+            () = stopped(stop) => false,
         }
     }
 }

@@ -10,6 +10,8 @@
 
 mod drops;
 
+mod promptness;
+
 mod retry;
 
 mod room;
@@ -17,9 +19,10 @@ mod room;
 mod storage;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub(crate) use drops::UNREPORTED_MAX;
+use promptness::Promptness;
 
 use crate::block::Placed;
 use crate::cbor;
@@ -70,8 +73,7 @@ pub(crate) struct Lane<R, T> {
     coalesced_at: u64,
     /// Records of the window that are done, and still in `waiting`.
     done: u64,
-    /// How long the last delivery took, from being accepted.
-    latency: Duration,
+    promptness: Promptness,
     /// Waiting changed since the last mark.
     pub(crate) moved: bool,
     pub(crate) counts: Counts,
@@ -114,7 +116,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
             wanted: 0,
             coalesced_at: 0,
             done: 0,
-            latency: Duration::ZERO,
+            promptness: Promptness::default(),
             moved: true,
             drops: opened.unreported,
             telling: Vec::new(),
@@ -181,7 +183,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
     }
 
     /// Bytes in memory that are not in flight: those are bounded by the connection.
-    fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.memory - self.window.bytes()
     }
 
@@ -223,10 +225,11 @@ impl<R: Record, T: Claim> Lane<R, T> {
     }
 
     /// The record that [`Lane::peek`] showed has been handed over.
-    pub(crate) fn hand_over(&mut self) {
+    pub(crate) fn hand_over(&mut self, now: Instant) {
         let Some((_, from_front)) = self.head() else {
             return;
         };
+        self.promptness.handed_over(self.window.next_token(), now);
         let entry = if from_front {
             let caught_up = self.unread().is_none();
             let entry = self.front.pop_front();
@@ -266,7 +269,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
             return;
         };
         self.done += 1;
-        self.latency = now.saturating_duration_since(entry.arrived);
+        self.promptness.delivered(token, now);
         self.counts.delivered += 1;
         if let Some(claim) = entry.claim.take() {
             claim.resolve(Kept::Delivered);
@@ -323,6 +326,11 @@ impl<R: Record, T: Claim> Lane<R, T> {
 
     pub(crate) fn set_on_disk(&mut self, bytes: u64) {
         self.on_disk = bytes;
+    }
+
+    /// The sequence after the last.
+    pub(crate) fn end(&self) -> u64 {
+        self.next
     }
 
     /// The sequence that was given out last.

@@ -134,9 +134,21 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         self.lane(lane).peek()
     }
 
+    /// Bytes in memory that were not handed over.
+    #[must_use]
+    pub fn held(&self, lane: LaneId) -> usize {
+        self.lane(lane).held()
+    }
+
+    /// The sequence after the last.
+    #[must_use]
+    pub fn end(&self, lane: LaneId) -> u64 {
+        self.lane(lane).end()
+    }
+
     /// What [`Lanes::peek`] showed was handed to the uplink and is in flight from here on.
-    pub fn hand_over(&mut self, lane: LaneId) {
-        self.lane_mut(lane).hand_over();
+    pub fn hand_over(&mut self, lane: LaneId, now: Instant) {
+        self.lane_mut(lane).hand_over(now);
     }
 
     /// The cluster has it. Call [`Lanes::settle`] after a batch of these.
@@ -189,9 +201,12 @@ impl<R: Record, T: Claim> Lanes<R, T> {
             return Vec::new();
         }
         let (mut writes, pace) = (Vec::new(), self.pace(outage));
-        for (index, lane) in self.all.iter().enumerate() {
+        for (index, lane) in self.all.iter_mut().enumerate() {
             let due = lane.due(&pace).is_some_and(|due| due <= now);
             if let (true, Ok(index)) = (due, u8::try_from(index)) {
+                if pace.urged {
+                    lane.missed();
+                }
                 writes.push(LaneWrite {
                     lane: LaneId(index),
                     records: lane.unstored(),

@@ -1,9 +1,8 @@
 //! From a checked configuration to a running agent.
 
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adapters::{Clock, Urge};
 use buffer::{Disk, Finding, LaneOpened, Lanes, Opened};
@@ -46,7 +45,7 @@ pub(crate) fn build(
     without_keys: WithoutKeys,
 ) -> Result<Agent, AgentError> {
     let started = Instant::now();
-    let loaded = Rc::clone(&prepared.loaded);
+    let loaded = Arc::clone(&prepared.loaded);
     let settings = &loaded.settings;
     let (intents, store) = (settings.intents.clone(), prepared.store);
     let note = ClockNote::in_state(&settings.store.state).read();
@@ -81,7 +80,7 @@ pub(crate) fn build(
         queues,
         asks,
         urge: Arc::clone(&urge),
-        sources: Sources::new(Rc::clone(&loaded), inlet, urge, clock),
+        sources: Sources::new(Arc::clone(&loaded), inlet, urge, clock),
         serving,
         starving: false,
         stopping: false,
@@ -151,15 +150,28 @@ fn drain_parts(
     drain::Parts {
         uplink,
         addresses: Addresses::new(intents.addresses(), identity.clone(), &settings.drain),
-        in_order: paces.iter().map(|pace| pace.in_order).collect(),
+        returning: shape.returning(),
         shaper: Shaper::new(shape, &paces, found, now),
+        paces,
         allowance,
         clock,
         gateway: identity.id.clone(),
         topic_retry: settings.drain.topic_retry,
         rejected,
-        has_backlog: found.iter().any(|lane| lane.waiting > 0),
+        backlog: age(found, now),
     }
+}
+
+/// How long the oldest of what waits has waited; a backlog of unknown age is an old one.
+fn age(found: &[Recovered], now: Instant) -> Duration {
+    let waits = found.iter().filter(|lane| lane.waiting > 0);
+    let ages = waits.map(|lane| {
+        let since = lane
+            .oldest
+            .map(|oldest| now.saturating_duration_since(oldest));
+        since.unwrap_or(Duration::MAX / 2)
+    });
+    ages.max().unwrap_or_default()
 }
 
 fn recall(allowance: &mut Allowance, state: &Path) {

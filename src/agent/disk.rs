@@ -74,7 +74,7 @@ impl Agent {
 
     /// What is read now can be sent soon.
     fn reads_on(&self) -> bool {
-        self.drain.link.is_up() || self.drain.link.is_stalled()
+        !self.stopping && (self.drain.link.is_up() || self.drain.link.is_stalled())
     }
 
     /// When the disk is to be asked next, unless something happens before.

@@ -1,7 +1,7 @@
 //! What is asked of the agent from outside, by signals, over all agents of this process.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::End;
@@ -18,7 +18,7 @@ pub(crate) struct Orders {
     path: PathBuf,
     signals: Signals,
     /// What the agent runs with.
-    loaded: Option<Rc<Loaded>>,
+    loaded: Option<Arc<Loaded>>,
     port: Option<Port>,
 }
 
@@ -36,17 +36,17 @@ impl Orders {
         &self.path
     }
 
-    pub(crate) fn runs_with(&mut self, loaded: &Rc<Loaded>, port: Option<&Port>) {
-        (self.loaded, self.port) = (Some(Rc::clone(loaded)), port.cloned());
+    pub(crate) fn runs_with(&mut self, loaded: &Arc<Loaded>, port: Option<&Port>) {
+        (self.loaded, self.port) = (Some(Arc::clone(loaded)), port.cloned());
     }
 
     /// All that an agent takes which may not be there; a port that is open already stays open.
-    pub(crate) fn prepare(&self, loaded: &Rc<Loaded>) -> Result<Prepared, AgentError> {
+    pub(crate) fn prepare(&self, loaded: &Arc<Loaded>) -> Result<Prepared, AgentError> {
         prepare::prepare(loaded, self.port.as_ref())
     }
 
     /// For an agent that another goes on for where the keys of its buffer cannot be had.
-    fn prepare_with_keys(&self, loaded: &Rc<Loaded>) -> Result<Prepared, AgentError> {
+    fn prepare_with_keys(&self, loaded: &Arc<Loaded>) -> Result<Prepared, AgentError> {
         let prepared = self.prepare(loaded)?;
         prepared.store.check_keys()?;
         Ok(prepared)

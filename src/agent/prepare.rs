@@ -2,7 +2,7 @@
 //! that runs is stopped, so that a configuration which cannot be used stops nobody.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use adapters::{Context, Source, SourceError, SourceSettings};
 
@@ -25,7 +25,7 @@ pub(crate) enum AgentError {
 }
 
 pub(crate) struct Prepared {
-    pub(crate) loaded: Rc<Loaded>,
+    pub(crate) loaded: Arc<Loaded>,
     pub(crate) port: Option<Port>,
     pub(super) store: Store,
     pub(super) uplink: Uplink,
@@ -33,7 +33,7 @@ pub(crate) struct Prepared {
 }
 
 /// `open` is the port that is open already: it is used again where the configuration asks for the same.
-pub(crate) fn prepare(loaded: &Rc<Loaded>, open: Option<&Port>) -> Result<Prepared, AgentError> {
+pub(crate) fn prepare(loaded: &Arc<Loaded>, open: Option<&Port>) -> Result<Prepared, AgentError> {
     let settings = &loaded.settings;
     let port = status::listen(&settings.status, open)?;
     let store = Store::new(&settings.store);
@@ -44,7 +44,7 @@ pub(crate) fn prepare(loaded: &Rc<Loaded>, open: Option<&Port>) -> Result<Prepar
     let uplink = Uplink::new(settings.cluster(), &settings.intents.sendings())?;
     Ok(Prepared {
         sources,
-        loaded: Rc::clone(loaded),
+        loaded: Arc::clone(loaded),
         port,
         store,
         uplink,
@@ -56,6 +56,10 @@ pub(super) fn open_source(
     settings: &Settings,
     one: &SourceSettings,
 ) -> Result<Source, SourceError> {
+    let intents = &settings.intents;
+    let named = one.intents();
+    let asked = named.iter().filter_map(|(_, intent)| intents.id(intent));
+    let mut lanes = asked.chain(settings.routes.lanes_of(one.name()));
     let router = RefCell::new(Router::new(settings.routes.clone(), settings.route_bytes));
     one.open(&Context {
         gateway: &settings.gateway.identity.id,
@@ -66,7 +70,8 @@ pub(super) fn open_source(
         origin_bytes: settings.origin_bytes,
         is_urgent: &|origin| {
             let lane = router.borrow_mut().lane(origin);
-            settings.intents.get(lane).pace.urgent
+            intents.get(lane).pace.urgent
         },
+        may_be_urgent: lanes.any(|lane| intents.get(lane).pace.urgent),
     })
 }

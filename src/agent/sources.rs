@@ -1,6 +1,5 @@
 //! The sources that run, each with a task of its own: it can be stopped alone, its end is seen, and it is started again.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +13,7 @@ use crate::process::parts::{Down, PartIs, PartNews, Parts};
 
 pub(super) struct Sources {
     /// What they are opened from, in their order.
-    loaded: Rc<Loaded>,
+    loaded: Arc<Loaded>,
     all: Vec<One>,
     /// Their tasks, in the same order.
     parts: Parts,
@@ -40,7 +39,7 @@ pub(super) struct Seen<'a> {
 }
 
 impl Sources {
-    pub(super) fn new(loaded: Rc<Loaded>, inlet: Inlet, urge: Arc<Urge>, clock: Clock) -> Sources {
+    pub(super) fn new(loaded: Arc<Loaded>, inlet: Inlet, urge: Arc<Urge>, clock: Clock) -> Sources {
         Sources {
             loaded,
             all: Vec::new(),
@@ -149,7 +148,7 @@ mod tests {
         let path = root.join("gateway.toml");
         let text = text.replace("$DIR", &root.display().to_string());
         std::fs::write(&path, text).unwrap();
-        let loaded = Rc::new(config::load(&path).unwrap());
+        let loaded = Arc::new(config::load(&path).unwrap());
         let (inlet, _queues) = adapters::queues::<()>();
         Sources::new(loaded, inlet, Arc::default(), Clock::new(0))
     }
@@ -163,76 +162,67 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let password = root.path().join("password");
         std::fs::write(&password, "secret").unwrap();
-        let local = tokio::task::LocalSet::new();
-        let whole = local.run_until(async {
-            let mut sources = configured(root.path(), WITH_PASSWORD);
-            let mut now = Instant::now();
-            let place = sources.add("plant");
-            sources.parts.start(place, async {}, now);
-            tokio::task::yield_now().await;
-            assert_eq!(sources.look_after(now).len(), 1, "it ended by itself");
-            std::fs::remove_file(&password).unwrap();
-            now += Duration::from_secs(1);
-            let news = sources.look_after(now);
-            let PartIs::Down { reason, again_in } = &news[0].now else {
-                panic!("{news:?}");
-            };
-            assert!(reason.contains("cannot read the secret in"), "{reason}");
-            assert_eq!(*again_in, Duration::from_secs(2));
-            std::fs::write(&password, "secret").unwrap();
-            now += *again_in;
-            assert!(sources.look_after(now).is_empty());
-            let seen = sources.iter().next().unwrap();
-            assert_eq!((seen.down, seen.restarts), (None, 1));
-        });
-        whole.await;
+        let mut sources = configured(root.path(), WITH_PASSWORD);
+        let mut now = Instant::now();
+        let place = sources.add("plant");
+        sources.parts.start(place, async {}, now);
+        tokio::task::yield_now().await;
+        assert_eq!(sources.look_after(now).len(), 1, "it ended by itself");
+        std::fs::remove_file(&password).unwrap();
+        now += Duration::from_secs(1);
+        let news = sources.look_after(now);
+        let PartIs::Down { reason, again_in } = &news[0].now else {
+            panic!("{news:?}");
+        };
+        assert!(reason.contains("cannot read the secret in"), "{reason}");
+        assert_eq!(*again_in, Duration::from_secs(2));
+        std::fs::write(&password, "secret").unwrap();
+        now += *again_in;
+        assert!(sources.look_after(now).is_empty());
+        let seen = sources.iter().next().unwrap();
+        assert_eq!((seen.down, seen.restarts), (None, 1));
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_source_that_panics_is_told_by_name_and_started_again_with_its_counters() {
         let root = tempfile::tempdir().unwrap();
-        let local = tokio::task::LocalSet::new();
-        let whole = local.run_until(async {
-            let (mut sources, now) = (configured(root.path(), SOCKET), Instant::now());
-            let place = sources.add("vision");
-            let (intake, _receipts, _stop) = sources.way_in(place).unwrap();
-            let faulty = async move {
-                intake.stats.up();
-                panic!("a value out of range");
-            };
-            sources.parts.start(place, faulty, now);
-            tokio::task::yield_now().await;
-            let news = sources.look_after(now);
-            assert_eq!(news.len(), 1);
-            assert_eq!(news[0].part, "source `vision`");
-            let seen = sources.iter().next().unwrap();
-            assert_eq!(seen.down, Some("it panicked: a value out of range"));
-            assert_eq!(seen.stats.last_error(), seen.down.unwrap());
-            assert!(
-                !seen
-                    .stats
-                    .connected
-                    .load(std::sync::atomic::Ordering::Relaxed)
-            );
-            assert!(sources.look_after(now).is_empty(), "it is told once");
+        let (mut sources, now) = (configured(root.path(), SOCKET), Instant::now());
+        let place = sources.add("vision");
+        let (intake, _receipts, _stop) = sources.way_in(place).unwrap();
+        let faulty = async move {
+            intake.stats.up();
+            panic!("a value out of range");
+        };
+        sources.parts.start(place, faulty, now);
+        tokio::task::yield_now().await;
+        let news = sources.look_after(now);
+        assert_eq!(news.len(), 1);
+        assert_eq!(news[0].part, "source `vision`");
+        let seen = sources.iter().next().unwrap();
+        assert_eq!(seen.down, Some("it panicked: a value out of range"));
+        assert_eq!(seen.stats.last_error(), seen.down.unwrap());
+        assert!(
+            !seen
+                .stats
+                .connected
+                .load(std::sync::atomic::Ordering::Relaxed)
+        );
+        assert!(sources.look_after(now).is_empty(), "it is told once");
 
-            let later = now + Duration::from_secs(1);
-            assert!(sources.look_after(later).is_empty());
-            let connect =
-                || std::os::unix::net::UnixStream::connect(root.path().join("vision.sock"));
-            while connect().is_err() {
-                tokio::task::yield_now().await;
-            }
-            let seen = sources.iter().next().unwrap();
-            assert_eq!((seen.down, seen.restarts), (None, 1));
-            let news = sources.look_after(later + Duration::from_secs(5));
-            assert_eq!(news[0].now, PartIs::Mended);
-            sources.stop();
-            while !sources.have_ended() {
-                tokio::task::yield_now().await;
-                assert!(sources.look_after(later).is_empty(), "a stop is no fault");
-            }
-        });
-        whole.await;
+        let later = now + Duration::from_secs(1);
+        assert!(sources.look_after(later).is_empty());
+        let connect = || std::os::unix::net::UnixStream::connect(root.path().join("vision.sock"));
+        while connect().is_err() {
+            tokio::task::yield_now().await;
+        }
+        let seen = sources.iter().next().unwrap();
+        assert_eq!((seen.down, seen.restarts), (None, 1));
+        let news = sources.look_after(later + Duration::from_secs(5));
+        assert_eq!(news[0].now, PartIs::Mended);
+        sources.stop();
+        while !sources.have_ended() {
+            tokio::task::yield_now().await;
+            assert!(sources.look_after(later).is_empty(), "a stop is no fault");
+        }
     }
 }

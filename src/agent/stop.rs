@@ -1,4 +1,4 @@
-//! Stopping goes the way the data goes: sources, ingest, commit, then drain for the rest of the grace.
+//! Stopping goes the way the data goes: sources, ingest, commit, then what is under way. What is safe on disk is not waited for.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,9 @@ const HUNG: Duration = Duration::from_secs(5);
 
 /// How long sources and lanes have where another agent follows: an exchange on a serial line takes its time.
 const HANDING_OVER: Duration = Duration::from_secs(3);
+/// What is under way when all is stored has so long to land, so that it need not go again; less where another agent waits.
+const LANDING: Duration = Duration::from_secs(1);
+const LANDING_BEFORE_NEXT: Duration = Duration::from_millis(200);
 /// How often a stop looks whether it can go on.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -52,15 +55,24 @@ impl Agent {
         self.stopping = true;
         self.sources.stop();
         let mut grace = begun + self.grace(next.as_deref());
+        let mut stored = None;
         loop {
             let now = Instant::now();
             // A source may wait for receipts that a failing disk does not give: it keeps what has none.
             self.look_after_parts(now);
             let sources = !(self.sources.have_ended() && self.queues.is_empty());
             let unstored = sources || !self.lanes.all_stored() || !self.drain.rejected.is_written();
-            let left =
-                (unstored && !self.is_hung(now)) || (next.is_none() && !self.nothing_to_send());
-            if !left || now >= grace {
+            let patience = if next.is_some() {
+                LANDING_BEFORE_NEXT
+            } else {
+                LANDING
+            };
+            let waits = if unstored {
+                !self.is_hung(now)
+            } else {
+                now < *stored.get_or_insert(now) + patience && self.is_sending()
+            };
+            if !waits || now >= grace {
                 break;
             }
             let until = self.step(now).min(grace).min(now + LOOK);
@@ -107,13 +119,10 @@ impl Agent {
         self.keeper.silent_for(now) > HUNG
     }
 
-    /// Everything is delivered, or there is nobody to deliver to.
-    fn nothing_to_send(&self) -> bool {
-        !self.drain.link.is_up()
-            || self
-                .intents
-                .iter()
-                .all(|(lane, _)| self.lanes.waiting(lane) == 0)
+    /// Something is under way, and likely to land.
+    fn is_sending(&self) -> bool {
+        let mut lanes = self.intents.iter();
+        self.drain.link.is_up() && lanes.any(|(lane, _)| self.lanes.in_flight(lane) > 0)
     }
 
     /// Says whether the disk closed.

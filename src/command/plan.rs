@@ -1,5 +1,7 @@
 //! `tidegate plan`: what an outage does to each lane, from what its sources give. Pure.
 
+mod drain;
+
 mod rates;
 
 mod table;
@@ -16,7 +18,7 @@ use adapters::{Size, Span};
 use super::console::{ask, fail, load, say};
 use crate::config::{Intent, Intents, Rate, full_after};
 use crate::pace::number::float;
-use crate::pace::{Shape, WIRE, catch_up_rate, live_behind};
+use crate::pace::{Shape, WIRE};
 use rates::{Given, Rates};
 
 #[derive(Debug, clap::Args)]
@@ -94,8 +96,9 @@ pub(crate) fn plan(
 ) -> Vec<LanePlan> {
     let lanes = intents.iter().zip(rates);
     let mut plans: Vec<LanePlan> = lanes
-        .map(|((_, intent), rate)| lane(intent, shape, *rate, outage))
+        .map(|((_, intent), rate)| lane(intent, *rate, outage))
         .collect();
+    drain::drain(intents, shape, &mut plans, outage);
     // What all together may do bounds each: the last is done when all is.
     let all = drained_together(shape, &plans, link);
     for plan in plans.iter_mut().filter(|plan| plan.backlog > 0.0) {
@@ -104,7 +107,7 @@ pub(crate) fn plan(
     plans
 }
 
-fn lane(intent: &Intent, shape: &Shape, rate: Rate, outage: Duration) -> LanePlan {
+fn lane(intent: &Intent, rate: Rate, outage: Duration) -> LanePlan {
     let full_after = full_after(intent, &rate);
     let kept_for = full_after.map_or(outage, |full| full.min(outage));
     let backlog = rate.events_per_s * kept_for.as_secs_f64();
@@ -115,33 +118,11 @@ fn lane(intent: &Intent, shape: &Shape, rate: Rate, outage: Duration) -> LanePla
         when_full: intent.lane.when_full,
         lost,
         backlog,
-        drained_in: drained_alone(intent, shape, &rate, backlog),
+        drained_in: None,
         wire: backlog * rate.record() * WIRE,
         flash: backlog * rate.stored() * FLASH,
         rate,
     }
-}
-
-fn drained_alone(intent: &Intent, shape: &Shape, rate: &Rate, backlog: f64) -> Option<Duration> {
-    let usual = rate.events_per_s;
-    let live = live_behind(&intent.pace) * usual;
-    let limits = [
-        shape
-            .factor(&intent.pace)
-            .map(|factor| catch_up_rate(factor, usual)),
-        intent.pace.events_per_s.map(f64::from),
-        intent
-            .pace
-            .bytes_per_s
-            .map(|bytes| float(bytes) / rate.record()),
-    ];
-    let most = limits.into_iter().flatten().fold(f64::INFINITY, f64::min);
-    let start = if intent.pace.urgent {
-        Duration::ZERO
-    } else {
-        shape.delay + shape.ramp / 2
-    };
-    seconds(backlog / (most - live)).map(|drained| start + drained)
 }
 
 /// Under the limits of `[replay]` and of the link, which all lanes share.

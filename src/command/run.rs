@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::console::{fail, load};
@@ -65,9 +65,9 @@ async fn agents(first: Prepared, mut orders: Orders) -> Result<(), AgentError> {
     // What an agent has run with, and what the last had only in memory when it ended.
     let (mut good, mut carried) = (None, Carried::default());
     loop {
-        let loaded = Rc::clone(&next.loaded);
+        let loaded = Arc::clone(&next.loaded);
         let without_keys = match &good {
-            Some(good) if !Rc::ptr_eq(good, &loaded) => WithoutKeys::Fails,
+            Some(good) if !Arc::ptr_eq(good, &loaded) => WithoutKeys::Fails,
             Some(_) | None => WithoutKeys::GoesOn,
         };
         let (ended, back) = run_one(next, &mut carried, without_keys, orders).await;
@@ -97,7 +97,7 @@ async fn run_one(
     without_keys: WithoutKeys,
     mut orders: Orders,
 ) -> (Result<Ended, AgentError>, Orders) {
-    let (loaded, port) = (Rc::clone(&prepared.loaded), prepared.port.clone());
+    let (loaded, port) = (Arc::clone(&prepared.loaded), prepared.port.clone());
     for problem in &loaded.warnings {
         let file = orders.path().display();
         if problem.weight == Weight::LeftOut {
@@ -116,8 +116,8 @@ async fn run_one(
         orders.runs_with(&loaded, port.as_ref());
         supervisor::ready();
         // A task of its own: this one is woken whenever a source is.
-        let running = tokio::task::spawn_local(async move {
-            let ended = agent.run(&mut orders).await;
+        let running = tokio::task::spawn(async move {
+            let ended = Box::pin(agent.run(&mut orders)).await;
             (Ok(ended), orders)
         });
         match running.await {
@@ -132,13 +132,13 @@ async fn run_one(
 /// says stop before that.
 async fn fall_back(
     error: &AgentError,
-    good: &Rc<Loaded>,
-    tried: &Rc<Loaded>,
+    good: &Arc<Loaded>,
+    tried: &Arc<Loaded>,
     orders: &mut Orders,
 ) -> Option<Prepared> {
     let file = orders.path().display().to_string();
     tracing::error!(error = chain(error), file, "{}", agent::GOES_ON);
-    let mut pause = Rc::ptr_eq(tried, good);
+    let mut pause = Arc::ptr_eq(tried, good);
     loop {
         if pause && orders.stopped_within(AGAIN).await {
             return None;

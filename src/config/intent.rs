@@ -42,7 +42,7 @@ pub(crate) struct IntentSection {
     /// Share of the rate among intents that are not urgent.
     pub weight: Option<u32>,
     pub compression: Option<CompressionKind>,
-    /// How long a batch may wait to fill.
+    /// How long an event may wait for others to leave with; not while a source waits for its receipts.
     pub linger: Option<Span>,
     /// Bytes in one request to a partition.
     pub batch: Option<Size>,

@@ -173,7 +173,7 @@ fn blank(name: &str, topic: &str) -> IntentSection {
         urgent: Some(false),
         weight: Some(2),
         compression: Some(CompressionKind::Zstd),
-        linger: Some(Span(Duration::from_millis(5))),
+        linger: Some(Span(Duration::from_millis(20))),
         batch: Some(Size(256 * 1024)),
         events_per_s: None,
         bytes_per_s: None,
@@ -205,11 +205,13 @@ fn built_in() -> Vec<IntentSection> {
     };
     let feature = IntentSection {
         budget: Some(Size(512 * MIB)),
+        linger: Some(Span(Duration::from_millis(200))),
         ..blank("feature", "tidegate.feature")
     };
     let diagnostic = IntentSection {
         budget: Some(Size(1024 * MIB)),
         weight: Some(1),
+        linger: Some(Span(Duration::from_secs(1))),
         ..blank(CATCH_ALL, "tidegate.diagnostic")
     };
     let health = IntentSection {
@@ -217,6 +219,7 @@ fn built_in() -> Vec<IntentSection> {
         budget: Some(Size(16 * MIB)),
         memory: Some(Size(256 * 1024)),
         weight: Some(8),
+        linger: Some(Span(Duration::from_secs(1))),
         ..blank(HEALTH, "tidegate.health")
     };
     vec![critical, state, feature, diagnostic, health]
@@ -296,6 +299,7 @@ fn meant(section: &IntentSection, profile: Profile) -> Intent {
             name: name.clone(),
             urgent,
             in_order: order == Order::InOrder,
+            linger: section.linger.expect(WHOLE).0,
             weight: section.weight.expect(WHOLE),
             events_per_s: section.events_per_s.filter(|rate| *rate > 0),
             bytes_per_s: section
@@ -306,7 +310,6 @@ fn meant(section: &IntentSection, profile: Profile) -> Intent {
         sending: Sending {
             urgent,
             compression: section.compression.expect(WHOLE),
-            linger: section.linger.expect(WHOLE).0,
             batch: section.batch.expect(WHOLE).0,
         },
         history: section.history.clone(),

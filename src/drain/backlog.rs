@@ -7,7 +7,7 @@ use buffer::{LaneId, Lanes, Next};
 use super::Drain;
 use super::topics::Verdict;
 use crate::ingest::{Claim, Record};
-use crate::pace::{Backlog, Room, Wait};
+use crate::pace::{Backlog, Gathered, Room, Wait};
 
 /// Whether the next record of a lane may leave, as far as its topic goes.
 pub(super) enum Leave {
@@ -53,10 +53,20 @@ impl Drain {
             }
             Some(_) | None => Leave::Now,
         };
+        let gathered = next.as_ref().map(|next| Gathered {
+            sequence: next.placed.sequence,
+            arrived: next.arrived,
+            replay,
+            bytes: lanes.held(lane),
+            end: lanes.end(lane),
+        });
         let begins = self.begins(lane, next.as_ref().map(|next| &next.placed.record), now);
         let next = next.map(|next| next.bytes);
         let room = match leave {
-            Leave::Now | Leave::MakesWay => begins.and(self.room(lane, next, now)),
+            Leave::Now | Leave::MakesWay => {
+                let room = self.room(lane, next, now);
+                self.bunch(lane, gathered, &room, now).and(begins).and(room)
+            }
             Leave::AsProbe => self.room(lane, next, now).at_most(next.unwrap_or(0)),
             Leave::Waits { until, reason } => Room::Closed {
                 until,
@@ -122,6 +132,25 @@ impl Drain {
     pub(super) fn goes_alone(&self, lane: LaneId, record: &Record, now: Instant) -> bool {
         self.ordered(lane)
             .is_some_and(|topic| self.is_doubtful(topic, record, now))
+    }
+
+    /// What of a lane leaves together now, where `room` lets it.
+    fn bunch(
+        &mut self,
+        lane: LaneId,
+        gathered: Option<Gathered>,
+        room: &Room,
+        now: Instant,
+    ) -> Room {
+        let Some(gathered) = gathered.filter(|_| matches!(room, Room::Now(_))) else {
+            return Room::Now(usize::MAX);
+        };
+        let request = self.uplink.request(lane);
+        let bunch = self.bunches[lane.index()].room(gathered, request, now);
+        if bunch == Room::WhenDelivered {
+            self.uplink.filled(lane);
+        }
+        bunch
     }
 
     /// `next` is the size of the record that is to leave, if one is in memory.

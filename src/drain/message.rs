@@ -19,7 +19,7 @@ impl Drain {
         replay: bool,
         address: &Address,
         now: Instant,
-    ) -> Result<(), Unsent> {
+    ) -> Result<usize, Unsent> {
         let record = &next.placed.record;
         let (unix_us, trust) = self.clock.settled(record.stamp);
         let own = unix_us / 1000;
@@ -65,14 +65,14 @@ impl Drain {
             timestamp,
             headers: &headers,
         };
-        self.uplink.send(&message, now)?;
+        let bytes = self.uplink.send(&message, now)?;
         let doubt = self
             .timestamps
             .doubt(&address.topic, timestamp, self.wall, now);
         let doubt = doubt.map(|ahead| (address.topic.as_str(), ahead));
         self.timestamps
             .sent(lane, next.token, timestamp, doubt, now);
-        Ok(())
+        Ok(bytes)
     }
 
     /// A batch of events shares the text.

@@ -30,6 +30,7 @@ impl Drain {
             outcome,
             appended_ms,
         } = report;
+        self.bunches[lane.index()].landed(token);
         let delivered = outcome == Delivery::Delivered;
         if let Some(sent) = self.timestamps.landed(lane, token, delivered, now) {
             self.hearsay.delivered(sent, appended_ms, self.wall, now);
@@ -193,6 +194,7 @@ impl Drain {
     fn resend(&mut self, lanes: &mut Lanes<Record, Claim>, forgotten: Vec<LaneId>) {
         for lane in forgotten {
             self.timestamps.forget(lane);
+            self.bunches[lane.index()].forget();
             lanes.resend(lane);
         }
     }

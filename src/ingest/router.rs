@@ -35,6 +35,15 @@ pub(crate) struct Routes {
     pub catch_all: LaneId,
 }
 
+impl Routes {
+    /// The lanes that rules may send events of `source` to.
+    pub(crate) fn lanes_of(&self, source: &str) -> impl Iterator<Item = LaneId> {
+        self.rules
+            .iter()
+            .filter_map(move |rule| rule.lane_of(source))
+    }
+}
+
 /// What of an event must match, and its lane then.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rule {
@@ -52,6 +61,14 @@ impl Rule {
             subject: subject.map(|text| Pattern::parse(text).expect("a checked filter is one")),
             lane,
         }
+    }
+
+    /// The lane that it sends events of `source` to, if it may match one.
+    fn lane_of(&self, source: &str) -> Option<LaneId> {
+        let named = self.section.source.as_deref();
+        named
+            .is_none_or(|named| named == source)
+            .then_some(self.lane)
     }
 
     fn matches(&self, origin: &Origin) -> bool {

@@ -101,6 +101,11 @@ impl Flow {
         }
     }
 
+    /// As much is under way as librdkafka sends before it has an answer.
+    pub(crate) fn filled(&mut self) {
+        self.hold = Some(Hold::Link);
+    }
+
     /// Bytes under way.
     #[must_use]
     pub(crate) fn in_flight(&self) -> usize {

@@ -18,8 +18,13 @@ pub(crate) struct Link {
     /// Brokers answered what was sent before it.
     vouched: Instant,
     last_sent: Instant,
-    /// How long the outage was that ended at `since`.
+    /// How long the outage was that it came back from, and how much of its return was over when the link was lost again.
     outage: Duration,
+    served: Duration,
+    /// Of which that is no more than this: `replay.spread` and `replay.ramp`.
+    returning: Duration,
+    /// When it was lost last.
+    lost: Instant,
     /// Down although connected: only an answer ends that.
     stalled: bool,
     /// A broker has answered since it counts as up.
@@ -38,17 +43,19 @@ pub(crate) enum Change {
 
 impl Link {
     /// Taken to be up at first, so that a start costs no alarm a second; the first word from a broker,
-    /// or its absence, tells. With a backlog from before, the start is a return from an outage: a
-    /// region that gets its power back starts as one.
+    /// or its absence, tells. A return takes `returning`, or a fifth of the outage. With a backlog of this age the start is a return from an outage: a
+    /// region that gets its power back starts as one, and a restart is over in seconds.
     #[must_use]
-    pub(crate) fn new(has_backlog: bool, now: Instant) -> Link {
-        let outage = if has_backlog { BLIP } else { Duration::ZERO };
+    pub(crate) fn new(returning: Duration, backlog: Duration, now: Instant) -> Link {
         Link {
             up: true,
             since: now,
+            lost: now,
+            served: Duration::ZERO,
+            returning,
+            outage: backlog,
             vouched: now,
             last_sent: now,
-            outage,
             stalled: false,
             confirmed: false,
         }
@@ -68,6 +75,12 @@ impl Link {
     #[must_use]
     pub(crate) fn returned_from(&self) -> Option<Duration> {
         (self.up && self.outage >= BLIP).then_some(self.outage)
+    }
+
+    /// For how long it has been back from that outage: a link that is lost again meanwhile begins no new return.
+    #[must_use]
+    pub(crate) fn back_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since) + self.served
     }
 
     /// Down, although its brokers are connected as far as can be seen.
@@ -134,17 +147,20 @@ impl Link {
                 outage: Duration::ZERO,
             });
         }
-        let outage = now.saturating_duration_since(self.since);
+        let lasted = now.saturating_duration_since(self.since);
+        let own = now.saturating_duration_since(self.lost);
+        let goes_on = self.served < self.returning.min(self.outage / 5);
         *self = Link {
             up: true,
             since: now,
             vouched: now,
-            last_sent: self.last_sent,
-            outage,
+            outage: if goes_on { self.outage.max(own) } else { own },
+            served: if goes_on { self.served } else { Duration::ZERO },
             stalled: false,
             confirmed: true,
+            ..self.clone()
         };
-        Some(Change::Up { outage })
+        Some(Change::Up { outage: lasted })
     }
 
     fn fall(&mut self, now: Instant, stalled: bool) -> Option<Change> {
@@ -159,10 +175,12 @@ impl Link {
         } else {
             now
         };
+        let served = self.back_for(now);
         *self = Link {
             up: false,
             since,
-            outage: Duration::ZERO,
+            lost: now,
+            served,
             stalled,
             confirmed: false,
             ..self.clone()
@@ -175,11 +193,13 @@ impl Link {
 mod tests {
     use super::*;
 
+    const MINUTE: Duration = Duration::from_mins(1);
+
     #[test]
     fn the_link_goes_down_when_no_broker_answers_and_up_when_one_does() {
         let begun = Instant::now();
         let at = |seconds: u64| begun + Duration::from_secs(seconds);
-        let mut link = Link::new(false, begun);
+        let mut link = Link::new(MINUTE, Duration::ZERO, begun);
         assert!(link.is_up(), "nothing speaks against it yet");
         assert_eq!(
             link.connected(true, at(1)),
@@ -192,7 +212,9 @@ mod tests {
             None,
             "a start without a backlog is no return"
         );
-        assert!(Link::new(true, begun).returned_from().is_some());
+        let restarted =
+            |seconds| Link::new(MINUTE, Duration::from_secs(seconds), begun).returned_from();
+        assert_eq!((restarted(4), restarted(60)), (None, Some(MINUTE)));
         link.sent(at(2));
         assert_eq!(link.watch(Some(at(2)), at(6)), None);
         assert_eq!(link.watch(Some(at(2)), at(8)), Some(Change::Down));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lane::LanePace;
 
-/// Events a second that a lane may always replay: what comes seldom is no load.
+/// Events a second that a gateway may always replay: what comes seldom is no load.
 const LEAST: f64 = 0.5;
 
 /// `[replay]`: how a backlog is sent after an outage.
@@ -24,7 +24,8 @@ pub(crate) struct ReplaySection {
     pub events_per_s: u32,
     /// Bytes of backlog a second, all lanes together. Default: `"4 MiB"`.
     pub bytes_per_s: Size,
-    /// After an outage each intent sends what it usually takes in, and this share of it more, until it has caught up:
+    /// After an outage the gateway sends what it usually takes in, and this share of it more, until it has caught up, the backlog of urgent
+    /// intents first:
     /// with 0.4, a fleet that returns brings the cluster 1.4 times its usual load, and an outage of an hour is made up
     /// for in two and a half. 0 is no such limit. Default: 0.4.
     pub catch_up: f64,
@@ -78,11 +79,25 @@ impl Shape {
         }
     }
 
-    /// What a lane may replay while it catches up, times what it usually takes in. In order, its live records are
-    /// behind the backlog and part of that; live first, they come on top.
+    /// When its replay begins after a return from an outage: one of seconds brings no fleet back at once, so `spread` is no more
+    /// than a tenth of it.
     #[must_use]
-    pub(crate) fn factor(&self, lane: &LanePace) -> Option<f64> {
-        self.catch_up.map(|share| share + live_behind(lane))
+    pub(crate) fn delay_after(&self, outage: Duration) -> Duration {
+        let spread = self.spread.min(outage / 10);
+        let share = spread.as_secs_f64() / self.spread.as_secs_f64().max(f64::MIN_POSITIVE);
+        self.delay.mul_f64(share.min(1.0))
+    }
+
+    /// How long a return takes at most.
+    #[must_use]
+    pub(crate) fn returning(&self) -> Duration {
+        self.delay + self.ramp
+    }
+
+    /// Over how long its rate rises then.
+    #[must_use]
+    pub(crate) fn ramp_after(&self, outage: Duration) -> Duration {
+        self.ramp.min(outage / 10)
     }
 }
 
@@ -101,8 +116,8 @@ pub(crate) fn live_behind(lane: &LanePace) -> f64 {
     if lane.in_order { 1.0 } else { 0.0 }
 }
 
-/// Events a second that a lane may replay while it catches up at `factor` times the `usual` ones.
+/// Events a second of backlog that a gateway may replay at `catch_up` times the `usual` ones of all its lanes.
 #[must_use]
-pub(crate) fn catch_up_rate(factor: f64, usual: f64) -> f64 {
-    (factor * usual).max(LEAST)
+pub(crate) fn catch_up_rate(catch_up: f64, usual: f64) -> f64 {
+    (catch_up * usual).max(LEAST)
 }

@@ -2,7 +2,8 @@
 //!
 //! Urgent lanes go first, strictly. The rest share by weight (deficit round robin, Shreedhar and
 //! Varghese 1995). What had to wait out an outage is *replay*: it leaves under token buckets, from a
-//! start that is spread over the fleet and along a ramp, and at no more than a share of what the lane usually takes in.
+//! start that is spread over the fleet and along a ramp, and at no more than a share of what the gateway usually takes in. Backlogs of
+//! urgent lanes go first, and neither wait for that start nor for the ramp.
 
 mod rates;
 
@@ -10,7 +11,7 @@ use std::time::Instant;
 
 use buffer::{LaneId, LaneOpened};
 
-use self::rates::{Baseline, Buckets, CatchUp};
+use self::rates::{Baseline, Behind, Buckets, Budget};
 use crate::pace::lane::LanePace;
 use crate::pace::link::Link;
 use crate::pace::number;
@@ -73,6 +74,7 @@ pub(crate) struct Shaper {
     shape: Shape,
     lanes: Vec<Share>,
     total: Buckets,
+    budget: Budget,
     /// Whose turn it is among the lanes that are not urgent.
     next_lane: usize,
     /// The return of the link that lanes catch up from.
@@ -86,13 +88,20 @@ struct Share {
     weight: usize,
     deficit: usize,
     replay: Buckets,
-    catch_up: CatchUp,
+    behind: Behind,
+    /// What was taken in since the start: events and bytes.
+    taken_in: (u64, u64),
 }
 
 impl Share {
-    /// In order, what arrived since the return is a part of the backlog until the lane has caught up.
+    /// In order, what arrived since the return is a part of the backlog until the lane has caught up. What is urgent never is.
     fn is_replay(&self, replay: bool) -> bool {
-        replay || (self.in_order && self.catch_up.is_behind())
+        replay || self.is_held_up()
+    }
+
+    /// What arrives waits behind the backlog.
+    fn is_held_up(&self) -> bool {
+        self.in_order && !self.urgent && self.behind.is_behind()
     }
 }
 
@@ -110,10 +119,12 @@ impl Shaper {
             weight: usize::try_from(lane.weight).unwrap_or(1),
             deficit: 0,
             replay: Buckets::new(lane.events_per_s, lane.bytes_per_s),
-            catch_up: CatchUp::new(shape.factor(lane), baseline(found, index, now)),
+            behind: Behind::new(baseline(found, index, now)),
+            taken_in: (0, 0),
         };
         let total = Buckets::new(shape.events_per_s, shape.bytes_per_s);
         Shaper {
+            budget: Budget::new(shape.catch_up),
             lanes: lanes.iter().enumerate().map(share).collect(),
             shape,
             total,
@@ -177,23 +188,48 @@ impl Shaper {
         let returned = link.returned_from().map(|_| link.since());
         if returned != self.returned {
             self.returned = returned;
-            let lanes = self.lanes.iter_mut().filter(|_| returned.is_some());
-            lanes.for_each(|share| share.catch_up.begin());
+            if let Some(outage) = link.returned_from() {
+                let still = self.lanes.iter().any(|share| share.behind.is_behind());
+                self.budget.returned(outage, still);
+                let lanes = self.lanes.iter_mut();
+                lanes.for_each(|share| share.behind.begin());
+            }
+            self.follow_usual();
         }
     }
 
-    /// `lane` has taken in so many since the start, and so many wait; to be called every second or so.
-    pub(crate) fn observe(&mut self, lane: LaneId, accepted: u64, waiting: u64, now: Instant) {
+    /// `lane` has taken in so many events and bytes since the start, and so many events wait; to be called every second or so.
+    pub(crate) fn observe(
+        &mut self,
+        lane: LaneId,
+        (events, bytes): (u64, u64),
+        waiting: u64,
+        now: Instant,
+    ) {
         if let Some(share) = self.lanes.get_mut(lane.index()) {
-            share.catch_up.observe(accepted, waiting, now);
+            share.behind.observe(events, waiting, now);
+            let before = std::mem::replace(&mut share.taken_in, (events, bytes));
+            let more = |now: u64, before: u64| now.saturating_sub(before);
+            self.budget
+                .took_in(more(events, before.0), more(bytes, before.1));
+            self.follow_usual();
         }
+    }
+
+    fn follow_usual(&mut self) {
+        let is_behind = self.lanes.iter().any(|share| share.behind.is_behind());
+        let per_s = |share: &Share| share.behind.baseline.per_s();
+        let usual = self.lanes.iter().map(per_s).sum();
+        let live = self.lanes.iter().filter(|share| share.is_held_up());
+        let live = live.map(per_s).sum();
+        self.budget.follow(is_behind.then_some((usual, live)));
     }
 
     /// Events a second that a lane takes in on average.
     #[must_use]
     pub(crate) fn usual(&self, lane: LaneId) -> f64 {
         let share = self.lanes.get(lane.index());
-        share.map_or(0.0, |share| share.catch_up.baseline.per_s())
+        share.map_or(0.0, |share| share.behind.baseline.per_s())
     }
 
     /// A turn is over: `events` and `bytes` left.
@@ -206,14 +242,16 @@ impl Shaper {
         link: &Link,
         now: Instant,
     ) {
-        let factor = self.ramp(link, now);
+        let ramp = self.ramp(link, now);
         let Some(share) = self.lanes.get_mut(lane.index()) else {
             return;
         };
         if share.is_replay(replay) {
-            share.replay.charge(events, bytes, factor, now);
-            share.catch_up.charge(events, factor, now);
-            self.total.charge(events, bytes, factor, now);
+            let ramp = if share.urgent { 1.0 } else { ramp };
+            let limits = if self.budget.is_limited() { 1.0 } else { ramp };
+            share.replay.charge(events, bytes, limits, now);
+            self.budget.charge(events, bytes, ramp, now);
+            self.total.charge(events, bytes, limits, now);
         }
         if !share.urgent {
             share.deficit = share.deficit.saturating_sub(bytes);
@@ -237,23 +275,26 @@ impl Shaper {
         if !share.is_replay(next.replay) || !matches!(room, Room::Now(_)) {
             return room;
         }
-        let start = (!share.urgent && link.returned_from().is_some())
-            .then(|| link.since() + self.shape.delay);
         let turns = [
-            start.filter(|start| *start > now),
+            self.start(share, link, now),
             share.replay.next_turn(now),
-            share.catch_up.next_turn(now),
+            self.budget.next_turn(share.urgent, now),
             self.total.next_turn(now),
         ];
         if let Some(until) = turns.into_iter().flatten().max() {
             return Room::Until(until);
         }
-        let factor = self.ramp(link, now);
+        let ramp = if share.urgent {
+            1.0
+        } else {
+            self.ramp(link, now)
+        };
+        let limits = if self.budget.is_limited() { 1.0 } else { ramp };
         let least = share
             .replay
-            .allows(size, factor)
-            .min(share.catch_up.allows(size, factor))
-            .min(self.total.allows(size, factor));
+            .allows(size, limits)
+            .min(self.budget.allows(size, ramp))
+            .min(self.total.allows(size, limits));
         room.at_most(number::bytes(least))
     }
 
@@ -263,26 +304,48 @@ impl Shaper {
         if !share.is_replay(next.replay) {
             return None;
         }
-        let start = link.since() + self.shape.delay;
-        if !share.urgent && link.returned_from().is_some() && start > now {
+        if let Some(start) = self.start(share, link, now) {
             return Some(Wait::Spread(start - now));
         }
         let rates = [
             (share.replay.next_turn(now), ReplayRate::Intent),
-            (share.catch_up.next_turn(now), ReplayRate::CatchUp),
+            (
+                self.budget.next_turn(share.urgent, now),
+                ReplayRate::CatchUp,
+            ),
             (self.total.next_turn(now), ReplayRate::Gateway),
         ];
         let waits = rates.iter().find(|(until, _)| until.is_some());
         waits.map(|(_, rate)| Wait::Rate(*rate))
     }
 
+    /// When a lane's replay begins after the return, if that is yet to come. Where what arrives is behind the backlog, the lane keeps
+    /// pace with it meanwhile.
+    fn start(&self, share: &Share, link: &Link, now: Instant) -> Option<Instant> {
+        let keeps_pace = share.is_held_up() && self.budget.is_limited();
+        let outage = link
+            .returned_from()
+            .filter(|_| !share.urgent && !keeps_pace)?;
+        let left = self
+            .shape
+            .delay_after(outage)
+            .checked_sub(link.back_for(now))?;
+        (!left.is_zero()).then(|| now + left)
+    }
+
     /// The share of the rate that is allowed so soon after the return.
     fn ramp(&self, link: &Link, now: Instant) -> f64 {
-        if link.returned_from().is_none() || self.shape.ramp.is_zero() {
+        let Some(outage) = link.returned_from() else {
+            return 1.0;
+        };
+        let ramp = self.shape.ramp_after(outage);
+        if ramp.is_zero() {
             return 1.0;
         }
-        let running = now.saturating_duration_since(link.since() + self.shape.delay);
-        (running.as_secs_f64() / self.shape.ramp.as_secs_f64()).clamp(RAMP_FROM, 1.0)
+        let running = link
+            .back_for(now)
+            .saturating_sub(self.shape.delay_after(outage));
+        (running.as_secs_f64() / ramp.as_secs_f64()).clamp(RAMP_FROM, 1.0)
     }
 }
 

@@ -78,11 +78,11 @@ impl Parts {
     pub(crate) fn start(
         &mut self,
         place: usize,
-        task: impl Future<Output = ()> + 'static,
+        task: impl Future<Output = ()> + Send + 'static,
         now: Instant,
     ) {
         if let Some(part) = self.all.get_mut(place) {
-            part.task = Some(self.tasks.spawn_local(task).id());
+            part.task = Some(self.tasks.spawn(task).id());
             part.life.started(now);
         }
     }
@@ -263,41 +263,37 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn an_end_is_told_with_its_reason_and_is_no_fault_in_a_stop() {
-        let local = tokio::task::LocalSet::new();
-        let whole = local.run_until(async {
-            let (mut parts, now) = (Parts::default(), Instant::now());
-            let faulty = parts.add("source `press`".into());
-            let quiet = parts.add("source `vision`".into());
-            parts.start(faulty, async { panic!("a\u{1b}[2Jvalue") }, now);
-            parts.start(quiet, async {}, now);
-            tokio::task::yield_now().await;
-            let mut news = parts.news(now);
-            news.sort_by(|one, other| one.part.cmp(&other.part));
-            let reasons: Vec<_> = news.iter().map(|one| &one.now).collect();
-            let down = |reason: &str| PartIs::Down {
-                reason: reason.into(),
-                again_in: FIRST,
-            };
-            assert_eq!(
-                reasons,
-                [
-                    &down("it panicked: a\\u{1b}[2Jvalue"),
-                    &down("it ended by itself")
-                ]
-            );
-            assert!(parts.due(now).is_empty());
-            assert_eq!(parts.due(now + FIRST), [faulty, quiet]);
-            assert_eq!((parts.down().count(), parts.restarts(faulty)), (2, 0));
-            parts.stop();
-            assert!(
-                parts.due(now + FIRST).is_empty(),
-                "nothing is started in a stop"
-            );
-            parts.start(quiet, async {}, now);
-            tokio::task::yield_now().await;
-            assert_eq!(parts.news(now), []);
-            assert!(parts.have_ended());
-        });
-        whole.await;
+        let (mut parts, now) = (Parts::default(), Instant::now());
+        let faulty = parts.add("source `press`".into());
+        let quiet = parts.add("source `vision`".into());
+        parts.start(faulty, async { panic!("a\u{1b}[2Jvalue") }, now);
+        parts.start(quiet, async {}, now);
+        tokio::task::yield_now().await;
+        let mut news = parts.news(now);
+        news.sort_by(|one, other| one.part.cmp(&other.part));
+        let reasons: Vec<_> = news.iter().map(|one| &one.now).collect();
+        let down = |reason: &str| PartIs::Down {
+            reason: reason.into(),
+            again_in: FIRST,
+        };
+        assert_eq!(
+            reasons,
+            [
+                &down("it panicked: a\\u{1b}[2Jvalue"),
+                &down("it ended by itself")
+            ]
+        );
+        assert!(parts.due(now).is_empty());
+        assert_eq!(parts.due(now + FIRST), [faulty, quiet]);
+        assert_eq!((parts.down().count(), parts.restarts(faulty)), (2, 0));
+        parts.stop();
+        assert!(
+            parts.due(now + FIRST).is_empty(),
+            "nothing is started in a stop"
+        );
+        parts.start(quiet, async {}, now);
+        tokio::task::yield_now().await;
+        assert_eq!(parts.news(now), []);
+        assert!(parts.have_ended());
     }
 }

@@ -12,6 +12,7 @@ use adapters::Backoff;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -41,18 +42,34 @@ pub(super) struct To {
     pub(super) hosts: Option<Arc<[String]>>,
 }
 
+/// What connections come from.
+pub(super) trait Listener: Sync {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(UnixListener::accept(self).await?.0)
+    }
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        Ok(TcpListener::accept(self).await?.0)
+    }
+}
+
 /// Takes connections in for ever, at most `most` at once; `at` is where, for the log.
-pub(super) async fn take_in<S>(
-    at: &str,
-    most: usize,
-    to: &To,
-    accept: impl AsyncFn() -> io::Result<S>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub(super) async fn take_in(at: &str, most: usize, to: &To, listener: &impl Listener) {
     let (mut guests, mut failures) = (Guests::new(most), Failures::new(at));
     loop {
-        match accept().await {
+        match listener.accept().await {
             Ok(stream) => {
                 failures.end();
                 guests.take_in(stream, to).await;

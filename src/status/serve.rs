@@ -1,7 +1,6 @@
 //! Serving the snapshot: on a loopback port, and on a Unix socket in the state directory.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,7 +49,7 @@ pub(super) fn socket_path(state: &Path) -> PathBuf {
 #[derive(Debug, Clone)]
 pub(crate) struct Port {
     at: String,
-    listener: Rc<TcpListener>,
+    listener: Arc<TcpListener>,
 }
 
 /// The port, if `status.http` asks for one: the one that is `open`, if it is the same. To be had before there is an agent,
@@ -75,7 +74,7 @@ pub(crate) fn listen(
     })?;
     Ok(Some(Port {
         at: at.clone(),
-        listener: Rc::new(bound),
+        listener: Arc::new(bound),
     }))
 }
 
@@ -159,13 +158,9 @@ impl Door {
         match self {
             Door::Socket(path) => {
                 let socket = bind(&path, &at).await;
-                let accept = async || Ok(socket.accept().await?.0);
-                take_in(&at, SOCKET_CONNECTIONS, &to, accept).await;
+                take_in(&at, SOCKET_CONNECTIONS, &to, &socket).await;
             }
-            Door::Port(port) => {
-                let accept = async || Ok(port.listener.accept().await?.0);
-                take_in(&at, PORT_CONNECTIONS, &to, accept).await;
-            }
+            Door::Port(port) => take_in(&at, PORT_CONNECTIONS, &to, &*port.listener).await,
         }
     }
 }

@@ -9,7 +9,7 @@ use rdkafka::producer::Producer as _;
 
 use super::accounts::{Accounts, FIRST_TOPIC};
 use super::batch::Batch;
-use super::callbacks::{self, Context, Inbox, Measured, Report, lock};
+use super::callbacks::{self, Inbox, Measured, Report, lock};
 use super::failure::Failure;
 use super::owned::Owned;
 use super::{Delivery, UplinkError};
@@ -68,7 +68,7 @@ impl Connection {
         if limit.flow().is_some() {
             config.set(BATCH, batch.bytes().to_string());
         }
-        let (producer, inbox) = producer(&config, number)?;
+        let (producer, inbox) = Owned::begin(&config, number)?;
         Ok(Connection {
             producer,
             number,
@@ -89,6 +89,11 @@ impl Connection {
             next_check: Instant::now(),
             failure: None,
         })
+    }
+
+    /// Bytes of one request for a partition.
+    pub(super) fn request(&self) -> usize {
+        number::in_memory(self.batch.bytes())
     }
 
     /// Its lanes wait for nobody, so that no flow bounds it.
@@ -236,7 +241,7 @@ impl Connection {
 
     /// Begins with a new producer, and gives back the old one.
     fn replace(&mut self) -> Result<Owned, UplinkError> {
-        let (new, inbox) = producer(&self.config, self.number)?;
+        let (new, inbox) = Owned::begin(&self.config, self.number)?;
         self.inbox = inbox;
         (self.connected, self.renew) = (None, false);
         (self.landed, self.wire, self.answers) = (0, 0, 0);
@@ -390,11 +395,4 @@ impl Connection {
         self.inbox
             .hear(POLLS, || self.producer.poll(Duration::ZERO))
     }
-}
-
-fn producer(config: &ClientConfig, number: usize) -> Result<(Owned, Arc<Inbox>), UplinkError> {
-    let inbox = Arc::new(Inbox::default());
-    let producer = config.create_with_context(Context::new(number, &inbox));
-    let producer = producer.map_err(UplinkError::Settings)?;
-    Ok((Owned::new(producer), inbox))
 }

@@ -19,10 +19,9 @@ use super::hosts::Hosts;
 use super::inquiry::Inquiries;
 use super::section::Dscp;
 use super::settings::{Cluster, Sending};
-use super::sockets::{self, Wish};
 use super::{Carried, DeliveryReport, Message, Signal, Unsent, UplinkError};
 use crate::pace::number;
-use crate::pace::{Flow, Limit, Room};
+use crate::pace::{Flow, Limit, Room, TOGETHER};
 
 /// How soon reports are looked for while records are on their way; then after an eighth of the time that
 /// nothing has happened, so that a slow link is not looked at a thousand times.
@@ -30,8 +29,9 @@ const POLL_MIN: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(50);
 /// The same while nothing is in flight: errors, statistics and changes of connections.
 const POLL_IDLE: Duration = Duration::from_millis(200);
-/// How often sockets are looked up and set.
-const SET_SOCKETS: Duration = Duration::from_secs(5);
+/// Bytes of a record in a request besides its texts, at most, and of a header (Kafka's record format 2).
+const RECORD_BYTES: usize = 50;
+const HEADER_BYTES: usize = 4;
 /// Bytes of a record's key and headers that are counted with every record; those of more are counted beside it.
 const USUAL_TEXTS: usize = 1024;
 const FORGOTTEN: &str =
@@ -47,8 +47,8 @@ pub(crate) struct Uplink {
     /// Swapped with those of an inbox, so that neither has to grow again each time.
     taken: Vec<Report>,
     /// Whether sockets can be set, and when that is done next.
-    next_set: Option<Instant>,
-    dscp: Dscp,
+    pub(super) next_set: Option<Instant>,
+    pub(super) dscp: Dscp,
     pub(super) silent_until: Instant,
     pub(super) carried: Vec<Carried>,
     /// When something was last sent or reported, and when reports are looked for next.
@@ -127,6 +127,22 @@ impl Uplink {
         self.connections.get(*number)
     }
 
+    /// The connection of `lane` has as many requests under way as it may.
+    pub(crate) fn filled(&mut self, lane: LaneId) {
+        let number = self.lanes.get(lane.index()).map(|(number, _)| *number);
+        let connection = number.and_then(|number| self.connections.get_mut(number));
+        if let Some(flow) = connection.and_then(|one| one.limit.flow_mut()) {
+            flow.filled();
+        }
+    }
+
+    /// Bytes of one request for a partition on the connection of `lane`.
+    #[must_use]
+    pub(crate) fn request(&self, lane: LaneId) -> usize {
+        self.connection(lane)
+            .map_or(usize::MAX, Connection::request)
+    }
+
     /// A broker that throttles says nothing until then.
     #[must_use]
     pub(crate) fn silent_until(&self) -> Instant {
@@ -151,8 +167,8 @@ impl Uplink {
         self.connection(lane)?.limit.flow()
     }
 
-    /// Hands a record over; its [`Report`] comes later. Call [`Self::sent`] after the last.
-    pub(crate) fn send(&mut self, message: &Message<'_>, now: Instant) -> Result<(), Unsent> {
+    /// Hands a record over; its [`Report`] comes later. Call [`Self::sent`] after the last. Returns its bytes in a request.
+    pub(crate) fn send(&mut self, message: &Message<'_>, now: Instant) -> Result<usize, Unsent> {
         let (number, last) = self
             .lanes
             .get_mut(message.lane.index())
@@ -162,10 +178,11 @@ impl Uplink {
             .get_mut(*number)
             .expect("every lane has a connection");
         let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
-        let mut texts = message.key.len();
+        let (mut texts, mut names) = (message.key.len(), 0);
         for (key, value) in message.headers {
             if let Some(text) = value {
                 texts += text.len();
+                names += key.len() + HEADER_BYTES;
                 headers = headers.insert(Header { key, value: *value });
             }
         }
@@ -181,7 +198,7 @@ impl Uplink {
                 let bytes = cost(message.payload.len());
                 let surplus = texts.saturating_sub(USUAL_TEXTS);
                 connection.sent(token, bytes, surplus, message.topic, now);
-                Ok(())
+                Ok(message.payload.len() + texts + names + RECORD_BYTES)
             }
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                 Err(Unsent::Full)
@@ -193,10 +210,12 @@ impl Uplink {
         }
     }
 
-    /// Says that records were handed over, and that reports are to be looked for soon.
-    pub(crate) fn sent(&mut self, now: Instant) {
+    /// Says that records of `lane` were handed over, and that reports are to be looked for as soon as there can be some.
+    pub(crate) fn sent(&mut self, lane: LaneId, now: Instant) {
+        let least = self.flow(lane).and_then(Flow::round_trip);
+        let least = least.map_or(POLL_MIN, |round_trip| TOGETHER + round_trip.min(POLL_MAX));
         self.active = now;
-        self.next_poll = self.next_poll.min(now + POLL_MIN);
+        self.next_poll = self.next_poll.min(now + least);
     }
 
     /// When [`Self::take`] is to be called next.
@@ -239,13 +258,14 @@ impl Uplink {
                 self.is_connected(false, now);
             }
         }
-        let most = if self.connections.iter().any(|one| one.limit.in_flight() > 0) {
-            POLL_MAX
-        } else {
-            POLL_IDLE
-        };
+        let is_idle = self.connections.iter().all(|one| one.accounts.is_empty());
         let pause = now.saturating_duration_since(self.active) / 8;
-        self.next_poll = now + pause.clamp(POLL_MIN, most);
+        self.next_poll = now
+            + if is_idle {
+                POLL_IDLE
+            } else {
+                pause.clamp(POLL_MIN, POLL_MAX)
+            };
     }
 
     fn take_reports(
@@ -351,30 +371,6 @@ impl Uplink {
             if connection.begin_with(config) {
                 signals.push(Signal::Resend(self.lanes_of(number)));
             }
-        }
-    }
-
-    /// Sockets come and go with brokers, so they are looked up anew each time.
-    fn set_sockets(&mut self, now: Instant) {
-        if self.next_set.is_none_or(|due| now < due) {
-            return;
-        }
-        self.next_set = Some(now + SET_SOCKETS);
-        let wishes = self
-            .connections
-            .iter()
-            .enumerate()
-            .map(|(number, one)| Wish {
-                number,
-                dscp: if one.is_urgent() {
-                    self.dscp.urgent
-                } else {
-                    self.dscp.other
-                },
-            });
-        if let Err(error) = sockets::set(&wishes.collect::<Vec<_>>()) {
-            tracing::warn!(%error, "the kernel lets no socket be set: packets carry no DSCP marks, and a dead route is noticed late");
-            self.next_set = None;
         }
     }
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
 use rdkafka::producer::BaseProducer;
 
-use super::callbacks::Context;
+use super::UplinkError;
+use super::callbacks::{Context, Inbox};
 
 /// Producers that are ending.
 static ENDING: AtomicUsize = AtomicUsize::new(0);
@@ -24,8 +26,15 @@ pub(crate) fn wait_for_ends(most: Duration) {
 pub(super) struct Owned(Option<Arc<BaseProducer<Context>>>);
 
 impl Owned {
-    pub(super) fn new(producer: BaseProducer<Context>) -> Owned {
-        Owned(Some(Arc::new(producer)))
+    /// Begins one, and says where it puts what it has to say.
+    pub(super) fn begin(
+        config: &ClientConfig,
+        number: usize,
+    ) -> Result<(Owned, Arc<Inbox>), UplinkError> {
+        let inbox = Arc::new(Inbox::default());
+        let producer = config.create_with_context(Context::new(number, &inbox));
+        let producer = producer.map_err(UplinkError::Settings)?;
+        Ok((Owned(Some(Arc::new(producer))), inbox))
     }
 
     /// For a question to the cluster.

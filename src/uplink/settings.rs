@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::section::{SaslMechanism, UplinkSection};
 
+use crate::pace::TOGETHER;
 use crate::uplink::sockets;
 
 /// `[uplink]`, as meant: one cluster.
@@ -29,7 +30,6 @@ pub(crate) struct Cluster {
 pub(crate) struct Sending {
     pub urgent: bool,
     pub compression: CompressionKind,
-    pub linger: Duration,
     /// Bytes.
     pub batch: u64,
 }
@@ -73,21 +73,15 @@ pub(super) fn settings(
         in_flight,
         ..
     } = cluster;
-    let compression = match sending.compression {
-        CompressionKind::None => "none",
-        CompressionKind::Lz4 => "lz4",
-        CompressionKind::Zstd => "zstd",
-        CompressionKind::Gzip => "gzip",
-        CompressionKind::Snappy => "snappy",
-    };
-    // A quota of a client id is to hold up no alarm.
-    let client_id = if sending.urgent {
-        format!("{client_id}-urgent")
+    let (codec, level) = codec(sending.compression);
+    // A quota of a client id is to hold up no alarm; and a lane that is not urgent lingers itself.
+    let (client_id, linger) = if sending.urgent {
+        (format!("{client_id}-urgent"), Duration::ZERO)
     } else {
-        client_id.clone()
+        (client_id.clone(), TOGETHER)
     };
     let receive = sockets::receive_buffer(number).to_string();
-    let linger = format!("{:.3}", sending.linger.as_secs_f64() * 1000.0);
+    let linger = linger.as_millis().to_string();
     let queue_kib = (in_flight / 1024 * 2).max(QUEUE_KIB_MIN).to_string();
     let mut pairs: Vec<(String, String)> = [
         ("bootstrap.servers", section.brokers.join(",").as_str()),
@@ -106,7 +100,8 @@ pub(super) fn settings(
         ("socket.receive.buffer.bytes", &receive),
         ("log.connection.close", "false"),
         ("message.max.bytes", MESSAGE_BYTES),
-        ("compression.codec", compression),
+        ("compression.codec", codec),
+        ("compression.level", level),
         ("linger.ms", &linger),
         ("batch.size", &sending.batch.to_string()),
     ]
@@ -130,6 +125,18 @@ pub(super) fn settings(
 /// that; the rest of a full jitter over a fleet is that every producer has a ceiling of its own.
 fn longest_wait(number: usize) -> u64 {
     1000 + RandomState::new().hash_one(number) % 4000
+}
+
+/// librdkafka's name of a codec, and its level. A request is small, and librdkafka makes a context for each: at zstd's usual level
+/// that costs more than to compress.
+fn codec(kind: CompressionKind) -> (&'static str, &'static str) {
+    match kind {
+        CompressionKind::None => ("none", "-1"),
+        CompressionKind::Lz4 => ("lz4", "-1"),
+        CompressionKind::Zstd => ("zstd", "1"),
+        CompressionKind::Gzip => ("gzip", "-1"),
+        CompressionKind::Snappy => ("snappy", "-1"),
+    }
 }
 
 fn security(section: &UplinkSection) -> Result<Vec<(String, String)>, UplinkError> {

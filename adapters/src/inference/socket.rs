@@ -59,7 +59,7 @@ pub(super) async fn serve(
                 }
                 let (intake, receipts) = intake.split();
                 let maker = Maker::new(input, intake.now());
-                clients.spawn_local(client(stream, maker, intake, receipts, stop.clone()));
+                clients.spawn(client(stream, maker, intake, receipts, stop.clone()));
             }
             Some(ended) = clients.join_next() => client_ended(ended, input, intake),
             () = stopped(stop) => break,

@@ -16,6 +16,8 @@ use crate::{Patience, Stamp, Stop, parted, stopped};
 
 /// Packets taken in before acknowledgements are looked at again.
 const BATCH: usize = 128;
+/// Packets that come after less than this are a load.
+const BUSY: Duration = Duration::from_millis(10);
 /// Messages that may wait for their receipt where the broker sets the window, as with 3.1.1: bounds memory.
 const UNACKED_MAX: usize = 4096;
 
@@ -115,9 +117,8 @@ impl Connection<'_, '_> {
                 self.flush().await?;
                 return Err(Lost::Stopped);
             }
-            if gather && self.unacked.is_gathering() {
-                // A broker wakes us for each message; under load a pause lets some gather.
-                sleep(Unacked::GATHER).await;
+            if gather && self.unacked.has_half() {
+                sleep(self.parts.settings.gather).await;
             }
         }
     }
@@ -127,9 +128,11 @@ impl Connection<'_, '_> {
         self.unacked.has_room() && self.parts.intake.has_room()
     }
 
-    /// Takes in `packet` and all that is already here, up to a batch; says whether that was all.
+    /// Takes in `packet` and all that is already here, up to a batch; says whether that was all, and more will follow soon.
     async fn take(&mut self, packet: Received) -> Result<bool, Lost> {
-        self.heard = Instant::now();
+        let now = Instant::now();
+        let is_busy = now < self.heard + BUSY;
+        self.heard = now;
         let stamp = self.parts.intake.now();
         let mut next = Some(packet);
         let mut taken = 0;
@@ -147,8 +150,7 @@ impl Connection<'_, '_> {
             }
             next = self.wire.read().now_or_never().transpose()?;
         }
-        self.unacked.arrived(taken);
-        Ok(true)
+        Ok(is_busy)
     }
 
     async fn publish(&mut self, message: &Message, stamp: Stamp) {

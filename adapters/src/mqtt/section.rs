@@ -9,7 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::MqttError;
 use crate::tls::TlsSection;
 use crate::topic::Pattern;
-use crate::{SecretRef, Span};
+use crate::{Context, SecretRef, Span};
+
+/// A broker wakes us for each message. Under load some gather in the socket for so long, before they are read at once.
+const GATHER: Duration = Duration::from_millis(5);
+/// The same where an alarm may be among them.
+const GATHER_URGENT: Duration = Duration::from_millis(1);
 
 /// An MQTT broker to collect from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -173,16 +178,14 @@ pub(super) struct Settings {
     pub(super) window: u16,
     /// Bytes of messages that may wait for their receipts; one message always may.
     pub(super) unacked_bytes: usize,
+    /// How long messages may gather in the socket under load.
+    pub(super) gather: Duration,
     /// Filter and QoS of each subscription.
     pub(super) filters: Vec<(String, u8)>,
 }
 
 impl Settings {
-    pub(super) fn new(
-        section: &MqttSection,
-        gateway: &str,
-        unacked_bytes: usize,
-    ) -> Result<Settings, MqttError> {
+    pub(super) fn new(section: &MqttSection, context: &Context<'_>) -> Result<Settings, MqttError> {
         let mut filters = Vec::new();
         for subscription in &section.subscribe {
             filters.push((
@@ -200,11 +203,16 @@ impl Settings {
             client_id: section
                 .client_id
                 .clone()
-                .unwrap_or_else(|| format!("tidegate-{gateway}-{}", section.name)),
+                .unwrap_or_else(|| format!("tidegate-{}-{}", context.gateway, section.name)),
             keep_alive: section.keep_alive.0,
             session_expiry: u32::try_from(section.session_expiry.0.as_secs()).unwrap_or(u32::MAX),
             window: section.window.unwrap_or(section.version.window()),
-            unacked_bytes,
+            unacked_bytes: context.unacked_bytes,
+            gather: if context.may_be_urgent {
+                GATHER_URGENT
+            } else {
+                GATHER
+            },
             filters,
         })
     }

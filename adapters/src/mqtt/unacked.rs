@@ -11,8 +11,6 @@ use crate::{Outcome, SourceStats};
 /// A message that its lane refused is offered again by the broker when we connect anew: after this
 /// long, so that other messages of the connection are not repeated all the time.
 const REFUSED_RETRY: Duration = Duration::from_secs(5);
-/// Messages taken at once that make a pause before the next read worth it.
-const GATHER_FROM: usize = 2;
 /// Without a refused message there is nothing to connect anew for.
 const NEVER: Duration = Duration::from_hours(8760);
 
@@ -37,13 +35,9 @@ pub(super) struct Unacked {
     most_bytes: usize,
     refused: usize,
     retry_at: Instant,
-    last_batch: usize,
 }
 
 impl Unacked {
-    /// How long a read waits under load for more to arrive.
-    pub(super) const GATHER: Duration = Duration::from_millis(2);
-
     pub(super) fn new(window: u16, most: usize, most_bytes: usize) -> Unacked {
         Unacked {
             waiting: VecDeque::new(),
@@ -53,7 +47,6 @@ impl Unacked {
             most_bytes,
             refused: 0,
             retry_at: Instant::now() + NEVER,
-            last_batch: 0,
         }
     }
 
@@ -104,12 +97,9 @@ impl Unacked {
         self.retry_at
     }
 
-    pub(super) fn arrived(&mut self, batch: usize) {
-        self.last_batch = batch;
-    }
-
-    pub(super) fn is_gathering(&self) -> bool {
-        self.last_batch >= GATHER_FROM
+    /// The broker sends on for a while without an acknowledgement.
+    pub(super) fn has_half(&self) -> bool {
+        2 * (self.waiting.len() + self.refused) < self.window
     }
 }
 

@@ -21,9 +21,9 @@ const READ_BYTES: usize = 16 * 1024;
 /// What the input holds on to while it is empty: a large packet does not keep its room.
 const INPUT_BYTES: usize = 8 * READ_BYTES;
 
-trait Socket: AsyncRead + AsyncWrite + Unpin {}
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Socket for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
 pub(super) struct Wire {
     version: Version,

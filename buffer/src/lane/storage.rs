@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Lane;
+use super::promptness::PATIENCE;
 use crate::block::Placed;
 use crate::lanes::Pace;
 use crate::marks::{LaneMark, runs_out};
@@ -15,9 +16,6 @@ use crate::{Claim, Kept, Record};
 
 /// Records in one write of a lane, so that a commit takes a bounded time and memory.
 const WRITE_RECORDS_MAX: usize = 4096;
-/// A source that waits gets its receipts by delivery, if those come within this; else the disk is
-/// faster, and worth a write.
-const PROMPT: Duration = Duration::from_millis(50);
 /// The shortest interval of commits while the flash is spared.
 const SPARED: Duration = Duration::from_millis(500);
 /// Bytes read ahead of the window: two blocks, so that the disk reads while the wire is busy. One block is always read, also
@@ -38,9 +36,12 @@ impl<R: Record, T: Claim> Lane<R, T> {
             wait = wait.min(self.settings.commit_every);
         }
         if pace.urged {
-            let prompt = !pace.outage && self.latency < PROMPT;
+            let prompt = !pace.outage
+                && self
+                    .promptness
+                    .is_prompt(self.waiting() - self.in_flight() as u64);
             // A disk that is slow is given as long as it takes, so that more gathers for the next commit.
-            wait = wait.min(if prompt { PROMPT } else { pace.commit_took });
+            wait = wait.min(if prompt { PATIENCE } else { pace.commit_took });
         }
         if self.settings.bulk && pace.spare > 1.0 {
             wait = wait.max(SPARED).mul_f64(pace.spare);
@@ -79,6 +80,11 @@ impl<R: Record, T: Claim> Lane<R, T> {
             .or_else(in_ahead)
             .or_else(|| self.front.get(in_front))
             .map(|entry| entry.arrived)
+    }
+
+    /// A source waited for receipts, and the disk has to give them.
+    pub(crate) fn missed(&mut self) {
+        self.promptness.missed();
     }
 
     /// What is not stored yet, in order.

@@ -224,7 +224,7 @@ impl Bench {
                 next.placed.sequence
             );
             sent.push((next.token, *number));
-            self.lanes.hand_over(LANE);
+            self.lanes.hand_over(LANE, self.now);
         }
         sent
     }

@@ -15,7 +15,7 @@ use crate::pace::Flow;
 use crate::pace::Link;
 use crate::pace::Shape;
 use crate::pace::number::{self, float, whole};
-use crate::pace::{Backlog, Decision, Room, Shaper};
+use crate::pace::{Backlog, Decision, Room, Shaper, catch_up_rate, live_behind};
 
 /// librdkafka's waits between two attempts to connect, as `uplink` sets them.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(4));
@@ -40,8 +40,8 @@ struct Lane {
     waiting: f64,
     in_flight: f64,
     caught_up: bool,
-    /// Times its rate, what it may replay.
-    catch_up: Option<f64>,
+    /// Events a second of backlog that it may replay beside the other lanes, if that is limited.
+    replays: Option<f64>,
 }
 
 pub(super) struct Gateway {
@@ -99,7 +99,10 @@ impl Gateway {
                 waiting: 0.0,
                 in_flight: 0.0,
                 caught_up: false,
-                catch_up: shape.factor(&intent.pace),
+                replays: shape.catch_up.map(|catch_up| {
+                    let behind = live_behind(&intent.pace) * share * what.rate;
+                    catch_up_rate(catch_up, what.rate) + behind
+                }),
             })
         };
         let lanes: Vec<Lane> = intents.iter().filter_map(lane).collect();
@@ -108,7 +111,7 @@ impl Gateway {
         while returned < back {
             returned += backoff.next(random.next()).max(Duration::from_millis(1));
         }
-        let mut link = Link::new(false, begun);
+        let mut link = Link::new(shape.returning(), Duration::ZERO, begun);
         link.connected(false, begun);
         link.connected(true, returned);
         let none = |index: usize| Backlog {
@@ -218,8 +221,9 @@ impl Gateway {
             }
             let accepted =
                 whole(lane.rate * now.saturating_duration_since(self.begun).as_secs_f64());
+            let taken_in = (accepted, whole(float(accepted) * self.size));
             self.shaper
-                .observe(lane.id, accepted, whole(lane.waiting), now);
+                .observe(lane.id, taken_in, whole(lane.waiting), now);
             let is_new =
                 !lane.caught_up && lane.waiting + lane.in_flight < (2.0 * lane.rate).max(1.0);
             if is_new {
@@ -237,7 +241,7 @@ impl Gateway {
         let seconds = (back / CHUNK_PART).clamp(CHUNK.0, CHUNK.1) * (0.5 + self.random.share());
         for lane in &self.lanes {
             let slot = &mut self.backlog[lane.id.index()];
-            let chunk = match lane.catch_up {
+            let chunk = match lane.replays {
                 // Finely again towards the end.
                 Some(_) => {
                     let events = (lane.rate * seconds).min(lane.waiting / 20.0);
@@ -270,9 +274,7 @@ impl Gateway {
         let (at, served) = cluster.take(events * self.size, now);
         if served {
             // It stands for turns of a second each.
-            let over_s = lane
-                .catch_up
-                .map_or(0.0, |factor| events / (lane.rate * factor));
+            let over_s = lane.replays.map_or(0.0, |replays| events / replays);
             arrivals.add(events, now, over_s);
         }
         if !lane.urgent {

@@ -98,26 +98,19 @@ impl Baseline {
     }
 }
 
-/// Keeps the replay of a lane to a share of what it usually takes in, from the return of the link until it has caught
-/// up.
+/// Whether a lane has a backlog from an outage.
 #[derive(Debug)]
-pub(super) struct CatchUp {
+pub(super) struct Behind {
     pub(super) baseline: Baseline,
-    /// Times the baseline; none is no limit.
-    factor: Option<f64>,
-    /// In seconds, since the rate changes.
-    pacer: Pacer,
-    is_behind: bool,
+    yes: bool,
     /// More waits than arrives in a second.
     waits: bool,
 }
 
-impl CatchUp {
-    pub(super) fn new(factor: Option<f64>, baseline: Baseline) -> CatchUp {
-        CatchUp {
-            factor,
-            pacer: Pacer::new(1.0),
-            is_behind: false,
+impl Behind {
+    pub(super) fn new(baseline: Baseline) -> Behind {
+        Behind {
+            yes: false,
             waits: baseline.recovered > 0.0,
             baseline,
         }
@@ -125,7 +118,7 @@ impl CatchUp {
 
     /// The link is back.
     pub(super) fn begin(&mut self) {
-        self.is_behind = self.waits;
+        self.yes = self.waits;
     }
 
     /// So many have been taken in since the start, and so many wait.
@@ -133,34 +126,112 @@ impl CatchUp {
         self.baseline.observe(accepted, now);
         // What arrives in a second is on its way.
         self.waits = float(waiting) > self.baseline.per_s().max(1.0);
-        self.is_behind &= self.waits;
+        self.yes &= self.waits;
     }
 
-    /// It has a backlog that is kept to a rate.
     pub(super) fn is_behind(&self) -> bool {
-        self.factor.is_some() && self.is_behind
+        self.yes
+    }
+}
+
+/// What urgent lanes may take of the budget ahead of its time: alarms of an outage do not wait for it, and the rest waits until it
+/// is made up for.
+const AHEAD: Duration = Duration::from_secs(1);
+/// A link that is lost again before the gateway has caught up raises its budget by so much, up to so many times: where a link flaps,
+/// what is there of it has to do.
+const RISE: f64 = 1.5;
+const RISEN_MAX: f64 = 32.0;
+/// The same after an outage that is shorter than this: its backlog is made up for within a minute.
+const SHORT: Duration = Duration::from_secs(30);
+
+/// What a gateway may replay until it has caught up: a share of what all its lanes usually take in.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// None is no limit.
+    share: Option<f64>,
+    risen: f64,
+    /// After a short outage.
+    short: f64,
+    /// Events a second of the backlog, and of what arrives behind it.
+    rate: Option<(f64, f64)>,
+    /// In seconds, since the rate changes.
+    pacer: Pacer,
+    /// Events and bytes that were taken in since the start.
+    taken_in: (u64, u64),
+}
+
+impl Budget {
+    pub(super) fn new(share: Option<f64>) -> Budget {
+        Budget {
+            share,
+            risen: 1.0,
+            short: 1.0,
+            rate: None,
+            pacer: Pacer::new(1.0),
+            taken_in: (0, 0),
+        }
     }
 
-    pub(super) fn next_turn(&self, now: Instant) -> Option<Instant> {
-        self.rate().and(self.pacer.next_turn(now))
+    /// The link is back from an outage; the gateway is still behind from the one before, or is not.
+    pub(super) fn returned(&mut self, outage: Duration, still_behind: bool) {
+        self.short = if outage < SHORT { RISE } else { 1.0 };
+        self.risen = if still_behind {
+            (self.risen * RISE).min(RISEN_MAX)
+        } else {
+            (self.risen / RISE).max(1.0)
+        };
+    }
+
+    /// So much is usual, and `live` of it is behind the backlog; nothing is where no lane is behind.
+    pub(super) fn follow(&mut self, usual: Option<(f64, f64)>) {
+        let rate = |(share, (usual, live))| {
+            (
+                catch_up_rate(share * self.risen.max(self.short), usual),
+                live,
+            )
+        };
+        self.rate = self.share.zip(usual).map(rate);
+    }
+
+    pub(super) fn took_in(&mut self, events: u64, bytes: u64) {
+        self.taken_in = (self.taken_in.0 + events, self.taken_in.1 + bytes);
+    }
+
+    pub(super) fn next_turn(&self, urgent: bool, now: Instant) -> Option<Instant> {
+        let turn = self.rate.and(self.pacer.next_turn(now))?;
+        if !urgent {
+            return Some(turn);
+        }
+        turn.checked_sub(AHEAD).filter(|turn| *turn > now)
     }
 
     /// Bytes that may leave in one turn, in records of `next` bytes.
     pub(super) fn allows(&self, next: usize, share: f64) -> f64 {
-        let events = self.rate().map(|rate| self.pacer.allows(rate * share));
+        let events = self
+            .rate
+            .map(|(replay, live)| self.pacer.allows(replay * share + live));
         events.map_or(f64::MAX, |events| events * float(next as u64))
     }
 
-    pub(super) fn charge(&mut self, events: usize, share: f64, now: Instant) {
-        if let Some(rate) = self.rate() {
-            self.pacer.charge(float(events as u64) / rate, share, now);
-        }
+    pub(super) fn is_limited(&self) -> bool {
+        self.rate.is_some()
     }
 
-    /// Events a second, if there is a limit now.
-    fn rate(&self) -> Option<f64> {
-        let factor = self.factor.filter(|_| self.is_behind)?;
-        Some(catch_up_rate(factor, self.baseline.per_s()))
+    /// Records that are larger than usual count as more.
+    pub(super) fn charge(&mut self, events: usize, bytes: usize, share: f64, now: Instant) {
+        let Some((replay, live)) = self.rate else {
+            return;
+        };
+        let (all, all_bytes) = self.taken_in;
+        let usual = float(all_bytes) / float(all.max(1));
+        let counted = if usual > 0.0 {
+            float(bytes as u64) / usual
+        } else {
+            0.0
+        };
+        let counted = counted.max(float(events as u64));
+        self.pacer
+            .charge(counted / (replay * share + live), 1.0, now);
     }
 }
 
@@ -192,24 +263,48 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_is_held_to_its_rate_until_it_has_caught_up() {
+    fn a_lane_is_behind_from_the_return_until_no_more_waits_than_is_usual() {
         let now = Instant::now() + Duration::from_hours(1);
-        let usual = || Baseline::new(36_000, now.checked_sub(Duration::from_hours(1)), now);
-        let mut lane = CatchUp::new(Some(0.4), usual());
-        lane.charge(400, 1.0, now);
-        assert_eq!(lane.next_turn(now), None, "nothing came back yet");
+        let usual = Baseline::new(36_000, now.checked_sub(Duration::from_hours(1)), now);
+        let mut lane = Behind::new(usual);
+        assert!(!lane.is_behind(), "nothing came back yet");
         lane.begin();
-        lane.charge(400, 1.0, now);
-        let turn = lane.next_turn(now).unwrap() - now;
-        assert!(
-            (99.0..=100.0).contains(&turn.as_secs_f64()),
-            "400 at 4 a second"
-        );
+        assert!(lane.is_behind());
         lane.observe(0, 9, now);
-        assert_eq!(lane.next_turn(now), None, "it has caught up");
-        let mut free = CatchUp::new(None, usual());
-        free.begin();
-        free.charge(1_000_000, 1.0, now);
-        assert_eq!(free.next_turn(now), None);
+        assert!(!lane.is_behind(), "it has caught up");
+    }
+
+    #[test]
+    fn a_budget_is_a_share_of_what_is_usual_counts_bytes_and_lets_alarms_go_ahead() {
+        let now = Instant::now();
+        let mut budget = Budget::new(Some(0.4));
+        budget.charge(400, 0, 1.0, now);
+        assert_eq!(budget.next_turn(false, now), None, "nobody is behind");
+        budget.follow(Some((10.0, 0.0)));
+        budget.charge(400, 0, 1.0, now);
+        let seconds = |turn: Option<Instant>| (turn.unwrap() - now).as_secs_f64();
+        let turn = seconds(budget.next_turn(false, now));
+        assert!((99.0..=100.0).contains(&turn), "400 at 4 a second: {turn}");
+        let urgent = seconds(budget.next_turn(true, now));
+        assert!((turn - urgent - 1.0).abs() < 0.01, "{urgent}");
+        budget.took_in(100, 20_000);
+        budget.charge(1, 2_000, 1.0, now);
+        let more = seconds(budget.next_turn(false, now)) - turn;
+        assert!((more - 2.5).abs() < 0.1, "ten usual ones: {more}");
+        for (outage, still_behind, rate) in [
+            (40, true, 6.0),
+            (40, true, 9.0),
+            (20, false, 6.0),
+            (20, false, 6.0),
+            (40, false, 4.0),
+        ] {
+            budget.returned(Duration::from_secs(outage), still_behind);
+            budget.follow(Some((10.0, 0.0)));
+            assert!((budget.rate.unwrap().0 - rate).abs() < 0.01, "{budget:?}");
+        }
+        let mut free = Budget::new(None);
+        free.follow(Some((10.0, 0.0)));
+        free.charge(1_000_000, 0, 1.0, now);
+        assert_eq!(free.next_turn(false, now), None);
     }
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Settings;
+use crate::pace::number;
 
 fn lanes() -> Vec<LanePace> {
     Settings::of("").intents.paces()
@@ -27,7 +28,7 @@ fn shaper(shape: Shape) -> Shaper {
 }
 
 fn up_after(outage: u64, begun: Instant) -> (Link, Instant) {
-    let mut link = Link::new(false, begun);
+    let mut link = Link::new(Duration::from_secs(40), Duration::ZERO, begun);
     link.connected(false, begun);
     let now = begun + Duration::from_secs(outage);
     link.delivered(now);
@@ -105,7 +106,7 @@ fn replay_waits_for_this_gateways_moment_and_live_records_do_not() {
 }
 
 #[test]
-fn a_lane_in_order_catches_up_at_its_usual_rate_and_a_share_more() {
+fn a_lane_in_order_catches_up_at_its_usual_rate_and_a_share_of_the_gateways_more() {
     let (link, begun) = up_after(3600, Instant::now());
     let usual = Recovered {
         waiting: 36_000,
@@ -115,9 +116,11 @@ fn a_lane_in_order_catches_up_at_its_usual_rate_and_a_share_more() {
         catch_up: Some(0.4),
         ..shape(0, 0, None)
     };
-    // `critical` is live first, `state` in order; 10 events a second are usual in each.
-    for (lane, expected) in [(0, 400), (1, 1400)] {
-        let mut shaper = Shaper::new(limited.clone(), &lanes(), &[usual; 5], begun);
+    // `critical` is live first and a second ahead, `state` in order; 10 events a second are usual.
+    for (lane, expected) in [(0, 404), (1, 1400)] {
+        let mut found = [Recovered::default(); 5];
+        found[lane] = usual;
+        let mut shaper = Shaper::new(limited.clone(), &lanes(), &found, begun);
         let (mut now, mut sent) = (begun, 0);
         while now < begun + Duration::from_secs(100) {
             // Half of it arrived since the return.
@@ -134,6 +137,62 @@ fn a_lane_in_order_catches_up_at_its_usual_rate_and_a_share_more() {
         assert!(
             (expected..=expected + 5).contains(&sent),
             "{sent} of lane {lane}"
+        );
+    }
+}
+
+#[test]
+fn alarms_of_an_outage_wait_for_neither_spread_nor_ramp_and_go_before_all_else() {
+    let (link, now) = up_after(600, Instant::now());
+    let usual = Recovered {
+        waiting: 6_000,
+        oldest: now.checked_sub(Duration::from_mins(10)),
+    };
+    let limited = Shape {
+        catch_up: Some(0.4),
+        ..shape(30, 30, None)
+    };
+    let mut shaper = Shaper::new(limited, &lanes(), &[usual; 5], now);
+    let mut sent = 0;
+    while let Decision::Send { lane, .. } = shaper.turn(&backlog(&[0, 1, 2, 3], true), &link, now) {
+        assert_eq!(lane, LaneId(0));
+        shaper.sent(lane, 1, 200, true, &link, now);
+        sent += 1;
+    }
+    // A second of two fifths of 50 events, and of the 40 that wait behind their backlogs.
+    assert!((60..=70).contains(&sent), "{sent}");
+}
+
+#[test]
+fn a_short_outage_has_a_short_spread_and_one_that_goes_on_begins_no_new_one() {
+    // Seconds away, back, away again; when the replay begins after the last return, in seconds.
+    for (away, back, again, start) in [
+        (600, 100, 600, 20),
+        (600, 15, 3, 5),
+        (600, 15, 30, 5),
+        (200, 100, 80, 4),
+        (40, 100, 1000, 20),
+        (100, 4, 4, 1),
+    ] {
+        let begun = Instant::now();
+        let (mut link, mut now) = up_after(away, begun);
+        now += Duration::from_secs(back);
+        link.connected(false, now);
+        now += Duration::from_secs(again);
+        link.connected(true, now);
+        let mut shaper = shaper(Shape {
+            spread: Duration::from_secs(40),
+            ..shape(20, 0, None)
+        });
+        let turn = shaper.turn(&backlog(&[1], true), &link, now);
+        let begins = match turn {
+            Decision::Wait { until } => (until - now).as_secs_f64().round(),
+            Decision::Send { .. } => 0.0,
+            Decision::Idle => panic!("there is work"),
+        };
+        assert!(
+            (begins - f64::from(start)).abs() < 0.5,
+            "{away}, {back}, {again}: {begins}"
         );
     }
 }
@@ -166,7 +225,64 @@ fn a_fleet_starts_all_over_the_spread() {
     }
 }
 
+/// A link of a vehicle that carries so many times what comes in, with one lane in order that takes in 100 events a second. Returns what waits at the end of each phase in
+/// which the link is there.
+fn flaps(phases: &[(u64, u64)], more: f64) -> Vec<f64> {
+    const RATE: f64 = 100.0;
+    const STEP: Duration = Duration::from_millis(100);
+    let begun = Instant::now();
+    let shape = Shape::new(&crate::pace::ReplaySection::default(), "gw");
+    let mut link = Link::new(shape.returning(), Duration::ZERO, begun);
+    let mut shaper = Shaper::new(shape, &lanes(), &[], begun);
+    let (mut now, mut waiting, mut accepted, mut left) = (begun, 0.0, 0.0, Vec::new());
+    for (away, there) in [(0, 300)].iter().chain(phases) {
+        #[expect(clippy::cast_precision_loss, reason = "seconds")]
+        let carries = more * RATE * (away + there) as f64 / *there as f64;
+        for step in 0..(away + there) * 10 {
+            let is_there = step >= away * 10;
+            link.connected(is_there, now);
+            now += STEP;
+            accepted += RATE / 10.0;
+            waiting += RATE / 10.0;
+            if step % 10 == 0 {
+                let taken_in = (number::whole(accepted), number::whole(accepted * 200.0));
+                shaper.observe(LaneId(1), taken_in, number::whole(waiting), now);
+            }
+            let mut room = if is_there { carries / 10.0 } else { 0.0 };
+            while waiting >= 1.0 && room >= 1.0 {
+                let Decision::Send { lane, .. } = shaper.turn(&backlog(&[1], true), &link, now)
+                else {
+                    break;
+                };
+                shaper.sent(lane, 1, 200, true, &link, now);
+                (waiting, room) = (waiting - 1.0, room - 1.0);
+            }
+        }
+        left.push(waiting / RATE);
+    }
+    left
+}
+
+#[test]
+fn a_vehicle_that_is_away_a_quarter_of_the_time_has_caught_up_each_time() {
+    for phases in [[(20, 60); 12], [(5, 10); 12]] {
+        let left = flaps(&phases, 10.0);
+        assert!(left.iter().all(|seconds| *seconds < 2.0), "{left:?}");
+    }
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Where the link is there for a tenth more than what comes in, the backlog stays bounded.
+    #[test]
+    fn a_link_that_flaps_leaves_no_growing_backlog(phases in prop::collection::vec((5_u64..60, 10_u64..120), 60)) {
+        let left = flaps(&phases, 1.1);
+        let most = left.iter().copied().fold(0.0, f64::max);
+        let last = left.iter().rev().take(20).copied().fold(f64::MAX, f64::min);
+        prop_assert!(most < 600.0 && last < 120.0, "seconds of events: {left:?}");
+    }
+
     /// Whatever is offered, replay keeps to its rate from the start of the ramp on.
     #[test]
     fn replay_keeps_its_rate(waits in prop::collection::vec(0u64..20_000, 50..300), ramp in 0u64..20) {
