@@ -221,7 +221,7 @@ impl Shaper {
         let per_s = |share: &Share| share.behind.baseline.per_s();
         let usual = self.lanes.iter().map(per_s).sum();
         let live = self.lanes.iter().filter(|share| share.is_held_up());
-        let live = live.map(per_s).sum();
+        let live = live.map(|share| share.behind.baseline.arriving()).sum();
         self.budget.follow(is_behind.then_some((usual, live)));
     }
 

@@ -52,6 +52,9 @@ const MEAN: Duration = Duration::from_mins(10);
 /// At first over the time since the start, but no less than this: sources that connect offer what they kept.
 const MEAN_MIN: Duration = Duration::from_mins(1);
 
+/// What arrives now is taken over this time.
+const RECENT: Duration = Duration::from_secs(10);
+
 /// Events a second that a lane takes in on average.
 #[derive(Debug, Clone)]
 pub(super) struct Baseline {
@@ -59,6 +62,7 @@ pub(super) struct Baseline {
     at: Instant,
     accepted: u64,
     mean: f64,
+    recent: f64,
     /// The mean of the backlog that was there at the start.
     recovered: f64,
 }
@@ -74,6 +78,7 @@ impl Baseline {
             at: now,
             accepted: 0,
             mean: 0.0,
+            recent: 0.0,
             recovered: float(recovered) / age.max(MEAN_MIN).as_secs_f64(),
         }
     }
@@ -90,11 +95,22 @@ impl Baseline {
         let rate = float(accepted.saturating_sub(self.accepted)) / passed.as_secs_f64();
         let weight = (passed.as_secs_f64() / over.as_secs_f64()).min(1.0);
         self.mean += (rate - self.mean) * weight;
+        let weight = (passed.as_secs_f64() / RECENT.as_secs_f64()).min(1.0);
+        self.recent += (rate - self.recent) * weight;
         (self.at, self.accepted) = (now, accepted);
     }
 
     pub(super) fn per_s(&self) -> f64 {
         self.mean.max(self.recovered)
+    }
+
+    /// Events a second that arrive now.
+    pub(super) fn arriving(&self) -> f64 {
+        if self.at < self.begun + RECENT {
+            self.recent.max(self.per_s())
+        } else {
+            self.recent
+        }
     }
 }
 
@@ -182,7 +198,7 @@ impl Budget {
         };
     }
 
-    /// So much is usual, and `live` of it is behind the backlog; nothing is where no lane is behind.
+    /// So much is usual, and `live` arrives behind the backlog; nothing is where no lane is behind.
     pub(super) fn follow(&mut self, usual: Option<(f64, f64)>) {
         let rate = |(share, (usual, live))| {
             (

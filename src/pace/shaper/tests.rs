@@ -235,7 +235,7 @@ fn flaps(phases: &[(u64, u64)], more: f64) -> Vec<f64> {
     let mut link = Link::new(shape.returning(), Duration::ZERO, begun);
     let mut shaper = Shaper::new(shape, &lanes(), &[], begun);
     let (mut now, mut waiting, mut accepted, mut left) = (begun, 0.0, 0.0, Vec::new());
-    for (away, there) in [(0, 300)].iter().chain(phases) {
+    for (away, there) in [(0, 60)].iter().chain(phases) {
         #[expect(clippy::cast_precision_loss, reason = "seconds")]
         let carries = more * RATE * (away + there) as f64 / *there as f64;
         for step in 0..(away + there) * 10 {
