@@ -146,11 +146,11 @@ impl Agent {
         if now >= self.next_tick {
             self.tick(now);
         }
-        if self.urge.take() {
+        let urged = self.urge.take();
+        if urged {
             self.lanes.urge();
-            self.drain.release(&self.lanes);
         }
-        if self.stopping {
+        if urged || self.stopping {
             self.drain.release(&self.lanes);
         }
         let left = self.drain.pump(&mut self.lanes, now);

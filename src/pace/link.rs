@@ -149,7 +149,10 @@ impl Link {
         }
         let lasted = now.saturating_duration_since(self.since);
         let own = now.saturating_duration_since(self.lost);
-        let goes_on = self.served < self.returning.min(self.outage / 5);
+        let is_returning = self.served < self.returning.min(self.outage / 5);
+        // Nor does a blip end one: its backlog takes some two and a half times the outage.
+        let is_blip = own < BLIP && self.served / 3 < self.outage;
+        let goes_on = is_returning || is_blip;
         *self = Link {
             up: true,
             since: now,
@@ -254,5 +257,26 @@ mod tests {
                 outage: Duration::from_secs(32)
             })
         );
+    }
+
+    #[test]
+    fn a_blip_after_a_return_ends_no_return_and_a_later_one_is_none() {
+        let begun = Instant::now();
+        // Seconds away, back, and away again for a second; whether what waited still counts as a backlog.
+        for (away, back, still) in [
+            (20, 2, true),
+            (20, 50, true),
+            (20, 70, false),
+            (4, 5, false),
+        ] {
+            let at = |seconds: u64| begun + Duration::from_secs(seconds);
+            let mut link = Link::new(MINUTE, Duration::ZERO, begun);
+            link.connected(false, at(0));
+            link.connected(true, at(away));
+            link.connected(false, at(away + back));
+            link.connected(true, at(away + back + 1));
+            let expected = still.then(|| Duration::from_secs(away));
+            assert_eq!(link.returned_from(), expected, "{away}, {back}");
+        }
     }
 }
