@@ -51,7 +51,7 @@ pub(super) struct Connection {
     /// Whether it has a broker, by its last word on it, if it has said one.
     pub(super) connected: Option<bool>,
     /// What its client library complained of last, since it last delivered.
-    trouble: Option<(Instant, String)>,
+    trouble: Option<String>,
     /// When the producer is asked next whether it can still do anything.
     next_check: Instant,
     failure: Option<Failure>,
@@ -108,12 +108,12 @@ impl Connection {
 
     /// Its client library complains.
     pub(super) fn is_in_trouble(&mut self, reason: &str, now: Instant) {
-        self.trouble = Some((now, reason.to_owned()));
+        self.trouble = Some(reason.to_owned());
         self.suspect(now);
     }
 
     pub(super) fn trouble(&self) -> Option<&str> {
-        self.trouble.as_ref().map(|(_, reason)| reason.as_str())
+        self.trouble.as_deref()
     }
 
     /// Asks the producer whether it can still do anything.
@@ -350,8 +350,7 @@ impl Connection {
             return None;
         }
         self.connected = Some(true);
-        // What was under way before it may still land.
-        self.trouble.take_if(|(at, _)| now > *at + CHECK_EVERY);
+        self.trouble = None;
         // What a broken producer still has to say is no sign of a new one.
         if self.rebuild_at().is_none()
             && let Some(failure) = self.failure.take()
