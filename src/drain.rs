@@ -86,7 +86,7 @@ pub(crate) struct Drain {
 
 /// What became of a record that was to leave.
 enum Offered {
-    /// In so many bytes of a request.
+    /// With the bytes that it takes in a request.
     Sent(usize),
     /// The client library knows at once what would become of it.
     Failed(Delivery),

@@ -198,7 +198,7 @@ impl Shaper {
         }
     }
 
-    /// `lane` has taken in so many events and bytes since the start, and so many events wait; to be called every second or so.
+    /// Takes in the events and bytes that `lane` has accepted since the start, and how many events wait; to be called about once a second.
     pub(crate) fn observe(
         &mut self,
         lane: LaneId,

@@ -117,9 +117,8 @@ impl Uplink {
 
     /// What the connection of `lane` takes now, the next record being of `next` bytes.
     pub(crate) fn ask(&mut self, lane: LaneId, next: usize, now: Instant) -> Room {
-        let number = self.lanes.get(lane.index()).map(|(number, _)| *number);
-        let connection = number.and_then(|number| self.connections.get_mut(number));
-        connection.map_or(Room::WhenDelivered, |one| one.ask(next, now))
+        self.connection_mut(lane)
+            .map_or(Room::WhenDelivered, |one| one.ask(next, now))
     }
 
     pub(super) fn connection(&self, lane: LaneId) -> Option<&Connection> {
@@ -129,8 +128,7 @@ impl Uplink {
 
     /// The connection of `lane` has as many requests under way as it may.
     pub(crate) fn filled(&mut self, lane: LaneId) {
-        let number = self.lanes.get(lane.index()).map(|(number, _)| *number);
-        let connection = number.and_then(|number| self.connections.get_mut(number));
+        let connection = self.connection_mut(lane);
         if let Some(flow) = connection.and_then(|one| one.limit.flow_mut()) {
             flow.filled();
         }
@@ -141,6 +139,11 @@ impl Uplink {
     pub(crate) fn request(&self, lane: LaneId) -> usize {
         self.connection(lane)
             .map_or(usize::MAX, Connection::request)
+    }
+
+    fn connection_mut(&mut self, lane: LaneId) -> Option<&mut Connection> {
+        let (number, _) = self.lanes.get(lane.index())?;
+        self.connections.get_mut(*number)
     }
 
     /// A broker that throttles says nothing until then.

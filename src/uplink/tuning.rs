@@ -8,7 +8,7 @@ use super::sockets::{self, Wish};
 /// How often sockets are looked up and set.
 const SET_SOCKETS: Duration = Duration::from_secs(5);
 impl Uplink {
-    /// Sockets come and go with brokers, so they are looked up anew each time.
+    /// Sockets come and go with brokers, so they are looked up each time.
     pub(super) fn set_sockets(&mut self, now: Instant) {
         if self.next_set.is_none_or(|due| now < due) {
             return;

@@ -29,7 +29,7 @@ pub(super) struct Promptness {
 }
 
 impl Promptness {
-    /// Whether a record is likely to be delivered soon, so many being before it that are not on their way.
+    /// Whether a record is likely to be delivered soon. `waiting` records are before it and not under way.
     pub(super) fn is_prompt(&self, waiting: u64) -> bool {
         let behind = self.rate > 0 && waiting > self.rate * BEHIND.as_secs();
         self.least < PROMPT && self.last < PATIENCE && !self.missed && !behind
@@ -68,8 +68,8 @@ impl Promptness {
 mod tests {
     use super::*;
 
-    /// So many records in a row are handed over, each behind as many others as are delivered, so many a millisecond, in the
-    /// time that it takes.
+    /// Hands over `records`, one after another. Each takes `took` milliseconds, in which `per_ms` records a millisecond are delivered
+    /// before it.
     fn runs(one: &mut Promptness, from: Instant, took: u64, per_ms: u64, records: u64) -> Instant {
         let mut now = from;
         for _ in 0..records {

@@ -153,8 +153,8 @@ impl Behind {
 /// What urgent lanes may take of the budget ahead of its time: alarms of an outage do not wait for it, and the rest waits until it
 /// is made up for.
 const AHEAD: Duration = Duration::from_secs(1);
-/// A link that is lost again before the gateway has caught up raises its budget by so much, up to so many times: where a link flaps,
-/// what is there of it has to do.
+/// Each time that the link is lost before the gateway has caught up, its budget is multiplied by `RISE`, up to `RISEN_MAX` in all: a link
+/// that flaps has to make up for an outage in the time that it is up.
 const RISE: f64 = 1.5;
 const RISEN_MAX: f64 = 32.0;
 /// The same after an outage that is shorter than this: its backlog is made up for within a minute.

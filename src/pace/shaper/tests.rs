@@ -225,8 +225,8 @@ fn a_fleet_starts_all_over_the_spread() {
     }
 }
 
-/// A link of a vehicle that carries so many times what comes in, with one lane in order that takes in 100 events a second. Returns what waits at the end of each phase in
-/// which the link is there.
+/// A vehicle's link, up and down in `phases`, that carries `more` times what comes in; one lane in order takes in 100 events a second.
+/// Returns the seconds of events that wait at the end of each phase in which the link is up.
 fn flaps(phases: &[(u64, u64)], more: f64) -> Vec<f64> {
     const RATE: f64 = 100.0;
     const STEP: Duration = Duration::from_millis(100);
