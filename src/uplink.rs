@@ -1,7 +1,6 @@
 //! The way out. Only the files beneath name rdkafka; everything else knows these words.
 
 mod accounts;
-mod batch;
 mod callbacks;
 mod connection;
 mod credentials;

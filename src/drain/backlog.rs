@@ -147,7 +147,7 @@ impl Drain {
         };
         let request = self.uplink.request(lane);
         let bunch = self.bunches[lane.index()].room(gathered, request, now);
-        if bunch == Room::WhenDelivered {
+        if bunch == Room::WhenDelivered && self.bunches[lane.index()].is_behind(gathered, request) {
             self.uplink.filled(lane);
         }
         bunch

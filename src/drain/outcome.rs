@@ -7,7 +7,7 @@ use buffer::{LaneId, Lanes};
 use super::Drain;
 use super::timestamps::{Refused, Remedy};
 use crate::ingest::{Claim, Record};
-use crate::pace::Change;
+use crate::pace::{Change, Flow};
 use crate::uplink::{Delivery, DeliveryReport, Signal, Standing};
 
 /// Events of trouble on a connection are told at most this often.
@@ -30,7 +30,8 @@ impl Drain {
             outcome,
             appended_ms,
         } = report;
-        self.bunches[lane.index()].landed(token);
+        let round_trip = self.uplink.flow(lane).and_then(Flow::round_trip);
+        self.bunches[lane.index()].landed(token, round_trip, now);
         let delivered = outcome == Delivery::Delivered;
         if let Some(sent) = self.timestamps.landed(lane, token, delivered, now) {
             self.hearsay.delivered(sent, appended_ms, self.wall, now);

@@ -4,18 +4,25 @@
 //! handed over once the oldest of it has waited for `linger`, once it makes a whole request, or at once where a source waits
 //! for receipts.
 //!
-//! And librdkafka has five requests under way for each partition at most. With more to send it waits for an answer in a busy
-//! loop (2.12, `rd_kafka_msgq_allow_wakeup_at`). So what would be a sixth stays in the lane, where it gathers.
+//! And with five *messages* of a partition under way, librdkafka sends it no other request, and waits for the answer in a busy
+//! loop if it has more for it (2.12, `rd_kafka_toppar_producer_serve`). So the next bunch gathers in the lane until the one before
+//! has landed, and bunches grow as long as a link of many milliseconds takes no longer for them. Only where the link itself sets
+//! the pace as many are under way as it carries (`flow.rs`), which keeps it busy at the cost of that loop.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::room::Room;
 
-/// Bunches under way, each a request at most for a partition (librdkafka's `RD_KAFKA_IDEMP_MAX_INFLIGHT`).
-const MOST: usize = 5;
-/// The same of bunches that are no whole requests: meanwhile the next one grows.
-const SMALL: usize = 2;
+/// Messages of a partition under way with which librdkafka sends no other request (`RD_KAFKA_IDEMP_MAX_INFLIGHT`).
+const FEW: usize = 5;
+/// A link that a whole bunch keeps for less than this does not set the pace.
+const SHORT: Duration = Duration::from_millis(80);
+/// Bytes of a whole bunch: at first, and at least, as smaller ones compress too badly to gain anything.
+const FIRST: usize = 56 * 1024;
+const LEAST: usize = 16 * 1024;
+/// Several that take longer than this are too large: the link has become slower.
+const TOO_LONG: Duration = Duration::from_secs(5);
 /// What is handed over within this time is one request: librdkafka's own linger on connections that are not urgent.
 pub(crate) const TOGETHER: Duration = Duration::from_millis(2);
 /// A bunch that takes longer holds back nothing: one partition may hang while others go on.
@@ -28,6 +35,17 @@ pub(crate) struct Bunches {
     /// What is before this sequence has lingered.
     released: u64,
     under_way: VecDeque<Bunch>,
+    way: Way,
+}
+
+/// What bunches that landed say of the way to the cluster.
+#[derive(Debug)]
+struct Way {
+    /// Bytes of a whole bunch.
+    size: usize,
+    /// How long the last whole one kept the link, besides the round trip.
+    kept: Duration,
+    round_trip: Duration,
 }
 
 #[derive(Debug)]
@@ -38,6 +56,8 @@ struct Bunch {
     /// Records that were not delivered yet, and bytes of all.
     left: usize,
     bytes: usize,
+    is_whole: bool,
+    was_alone: bool,
 }
 
 /// What a lane has in memory and has not handed over.
@@ -58,31 +78,44 @@ impl Bunches {
             linger: (!urgent).then_some(linger),
             released: 0,
             under_way: VecDeque::new(),
+            way: Way {
+                size: FIRST,
+                kept: Duration::ZERO,
+                round_trip: Duration::ZERO,
+            },
         }
     }
 
-    /// What may leave of what has gathered, in requests of `most` bytes.
+    /// What may leave of what has gathered, in requests of at most `most` bytes.
     pub(crate) fn room(&mut self, gathered: Gathered, most: usize, now: Instant) -> Room {
         let Some(linger) = self.linger else {
             return Room::Now(usize::MAX);
         };
+        let size = self.way.size.min(most);
+        let is_whole = gathered.bytes >= size;
         if !gathered.replay && gathered.sequence >= self.released {
             let due = gathered.arrived + linger;
-            if now < due && gathered.bytes < most {
+            if now < due && !is_whole {
                 return Room::Until(due);
             }
             self.released = gathered.end;
         }
         if let Some(bunch) = self.open(most, now) {
-            return Room::Now(most - bunch.bytes);
+            return Room::Now(size - bunch.bytes);
         }
-        let is_whole = gathered.bytes >= most;
-        let may_be = if is_whole { MOST } else { SMALL };
-        if self.fresh(now) < may_be {
-            Room::Now(most)
+        // One that hangs holds back nothing.
+        let fresh = self.under_way.iter().filter(|one| now < one.begun + SLOW);
+        let few = fresh.map(|one| one.left).sum::<usize>() < FEW;
+        if few || (is_whole && self.way.sets_the_pace(size >= most)) {
+            Room::Now(size)
         } else {
             Room::WhenDelivered
         }
+    }
+
+    /// More has gathered than may be under way.
+    pub(crate) fn is_behind(&self, gathered: Gathered, most: usize) -> bool {
+        self.linger.is_some() && gathered.bytes >= self.way.size.min(most)
     }
 
     /// The bunch that is being handed over has room.
@@ -97,12 +130,8 @@ impl Bunches {
 
     fn open(&self, most: usize, now: Instant) -> Option<&Bunch> {
         let last = self.under_way.back()?;
-        (now < last.begun + TOGETHER && last.bytes < most).then_some(last)
-    }
-
-    fn fresh(&self, now: Instant) -> usize {
-        let fresh = self.under_way.iter();
-        fresh.filter(|bunch| now < bunch.begun + SLOW).count()
+        let size = self.way.size.min(most);
+        (now < last.begun + TOGETHER && last.bytes < size).then_some(last)
     }
 
     pub(crate) fn handed_over(&mut self, token: u64, bytes: usize, most: usize, now: Instant) {
@@ -115,22 +144,28 @@ impl Bunches {
                 end: token,
                 left: 0,
                 bytes: 0,
+                is_whole: false,
+                was_alone: self.under_way.is_empty(),
             });
         }
+        let whole = self.way.size.min(most) / 4 * 3;
         if let Some(bunch) = self.under_way.back_mut() {
             bunch.end = token + 1;
             bunch.left += 1;
             bunch.bytes += bytes;
+            bunch.is_whole = bunch.bytes >= whole;
         }
     }
 
-    /// It was delivered, or came back.
-    pub(crate) fn landed(&mut self, token: u64) {
+    /// It was delivered, or came back. `round_trip` is the least of a request, if it is known.
+    pub(crate) fn landed(&mut self, token: u64, round_trip: Option<Duration>, now: Instant) {
         let index = self.under_way.partition_point(|bunch| bunch.end <= token);
         if let Some(bunch) = self.under_way.get_mut(index) {
             bunch.left = bunch.left.saturating_sub(1);
-            if bunch.left == 0 {
-                self.under_way.remove(index);
+            if bunch.left == 0
+                && let Some(bunch) = self.under_way.remove(index)
+            {
+                round_trip.inspect(|round_trip| self.way.took(&bunch, *round_trip, now));
             }
         }
     }
@@ -141,9 +176,31 @@ impl Bunches {
     }
 }
 
+impl Way {
+    /// Only a bunch that was alone says how long it kept the link: of several, librdkafka makes one request for each partition. That
+    /// it is long says little: a new connection, or a lost packet, takes round trips more.
+    fn took(&mut self, bunch: &Bunch, round_trip: Duration, now: Instant) {
+        let took = now.saturating_duration_since(bunch.begun);
+        if bunch.was_alone && bunch.is_whole {
+            (self.round_trip, self.kept) = (round_trip, took.saturating_sub(round_trip));
+            if self.kept < SHORT {
+                self.size = self.size.max(bunch.bytes * 2);
+            }
+        } else if took > TOO_LONG && bunch.bytes < self.size * 2 {
+            self.size = (self.size / 2).max(LEAST);
+        }
+    }
+
+    /// The link sets the pace, or a bunch cannot grow.
+    fn sets_the_pace(&self, is_largest: bool) -> bool {
+        self.kept >= SHORT || (is_largest && self.round_trip >= SHORT)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pace::number;
 
     const REQUEST: usize = 1000;
 
@@ -192,34 +249,116 @@ mod tests {
         assert_eq!(alarm, Room::Now(usize::MAX));
     }
 
+    /// Hands over what may leave of a large backlog, in some records; returns the bytes.
+    fn hand_over(bunches: &mut Bunches, token: &mut u64, now: Instant) -> usize {
+        let gathered = Gathered {
+            bytes: 4 * REQUEST_MAX,
+            ..gathered(*token, now, 0)
+        };
+        let Room::Now(room) = bunches.room(gathered, REQUEST_MAX, now) else {
+            return 0;
+        };
+        for _ in 0..RECORDS {
+            bunches.handed_over(*token, room.div_ceil(RECORDS), REQUEST_MAX, now);
+            *token += 1;
+        }
+        room.div_ceil(RECORDS) * RECORDS
+    }
+
+    const RECORDS: usize = 28;
+    const REQUEST_MAX: usize = 256 * 1024;
+
     #[test]
-    fn no_more_than_five_requests_are_under_way_and_one_that_hangs_holds_nothing_back() {
+    fn few_records_leave_at_once_and_of_more_the_next_bunch_waits_for_the_one_before() {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
         let mut bunches = Bunches::new(false, Duration::ZERO);
-        let room = |bunches: &mut Bunches, records, ms| {
-            bunches.room(gathered(0, begun, records), REQUEST, at(ms))
-        };
         for token in 0..4 {
-            assert_ne!(room(&mut bunches, 1, token / 2 * 10), Room::WhenDelivered);
-            bunches.handed_over(token, 100, REQUEST, at(token / 2 * 10));
+            let room = bunches.room(gathered(token, begun, 1), REQUEST, at(token * 10));
+            assert_eq!(room, Room::Now(REQUEST), "few");
+            bunches.handed_over(token, 100, REQUEST, at(token * 10));
         }
-        assert_eq!(bunches.under_way.len(), SMALL, "two records each");
-        let left = Room::Now(REQUEST - 200);
-        assert_eq!(room(&mut bunches, 1, 11), left, "with the last");
-        assert_eq!(room(&mut bunches, 9, 12), Room::WhenDelivered, "it grows");
-        for token in 4..7 {
-            assert_eq!(room(&mut bunches, 10, 12), Room::Now(REQUEST));
-            bunches.handed_over(token, REQUEST, REQUEST, at(12));
-        }
-        assert_eq!(room(&mut bunches, 10, 12), Room::WhenDelivered);
-        bunches.landed(3);
-        assert_eq!(room(&mut bunches, 10, 12), Room::WhenDelivered);
-        bunches.landed(2);
-        assert_eq!(room(&mut bunches, 10, 12), Room::Now(REQUEST));
-        assert_eq!(room(&mut bunches, 1, 12), Room::WhenDelivered);
-        assert_eq!(room(&mut bunches, 1, 2012), Room::Now(REQUEST), "all hang");
+        bunches.handed_over(4, 100, REQUEST, at(31));
+        let mut room = |records, ms| bunches.room(gathered(5, begun, records), REQUEST, at(ms));
+        assert_eq!(room(1, 31), Room::Now(REQUEST - 200), "with the last");
+        assert_eq!(room(9, 33), Room::WhenDelivered);
+        assert_eq!(room(10, 33), Room::WhenDelivered, "nor a whole one");
+        assert_eq!(
+            room(1, 2030),
+            Room::Now(REQUEST),
+            "all before the last hang"
+        );
+        bunches.landed(3, None, at(34));
+        let room = bunches.room(gathered(5, begun, 1), REQUEST, at(34));
+        assert_eq!(room, Room::Now(REQUEST), "four are few");
         bunches.forget();
-        assert_eq!(room(&mut bunches, 1, 12), Room::Now(REQUEST));
+        assert!(bunches.under_way.is_empty());
+    }
+
+    /// Their tokens and bytes.
+    type Records = Vec<(u64, usize)>;
+
+    /// A backlog for some partitions over a link with this round trip that carries so many bytes a millisecond, for a minute. As in
+    /// librdkafka, a partition has one request under way, with all that waits for it; what may be under way is bounded as by a flow. Returns the largest bunch, the most that
+    /// were under way at once, and bytes a second, of the last 20 s.
+    fn drains(round_trip: u64, carries: usize, partitions: usize) -> (usize, usize, usize) {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let mut bunches = Bunches::new(false, Duration::ZERO);
+        let mut waiting = vec![Records::new(); partitions];
+        let mut asked: Vec<Option<(u64, Records)>> = vec![None; partitions];
+        let (mut token, mut free, least) = (0, 0, Duration::from_millis(round_trip));
+        let (mut largest, mut most, mut late) = (0, 0, 0);
+        for ms in 0..60_000 {
+            for (wait, request) in waiting.iter_mut().zip(&mut asked) {
+                if let Some((_, landed)) = request.take_if(|(at, _)| *at <= ms) {
+                    for (token, bytes) in landed {
+                        bunches.landed(token, Some(least), at(ms));
+                        late += if ms >= 40_000 { bytes } else { 0 };
+                    }
+                }
+                if request.is_none() && !wait.is_empty() {
+                    let bytes: usize = wait.iter().map(|(_, bytes)| bytes).sum();
+                    free = free.max(ms) + u64::try_from(bytes / carries).unwrap();
+                    *request = Some((free + round_trip, std::mem::take(wait)));
+                }
+            }
+            let under_way: usize = bunches.under_way.iter().map(|one| one.bytes).sum();
+            let first = token;
+            let sent = if under_way < carries * 1200 {
+                hand_over(&mut bunches, &mut token, at(ms))
+            } else {
+                0
+            };
+            for one in first..token {
+                let partition = usize::try_from(one).unwrap() % partitions;
+                waiting[partition].push((one, sent / RECORDS));
+            }
+            if ms >= 40_000 {
+                (largest, most) = (largest.max(sent), most.max(bunches.under_way.len()));
+            }
+        }
+        (largest, most, late / 20)
+    }
+
+    #[test]
+    fn bunches_grow_over_a_long_way_and_fit_a_slow_one_which_several_keep_busy() {
+        // Round trip in ms, bytes a ms, partitions; the largest bunch, those under way, and the share of the link, of each at least and
+        // at most.
+        for (way, size, under_way, share) in [
+            ((2, 100_000, 4), 250_000..=263_000, 1..=1, 0.3..=1.0),
+            ((300, 100_000, 1), 250_000..=263_000, 9..=500, 0.3..=1.0),
+            ((300, 250, 1), 40_000..=120_000, 3..=7, 0.6..=1.05),
+            ((300, 250, 4), 40_000..=120_000, 3..=7, 0.9..=1.05),
+            ((50, 20, 4), 40_000..=60_000, 1..=2, 0.9..=1.05),
+        ] {
+            let (round_trip, carries, partitions) = way;
+            let (largest, most, rate) = drains(round_trip, carries, partitions);
+            let share_of = number::float(rate as u64) / number::float(carries as u64 * 1000);
+            let case = format!("{way:?}: {largest}, {most}, {share_of}");
+            assert!(size.contains(&largest), "{case}");
+            assert!(under_way.contains(&most), "{case}");
+            assert!(share.contains(&share_of), "{case}");
+        }
     }
 }

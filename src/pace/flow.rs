@@ -23,8 +23,6 @@ const ROUND_TRIPS: u32 = 4;
 /// from one to the next.
 const WINDOW: Duration = Duration::from_secs(1);
 const WINDOWS: usize = 10;
-/// In so many of them in a row the link has to set the pace for that to be known.
-const BUSY: usize = 5;
 /// What a window with errors leaves of the allowance, and what one without gives back.
 const BACK: f64 = 0.5;
 const RETURN: f64 = 1.25;
@@ -49,8 +47,6 @@ pub(crate) struct Flow {
     goodput: [f64; WINDOWS],
     since: Instant,
     delivered: usize,
-    /// Windows in a row with deliveries in which the link set the pace.
-    busy: usize,
     failed: bool,
     /// Share of what the link delivers; less after errors.
     allowance: f64,
@@ -71,7 +67,6 @@ impl Flow {
             goodput: [0.0; WINDOWS],
             since: now,
             delivered: 0,
-            busy: 0,
             failed: false,
             allowance: 1.0,
             round_trip: None,
@@ -152,8 +147,6 @@ impl Flow {
         if self.delivered > 0 {
             self.goodput.rotate_right(1);
             self.goodput[0] = float(self.delivered) / took.as_secs_f64();
-            let is_busy = self.hold == Some(Hold::Link) && self.in_flight > 0;
-            self.busy = if is_busy { self.busy + 1 } else { 0 };
         }
         self.allowance = match (self.failed, self.delivered) {
             (true, _) => (self.allowance * BACK).max(ALLOWANCE_MIN),
@@ -192,12 +185,6 @@ impl Flow {
     #[must_use]
     pub(crate) fn goodput(&self) -> f64 {
         self.goodput.iter().copied().fold(0.0, f64::max)
-    }
-
-    /// The same, once it is known that the link sets the pace.
-    #[must_use]
-    pub(crate) fn link_carries(&self) -> Option<f64> {
-        (self.busy >= BUSY).then(|| self.goodput())
     }
 
     /// Bytes a second that a quota of the cluster was found to allow.

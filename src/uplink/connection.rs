@@ -8,7 +8,6 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::Producer as _;
 
 use super::accounts::{Accounts, FIRST_TOPIC};
-use super::batch::Batch;
 use super::callbacks::{self, Inbox, Measured, Report, lock};
 use super::failure::Failure;
 use super::owned::Owned;
@@ -39,8 +38,9 @@ pub(super) struct Connection {
     wire: u64,
     answers: u64,
     pub(super) limit: Limit,
-    batch: Batch,
-    /// It is to be made anew, with batches of another size, once nothing is in flight.
+    /// `batch.size`: bytes of one request for a partition, at most.
+    request: usize,
+    /// It is to be made anew once nothing is in flight.
     renew: bool,
     pub(super) accounts: Accounts,
     /// Of records under way with long texts, by token.
@@ -59,21 +59,17 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(
-        mut config: ClientConfig,
+        config: ClientConfig,
         number: usize,
         limit: Limit,
     ) -> Result<Connection, UplinkError> {
-        let largest = config.get(BATCH).and_then(|bytes| bytes.parse().ok());
-        let batch = Batch::new(largest.unwrap_or(u64::MAX));
-        if limit.flow().is_some() {
-            config.set(BATCH, batch.bytes().to_string());
-        }
+        let request = config.get(BATCH).and_then(|bytes| bytes.parse().ok());
         let (producer, inbox) = Owned::begin(&config, number)?;
         Ok(Connection {
             producer,
             number,
             config,
-            batch,
+            request: request.unwrap_or(usize::MAX),
             renew: false,
             inbox,
             landed: 0,
@@ -91,9 +87,9 @@ impl Connection {
         })
     }
 
-    /// Bytes of one request for a partition.
+    /// Bytes of one request for a partition, at most.
     pub(super) fn request(&self) -> usize {
-        number::in_memory(self.batch.bytes())
+        self.request
     }
 
     /// Its lanes wait for nobody, so that no flow bounds it.
@@ -178,21 +174,6 @@ impl Connection {
         made
     }
 
-    /// To be called every second or so: has it made anew if its requests do not fit the link.
-    pub(super) fn fit_batch(&mut self, now: Instant) {
-        let carries = self.limit.flow().and_then(Flow::link_carries);
-        if let Some(bytes) = self.batch.fit(carries, now) {
-            let carries = carries.map(number::whole);
-            tracing::info!(
-                batch = bytes,
-                link_bytes_per_s = carries,
-                "the size of requests to the cluster is fitted to the link"
-            );
-            self.config.set(BATCH, bytes.to_string());
-            self.renew = true;
-        }
-    }
-
     /// Makes it anew if that is due and nothing is in flight; says whether records of topics that are held were forgotten.
     pub(super) fn renew(&mut self) -> Result<bool, UplinkError> {
         if !self.renew || self.limit.in_flight() > 0 {
@@ -206,10 +187,7 @@ impl Connection {
 
     /// Begins anew with other settings: at once where it is not connected, which the old ones may be the reason for, else once
     /// nothing is in flight. Says whether what was in flight is forgotten.
-    pub(super) fn begin_with(&mut self, mut config: ClientConfig) -> bool {
-        if self.limit.flow().is_some() {
-            config.set(BATCH, self.batch.bytes().to_string());
-        }
+    pub(super) fn begin_with(&mut self, config: ClientConfig) -> bool {
         self.config = config;
         self.renew = true;
         self.connected != Some(true) && self.begin_anew()

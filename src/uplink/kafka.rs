@@ -134,7 +134,7 @@ impl Uplink {
         }
     }
 
-    /// Bytes of one request for a partition on the connection of `lane`.
+    /// Bytes of one request for a partition on the connection of `lane`, at most.
     #[must_use]
     pub(crate) fn request(&self, lane: LaneId) -> usize {
         self.connection(lane)

@@ -51,9 +51,6 @@ impl Uplink {
             if !throttle.is_zero() && (urgent || other == number) {
                 flow.throttled(throttle, now);
             }
-            if other == number {
-                connection.fit_batch(now);
-            }
         }
         answered
     }

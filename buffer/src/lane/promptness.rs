@@ -23,6 +23,7 @@ pub(super) struct Promptness {
     last: Duration,
     /// Deliveries a second while records are on their way.
     rate: u64,
+    /// Since the measured one was handed over: with it came the others of its request.
     delivered: u64,
     /// The disk had to stand in since the last measure.
     missed: bool,
@@ -36,10 +37,15 @@ impl Promptness {
     }
 
     pub(super) fn handed_over(&mut self, token: u64, now: Instant) {
-        if self.measured.is_none() {
-            self.measured = Some((token, now));
-            self.delivered = 0;
+        if self.measured.is_some() {
+            return;
         }
+        if self.delivered > 0 {
+            let millis = u64::try_from(self.last.as_millis()).unwrap_or(u64::MAX);
+            self.rate = (self.rate * 3 + self.delivered * 1000 / millis.max(1)) / 4;
+        }
+        self.measured = Some((token, now));
+        self.delivered = 0;
     }
 
     pub(super) fn delivered(&mut self, token: u64, now: Instant) {
@@ -53,8 +59,6 @@ impl Promptness {
         } else {
             self.least + took.saturating_sub(self.least) / FORGETS
         };
-        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
-        self.rate = (self.rate * 3 + self.delivered * 1000 / millis) / 4;
         (self.last, self.missed) = (took, false);
     }
 
@@ -100,6 +104,19 @@ mod tests {
                 "{took} ms, {per_ms} a ms, {waiting} wait"
             );
         }
+    }
+
+    #[test]
+    fn what_is_delivered_with_the_first_of_a_bunch_counts() {
+        let (mut one, begun) = (Promptness::default(), Instant::now());
+        let at = |ms| begun + Duration::from_millis(ms);
+        for round in 0..40 {
+            let first = round * 300;
+            (first..first + 300).for_each(|token| one.handed_over(token, at(round * 10)));
+            (first..first + 300).for_each(|token| one.delivered(token, at(round * 10 + 6)));
+        }
+        assert!(one.is_prompt(40_000), "of 50,000 a second");
+        assert!(!one.is_prompt(60_000));
     }
 
     #[test]

@@ -18,16 +18,17 @@ use crate::{Claim, Kept, Record};
 const WRITE_RECORDS_MAX: usize = 4096;
 /// The shortest interval of commits while the flash is spared.
 const SPARED: Duration = Duration::from_millis(500);
-/// Bytes read ahead of the window: two blocks, so that the disk reads while the wire is busy. One block is always read, also
+/// Bytes read ahead of the window: a large request, so that the disk reads while the wire is busy. One block is always read, also
 /// if it is a record that is larger.
-const AHEAD_BYTES: usize = 128 * 1024;
+const AHEAD_BYTES: usize = 256 * 1024;
 
 impl<R: Record, T: Claim> Lane<R, T> {
     /// When the lane must be written; `None` when all of it is stored or delivered.
     pub(crate) fn due(&self, pace: &Pace) -> Option<Instant> {
         let oldest = self.oldest_unstored()?;
+        let prompt = self.is_prompt(pace.outage);
         let is_short =
-            self.held() > self.settings.memory || self.held() + self.wanted > self.memory_limit();
+            self.held() > self.enough(prompt) || self.held() + self.wanted > self.memory_limit();
         if is_short || self.window.has_deferred() {
             return Some(oldest.max(self.retry_at.unwrap_or(oldest)));
         }
@@ -36,10 +37,6 @@ impl<R: Record, T: Claim> Lane<R, T> {
             wait = wait.min(self.settings.commit_every);
         }
         if pace.urged {
-            let prompt = !pace.outage
-                && self
-                    .promptness
-                    .is_prompt(self.waiting() - self.in_flight() as u64);
             // A disk that is slow is given as long as it takes, so that more gathers for the next commit.
             wait = wait.min(if prompt { PATIENCE } else { pace.commit_took });
         }
@@ -48,6 +45,21 @@ impl<R: Record, T: Claim> Lane<R, T> {
         }
         let due = oldest + wait;
         Some(self.retry_at.map_or(due, |retry| due.max(retry)))
+    }
+
+    fn is_prompt(&self, outage: bool) -> bool {
+        let waiting = self.waiting() - self.in_flight() as u64;
+        !outage && self.promptness.is_prompt(waiting)
+    }
+
+    /// Bytes that the lane holds without asking the disk for room. What a prompt cluster is about to take is not worth a write and
+    /// a read: the receipts of that write would let its source fill the memory again, for as long as the load lasts.
+    fn enough(&self, prompt: bool) -> usize {
+        if prompt {
+            self.memory_limit()
+        } else {
+            self.settings.memory
+        }
     }
 
     pub(crate) fn oldest_unstored(&self) -> Option<Instant> {
@@ -161,7 +173,8 @@ impl<R: Record, T: Claim> Lane<R, T> {
     /// would make each record that comes due at once.
     pub(super) fn evict(&mut self, outage: bool, room: usize) {
         let all = outage && self.settings.order == Order::LiveFirst;
-        while (all || self.held() + room > self.settings.memory)
+        let enough = self.enough(room == 0 && self.is_prompt(outage));
+        while (all || self.held() + room > enough)
             && let Some(entry) = self
                 .front
                 .pop_front_if(|entry| entry.placed.sequence < self.stored_to)
