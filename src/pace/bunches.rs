@@ -298,9 +298,9 @@ mod tests {
     /// Their tokens and bytes.
     type Records = Vec<(u64, usize)>;
 
-    /// A backlog for some partitions over a link with this round trip that carries so many bytes a millisecond, for a minute. As in
-    /// librdkafka, a partition has one request under way, with all that waits for it; what may be under way is bounded as by a flow. Returns the largest bunch, the most that
-    /// were under way at once, and bytes a second, of the last 20 s.
+    /// Drains a large backlog to some partitions for a minute; the link carries `carries` bytes a millisecond. As in librdkafka, a
+    /// partition has one request under way, which takes all that waits for it; as with a flow, so many bytes are under way at most.
+    /// Returns the largest bunch, the most bunches under way at once, and bytes a second, of the last 20 s.
     fn drains(round_trip: u64, carries: usize, partitions: usize) -> (usize, usize, usize) {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);

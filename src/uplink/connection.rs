@@ -40,7 +40,7 @@ pub(super) struct Connection {
     pub(super) limit: Limit,
     /// `batch.size`: bytes of one request for a partition, at most.
     request: usize,
-    /// It is to be made anew once nothing is in flight.
+    /// Another producer takes its place once nothing is in flight.
     renew: bool,
     pub(super) accounts: Accounts,
     /// Of records under way with long texts, by token.
