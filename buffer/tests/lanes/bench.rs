@@ -199,15 +199,7 @@ impl Bench {
     pub(crate) fn send(&mut self, count: usize) -> Vec<(u64, u64)> {
         let mut sent = Vec::new();
         for _ in 0..count {
-            if self.lanes.peek(LANE).is_none() {
-                for ask in self.lanes.reads(self.now) {
-                    let back = self
-                        .disk
-                        .read(ask.lane, ask.sequences.start, ask.sequences.end)
-                        .unwrap();
-                    self.lanes.read_back(back, self.now);
-                }
-            }
+            self.read_back();
             let Some(next) = self.lanes.peek(LANE) else {
                 break;
             };
@@ -227,6 +219,21 @@ impl Bench {
             self.lanes.hand_over(LANE, self.now);
         }
         sent
+    }
+
+    /// Until there is something to send. What is damaged gives nothing.
+    fn read_back(&mut self) {
+        while self.lanes.peek(LANE).is_none() {
+            let asks = self.lanes.reads(self.now);
+            if asks.is_empty() {
+                return;
+            }
+            for ask in asks {
+                let (from, to) = (ask.sequences.start, ask.sequences.end);
+                let back = self.disk.read(ask.lane, from, to).unwrap();
+                self.lanes.read_back(back, self.now);
+            }
+        }
     }
 
     pub(crate) fn deliver(&mut self, sent: &[(u64, u64)]) {
@@ -254,10 +261,7 @@ impl Bench {
         let mut all = Vec::new();
         loop {
             let sent = self.send(100);
-            if sent.is_empty()
-                && self.lanes.peek(LANE).is_none()
-                && self.lanes.reads(self.now).is_empty()
-            {
+            if sent.is_empty() {
                 return all;
             }
             self.deliver(&sent);

@@ -66,10 +66,20 @@ impl Ledger {
         let drops = bench.lanes.take_drops(LANE).into_iter();
         let by_policy = drops.filter(|drop| drop.reason != DropReason::Damage);
         said.extend(by_policy.map(|drop| drop.first..=drop.last));
+        said.sort_by_key(|span| *span.start());
+        // Where the furthest of each and those before it ends: a span that begins no later than a number may hold it.
+        let mut ends = said.iter().map(|span| *span.end()).collect::<Vec<_>>();
+        (1..ends.len()).for_each(|index| ends[index] = ends[index].max(ends[index - 1]));
+        let was_said = |number: u64| {
+            let begun = said.partition_point(|span| *span.start() <= number);
+            begun
+                .checked_sub(1)
+                .is_some_and(|last| ends[last] >= number)
+        };
         let found: BTreeSet<u64> = found.into_iter().collect();
         let lost = self.stored.iter().filter(|number| {
             let there = found.contains(number) || self.delivered.contains(number);
-            !there && !said.iter().any(|span| span.contains(number))
+            !there && !was_said(**number)
         });
         let lost: Vec<&u64> = lost.collect();
         // Without the marks, nothing says what policy dropped last.
