@@ -194,6 +194,7 @@ fn facts(settings: &Settings, epoch: u32, started: Instant) -> Facts {
         state: state.clone(),
         life: flash::Life::of(state),
         write_budget: settings.gateway.write_budget,
+        metered: settings.link.metered,
     }
 }
 
@@ -226,9 +227,19 @@ impl Agent {
                 "the flash is near the end of its life; replace it"
             );
         }
+        if self.facts.metered {
+            self.tell_metered();
+        }
         self.follow_calendar(now);
         for finding in findings {
             self.finding(finding, now);
         }
+    }
+
+    fn tell_metered(&self) {
+        let bulk = self.intents.iter().filter(|(_, one)| !one.pace.urgent);
+        let lingers = bulk.map(|(_, one)| format!("{} {:?}", one.name, one.pace.linger));
+        let lingers = lingers.collect::<Vec<_>>().join(", ");
+        tracing::info!(%lingers, "the link is metered: events wait so long for others to leave with; `link.metered = false`, or `linger` in an [[intent]], sends them sooner");
     }
 }

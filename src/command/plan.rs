@@ -2,6 +2,8 @@
 
 mod drain;
 
+mod month;
+
 mod rates;
 
 mod table;
@@ -61,7 +63,7 @@ pub(super) fn run(arguments: &PlanArguments) -> ExitCode {
     let outage = arguments.outage.0;
     let link = arguments.link.map(|size| float(size.0));
     let plans = plan(intents, &settings.replay, &rates, outage, link);
-    say(&table::table(&plans, outage))
+    say(&table::table(intents, &plans, outage))
 }
 
 /// Bytes written to the flash for each that is stored, commits of half a second (`tests/bars/flash`).

@@ -46,17 +46,20 @@ impl Intents {
     pub(crate) fn new(file: &File) -> Intents {
         let profile = file.memory.profile;
         let mut sections = built_in();
+        for change in &file.intent {
+            if !sections.iter().any(|known| known.name == change.name) {
+                let topic = format!("tidegate.{}", change.name);
+                sections.push(blank(&change.name, &topic));
+            }
+        }
         for section in &mut sections {
             section.memory = section.memory.map(|size| Size(profile.of(size.0)));
-        }
-        for section in &file.intent {
-            if let Some(known) = sections.iter_mut().find(|known| known.name == section.name) {
-                overlay(known, section);
-            } else {
-                let mut fresh = blank(&section.name, &format!("tidegate.{}", section.name));
-                fresh.memory = fresh.memory.map(|size| Size(profile.of(size.0)));
-                overlay(&mut fresh, section);
-                sections.push(fresh);
+            let change = file.intent.iter().find(|one| one.name == section.name);
+            if file.link.is_metered() {
+                gather(section, change);
+            }
+            if let Some(change) = change {
+                overlay(section, change);
             }
         }
         Intents(
@@ -154,6 +157,8 @@ pub(super) fn is_name(name: &str) -> bool {
 const MIB: u64 = 1 << 20;
 /// What a lane holds beyond its memory while its disk writes.
 const BURST: u64 = 2 * MIB;
+/// How long an event lingers on a link that is paid for by the byte.
+const METERED: Duration = Duration::from_secs(5);
 
 fn blank(name: &str, topic: &str) -> IntentSection {
     IntentSection {
@@ -256,6 +261,23 @@ fn overlay(base: &mut IntentSection, change: &IntentSection) {
     );
 }
 
+/// On a link that is paid for by the byte. What lingers waits as much longer in memory, or it would be written to disk before it is
+/// sent; what the file says of either counts for more.
+fn gather(section: &mut IntentSection, change: Option<&IntentSection>) {
+    let urgent = change.and_then(|change| change.urgent).or(section.urgent);
+    let lingers = change.is_some_and(|change| change.linger.is_some());
+    if urgent == Some(true) || lingers {
+        return;
+    }
+    let stays = change.and_then(|change| change.persist_after);
+    let most = match stays {
+        Some(Span(stays)) if !stays.is_zero() => stays / 2,
+        _ => METERED,
+    };
+    section.linger = section.linger.max(Some(Span(most.min(METERED))));
+    section.persist_after = section.persist_after.map(|after| Span(after.0 + METERED));
+}
+
 /// `section` has all that a lane needs: it is one of [`blank`]'s, with changes that were checked.
 fn meant(section: &IntentSection, profile: Profile) -> Intent {
     const WHOLE: &str = "every intent begins with all defaults";
@@ -331,5 +353,45 @@ fn when_full(policy: FullPolicy) -> WhenFull {
         FullPolicy::DropNewest => WhenFull::DropNewest,
         FullPolicy::CoalesceLatest => WhenFull::CoalesceLatest,
         FullPolicy::DropOldest => WhenFull::DropOldest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::Settings;
+    use super::*;
+
+    #[test]
+    fn on_a_metered_link_what_is_not_urgent_lingers_for_seconds_unless_the_file_says_how_long() {
+        let state = |more: &str| format!("[[intent]]\nname = \"state\"\n{more}\n");
+        let metered = "[link]\nmetered = true\n";
+        let budget = "[[link.budget]]\nper = \"month\"\nbytes = \"1 GiB\"\n";
+        // Milliseconds of linger, and in memory.
+        for (text, expected) in [
+            (String::new(), (20, 1000)),
+            (metered.to_owned(), (5000, 6000)),
+            (budget.to_owned(), (5000, 6000)),
+            (format!("[link]\nmetered = false\n{budget}"), (20, 1000)),
+            (metered.to_owned() + &state("linger = \"1s\""), (1000, 1000)),
+            (
+                metered.to_owned() + &state("persist_after = \"3s\""),
+                (1500, 3000),
+            ),
+            (
+                metered.to_owned() + &state("persist_after = \"0s\""),
+                (5000, 0),
+            ),
+            (metered.to_owned() + &state("urgent = true"), (20, 1000)),
+        ] {
+            let intents = Settings::of(&text).intents;
+            let one = intents.get(intents.id("state").unwrap());
+            let millis = (
+                one.pace.linger.as_millis(),
+                one.lane.persist_after.as_millis(),
+            );
+            assert_eq!(millis, expected, "{text}");
+            let urgent = intents.get(intents.id("critical").unwrap());
+            assert_eq!(urgent.lane.persist_after, Duration::ZERO, "{text}");
+        }
     }
 }

@@ -75,6 +75,8 @@ pub(crate) struct LinkSettings {
     /// Names of intents, or none for all that are not urgent, and when they may send.
     windows: Vec<(Vec<String>, Cron)>,
     budgets: Vec<BudgetSection>,
+    /// Paid for by the byte.
+    pub(crate) metered: bool,
 }
 
 impl LinkSettings {
@@ -88,6 +90,7 @@ impl LinkSettings {
             zone: zone(section).expect("a checked time zone is one"),
             windows: windows.collect(),
             budgets: section.budget.clone(),
+            metered: section.is_metered(),
         }
     }
 }

@@ -51,6 +51,7 @@ fn a_budget_that_is_used_up_holds_back_bulk_but_no_alarm_and_a_kill_does_not_ren
     assert_eq!(rig.account("critical", 10_000..10_010).lost, 0);
     let log = rig.gateway.log();
     assert!(log.contains("a budget of the link is used up"), "{log}");
+    assert!(log.contains("the link is metered"), "{log}");
 
     rig.gateway.kill_9();
     rig.gateway.launch();

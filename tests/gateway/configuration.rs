@@ -63,6 +63,27 @@ fn a_session_that_carries_alarms_and_bulk_is_warned_of_unless_a_route_makes_them
 }
 
 #[test]
+fn a_linger_that_would_write_each_event_to_the_flash_first_is_warned_of_and_a_metered_link_sets_none()
+ {
+    let metered = "[link]\nmetered = true\n";
+    for (more, warned) in [
+        ("linger = \"3s\"", true),
+        ("linger = \"3s\"\npersist_after = \"4s\"", false),
+        ("linger = \"3s\"\npersist_after = \"0s\"", false),
+        ("linger = \"3s\"\nurgent = true", false),
+        ("persist_after = \"1s\"", false),
+    ] {
+        for link in ["", metered] {
+            let intent = format!("[[intent]]\nname = \"state\"\n{more}\n");
+            let (code, said) = check(&format!("{UPLINK}{link}{intent}"));
+            assert_eq!(code, Some(0), "{said}");
+            let says = said.contains("written to the flash before it is sent");
+            assert_eq!(says, warned, "{link}{more}\n{said}");
+        }
+    }
+}
+
+#[test]
 fn all_mistakes_are_told_at_once() {
     let text = "[uplink]\nbrokers = [\"kafka\"]\n[gateway]\nsiet = \"x\"\n[log]\nlevel = 5\n[[route]]\nintent = \"nothing\"\n";
     let (code, said) = check(text);

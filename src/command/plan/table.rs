@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use buffer::WhenFull;
 
-use super::LanePlan;
-use crate::config::RateSource as Source;
+use super::{LanePlan, month};
+use crate::config::{Intents, RateSource as Source};
 use crate::pace::number::whole;
 use adapters::{age, size};
 
 /// Lines that fit a terminal of 100 columns.
 #[must_use]
-pub(crate) fn table(plans: &[LanePlan], outage: Duration) -> String {
+pub(crate) fn table(intents: &Intents, plans: &[LanePlan], outage: Duration) -> String {
     let mut text = String::new();
+    let drawn = draw(plans, outage, &mut text);
     // Writing to a String cannot fail.
-    if draw(plans, outage, &mut text).is_err() {
+    if drawn
+        .and_then(|()| month::draw(intents, plans, &mut text))
+        .is_err()
+    {
         text.push_str("(cut short)\n");
     }
     text

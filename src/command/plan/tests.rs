@@ -6,8 +6,12 @@ use crate::config::{Settings, budget_for, expected_rate};
 
 const HOUR: Duration = Duration::from_hours(1);
 
+fn settings(more: &str) -> Settings {
+    Settings::of(&format!("[gateway]\nid = \"gw\"\n{more}"))
+}
+
 fn planned(more: &str, given: &[&str], outage: Duration, link: Option<f64>) -> Vec<LanePlan> {
-    let settings = Settings::of(&format!("[gateway]\nid = \"gw\"\n{more}"));
+    let settings = settings(more);
     let given: Vec<Given> = given.iter().map(|text| text.parse().unwrap()).collect();
     let rates = Rates {
         given: &given,
@@ -16,6 +20,15 @@ fn planned(more: &str, given: &[&str], outage: Duration, link: Option<f64>) -> V
     let intents = &settings.intents;
     let rates = rates.of(settings.status.heartbeat, intents).unwrap();
     plan(intents, &settings.replay, &rates, outage, link)
+}
+
+/// An hour of outage, and the intents that it is of.
+pub(super) fn planned_by(more: &str, given: &[&str]) -> (Intents, Vec<LanePlan>) {
+    (settings(more).intents, planned(more, given, HOUR, None))
+}
+
+fn shown(more: &str, plans: &[LanePlan], outage: Duration) -> String {
+    table(&settings(more).intents, plans, outage)
 }
 
 fn of<'a>(plans: &'a [LanePlan], name: &str) -> &'a LanePlan {
@@ -32,7 +45,7 @@ fn a_lane_is_full_when_its_budget_is_and_gives_up_the_rest() {
     assert!((13.0..18.6).contains(&full), "{full} h");
     assert!((state.lost + state.backlog - 86_400.0).abs() < 1.0);
     assert_eq!(of(&plans, "feature").full_after, None);
-    let text = table(&plans, 24 * HOUR);
+    let text = shown(more, &plans, 24 * HOUR);
     assert!(text.contains("first to be full: state, after 1"), "{text}");
     assert!(
         text.contains("it keeps the latest of each device"),
@@ -43,7 +56,7 @@ fn a_lane_is_full_when_its_budget_is_and_gives_up_the_rest() {
         "{text}"
     );
     let short = planned(more, &["state=1x800"], HOUR, None);
-    assert!(table(&short, HOUR).contains("nothing is given up"));
+    assert!(shown(more, &short, HOUR).contains("nothing is given up"));
 }
 
 #[test]
@@ -65,7 +78,7 @@ fn a_drain_takes_what_the_shape_and_the_link_let_out() {
     assert!((hours(&plans, "state") - 1.0).abs() < 0.1, "{plans:?}");
     let plans = planned(free, &["state=10x200"], HOUR, Some(4_000.0));
     assert_eq!(of(&plans, "state").drained_in, None);
-    assert!(table(&plans, HOUR).contains("never drained: state"));
+    assert!(shown(free, &plans, HOUR).contains("never drained: state"));
 }
 
 #[test]

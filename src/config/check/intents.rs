@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use adapters::mqtt::{MqttSection, SubscribeSection};
-use adapters::{AdapterKind, Pattern, Size};
+use adapters::{AdapterKind, Pattern, Size, Span};
 use buffer::WhenFull;
 
 use super::super::capacity;
@@ -76,6 +76,23 @@ pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
         );
     }
     sources_of_their_own(file, intents, found);
+}
+
+/// An event is to leave before it is written to disk, if it may wait for that at all.
+fn lingers_too_long(intents: &Intents, section: &IntentSection, at: &str, found: &mut Problems) {
+    let Some(lane) = intents.id(&section.name) else {
+        return;
+    };
+    let intent = intents.get(lane);
+    let (linger, stays) = (intent.pace.linger, intent.lane.persist_after);
+    if !intent.pace.urgent && !stays.is_zero() && linger >= stays {
+        let what = format!(
+            "`{}` is not shorter than persist_after, {}: each event is written to the flash before it is sent; use a longer persist_after, or a shorter linger",
+            Span(linger),
+            Span(stays)
+        );
+        found.warn(at, what);
+    }
 }
 
 /// What is expected in the outage that it is to survive must fit into the budget.
@@ -223,6 +240,7 @@ fn intent_of<'a>(file: &'a File, mqtt: &MqttSection, one: &'a SubscribeSection) 
 /// What an intent keeps on disk, and for how long.
 fn disk_problems(intents: &Intents, section: &IntentSection, index: usize, found: &mut Problems) {
     let at = |key: &str| format!("intent[{index}].{key}");
+    lingers_too_long(intents, section, &at("linger"), found);
     if let Some(history) = &section.history {
         if *history == section.name || intents.id(history).is_none() {
             let others = intents.names();

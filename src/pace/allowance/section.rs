@@ -13,10 +13,19 @@ pub(crate) struct LinkSection {
     /// IANA name such as `"Europe/Berlin"`, or a POSIX one such as `"CET-1CEST,M3.5.0,M10.5.0/3"`, which needs no
     /// time zone data on the gateway. Default: the system's.
     pub time_zone: Option<String>,
+    /// The link is paid for by the byte: events of intents that are not urgent wait up to 5 s for others to leave with, as a request
+    /// costs as many bytes with one event as with ten; an intent's own `linger` counts for more. Default: whether there is a budget.
+    pub metered: Option<bool>,
     /// How many bytes may go over the link.
     pub budget: Vec<BudgetSection>,
     /// When intents that are not urgent may use it.
     pub window: Vec<WindowSection>,
+}
+
+impl LinkSection {
+    pub(crate) fn is_metered(&self) -> bool {
+        self.metered.unwrap_or(!self.budget.is_empty())
+    }
 }
 
 /// `[[link.budget]]`: bytes on the wire, both ways: compressed, with Kafka's protocol and an estimate of TCP and IP.
