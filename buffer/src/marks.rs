@@ -38,6 +38,8 @@ const DATABASE_BYTES: u64 = 1024 * 1024;
 const REST: u64 = 60_000;
 /// Runs of a cursor that are written down; beyond it the smallest gaps are closed, for repeats.
 const RUNS_MAX: usize = 256;
+/// A gap this long was never given out: a start after a kill leaves out what was reserved, of which at least half was left.
+const JUMP: u64 = RESERVE / 4;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Marks {
@@ -247,7 +249,8 @@ fn remove_others(directory: &Path, keep: &Path) -> io::Result<()> {
 }
 
 /// `waiting` with so few runs that it fits. Only gaps within one generation are closed: first those in which it holds
-/// nothing, which says the same; then the smallest, which means repeats. What was `cleared` since is left as it is,
+/// nothing, which says the same as long as its blocks are sound, but not the jump of sequences over a start, which would all
+/// count as lost if one is not; then the smallest, which means repeats. What was `cleared` since is left as it is,
 /// as long as that fits: there, what is missing was dropped.
 pub(crate) fn compact(
     waiting: &Ranges,
@@ -268,16 +271,19 @@ pub(crate) fn compact(
             .iter()
             .any(|(from, to, _)| gap.start < *to && *from < gap.end)
     };
+    let length = |gap: &Range<u64>| gap.end - gap.start;
+    let (near, mut far): (Vec<_>, Vec<_>) = hollow
+        .into_iter()
+        .partition(|(_, gap)| length(gap) < JUMP && !apart(gap));
     let mut compact = waiting.clone();
-    for (_, gap) in hollow {
-        if !apart(&gap) || waiting.runs() > RUNS_MAX {
-            compact.insert(gap);
-        }
-    }
-    let over = compact.runs().saturating_sub(RUNS_MAX);
-    others.sort_by_key(|(_, gap)| gap.end - gap.start);
-    for (_, gap) in others.into_iter().take(over) {
+    for (_, gap) in near {
         compact.insert(gap);
+    }
+    for gaps in [&mut far, &mut others] {
+        gaps.sort_by_key(|(_, gap)| length(gap));
+        let over = compact.runs().saturating_sub(RUNS_MAX);
+        gaps.drain(..over.min(gaps.len()))
+            .for_each(|(_, gap)| compact.insert(gap));
     }
     compact
 }

@@ -265,12 +265,18 @@ fn opened(tail: &Tail, state: &LaneState, findings: &mut Vec<Finding>) -> LaneOp
         reasons.push((*reason, lost.within(*from..*to).collect()));
         lost.remove(*from..*to);
     }
-    // Another gap within a generation was never written, unless its blocks say otherwise.
+    // Another gap within a generation was never written, unless its blocks say otherwise; there, too, starts left some out.
+    let gone = |generation: &Generation| {
+        let (old, young) = (0..stored_to, stored_to..u64::MAX);
+        let mut gone: Ranges = generation.missing.within(young).collect();
+        for run in generation.missing.within(old) {
+            marked.within(run).for_each(|part| gone.insert(part));
+        }
+        gone
+    };
     for generation in &tail.generations {
         lost.remove(generation.span());
-        for run in generation.missing.within(0..stored_to) {
-            marked.within(run).for_each(|part| lost.insert(part));
-        }
+        gone(generation).iter().for_each(|run| lost.insert(run));
     }
     let unmarked = tail.missing(stored_to);
     unmarked.iter().for_each(|run| lost.insert(run));
@@ -283,7 +289,7 @@ fn opened(tail: &Tail, state: &LaneState, findings: &mut Vec<Finding>) -> LaneOp
     for generation in tail.generations.iter().filter(|g| !g.missing.is_empty()) {
         findings.push(Finding::Damaged {
             generation: generation.path.clone(),
-            records: generation.missing.len(),
+            records: gone(generation).len(),
             kept_at: generation.path.clone(),
         });
     }
