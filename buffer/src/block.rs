@@ -27,8 +27,8 @@ use crate::keys::{KeyId, Scope};
 pub(crate) const BLOCK_RECORDS_MAX: usize = 256;
 /// Bytes of encoded records in one block before compression, if it holds more than one.
 pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
-/// Stored bytes of one block. Above a quarter of sled's segment it would become a blob file, which
-/// sled never syncs: a quarter of 512 KiB, less what sled adds to a value.
+/// Stored bytes of one block, as it is read; what is written is a little less, see [`crate::codec`]. Above a quarter of sled's segment,
+/// 512 KiB, it would become a blob file, which sled never syncs.
 pub(crate) const STORED_BYTES_MAX: usize = 128 * 1024 - 64;
 /// Pieces of one logical block, at most.
 pub(crate) const PIECES_MAX: usize = 8;
