@@ -113,8 +113,6 @@ pub(crate) struct Facts {
     pub life: Option<flash::Life>,
     /// Bytes a day.
     pub write_budget: Option<u64>,
-    /// The link is paid for by the byte.
-    pub metered: bool,
 }
 
 impl Agent {

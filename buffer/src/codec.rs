@@ -23,9 +23,11 @@ const ZSTD_LEVEL: i32 = 1;
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes that encryption adds: nonce and tag.
 const ENCRYPTION_BYTES: usize = 28;
-/// Of the compressed body, in one piece. sled 0.34 makes a blob file, which it never syncs and which is not searched, of what is over
-/// 131,020 bytes with the key and some 8 bytes more: blocks of 131,003 and more were lost.
-const PIECE_BYTES_MAX: usize = STORED_BYTES_MAX - 64 - HEADER_BYTES - ENCRYPTION_BYTES;
+/// sled 0.34 makes a blob file of what is over 131,020 bytes with its key and some 8 bytes more. It never syncs that file, and nobody
+/// searches it: blocks of 131,003 bytes and more were lost.
+const SLED_BYTES: usize = 64;
+/// Of the compressed body, in one piece.
+const PIECE_BYTES_MAX: usize = STORED_BYTES_MAX - SLED_BYTES - HEADER_BYTES - ENCRYPTION_BYTES;
 
 /// An encoded logical block and what is in it.
 #[derive(Debug)]

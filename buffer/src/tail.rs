@@ -168,12 +168,12 @@ impl Tail {
             .collect()
     }
 
-    /// Sequences from `from` on that were written and are no longer there, as the blocks tell.
-    pub(crate) fn missing(&self, from: u64) -> Ranges {
-        let within = self.generations.iter().flat_map(|g| g.missing.iter());
+    /// Sequences from `from` on between two generations that were written and are no longer there, as the blocks tell.
+    pub(crate) fn missing_between(&self, from: u64) -> Ranges {
         let pairs = self.generations.iter().zip(self.generations.iter().skip(1));
-        let between = pairs.map(|(g, next)| g.end()..next.before.max(g.end()));
-        let all: Ranges = within.chain(between).collect();
+        let all: Ranges = pairs
+            .map(|(g, next)| g.end()..next.before.max(g.end()))
+            .collect();
         all.within(from..u64::MAX).collect()
     }
 

@@ -96,6 +96,7 @@ pub(crate) fn build(
     agent.disk_is(missing);
     agent.take_over(carried, started);
     agent.tell_start(recovered, &opened.findings, started);
+    tell_metered(settings);
     agent.sources.start(prepared.sources, started);
     agent.serving.start(started);
     Ok(agent)
@@ -194,7 +195,6 @@ fn facts(settings: &Settings, epoch: u32, started: Instant) -> Facts {
         state: state.clone(),
         life: flash::Life::of(state),
         write_budget: settings.gateway.write_budget,
-        metered: settings.link.metered,
     }
 }
 
@@ -227,19 +227,19 @@ impl Agent {
                 "the flash is near the end of its life; replace it"
             );
         }
-        if self.facts.metered {
-            self.tell_metered();
-        }
         self.follow_calendar(now);
         for finding in findings {
             self.finding(finding, now);
         }
     }
+}
 
-    fn tell_metered(&self) {
-        let bulk = self.intents.iter().filter(|(_, one)| !one.pace.urgent);
-        let lingers = bulk.map(|(_, one)| format!("{} {:?}", one.name, one.pace.linger));
-        let lingers = lingers.collect::<Vec<_>>().join(", ");
-        tracing::info!(%lingers, "the link is metered: events wait so long for others to leave with; `link.metered = false`, or `linger` in an [[intent]], sends them sooner");
+fn tell_metered(settings: &Settings) {
+    if !settings.link.metered {
+        return;
     }
+    let bulk = settings.intents.iter().filter(|(_, one)| !one.pace.urgent);
+    let lingers = bulk.map(|(_, one)| format!("{} {:?}", one.name, one.pace.linger));
+    let lingers = lingers.collect::<Vec<_>>().join(", ");
+    tracing::info!(%lingers, "the link is metered: events wait up to their linger for others to leave with; `link.metered = false`, or `linger` in an [[intent]], sends them sooner");
 }

@@ -299,7 +299,7 @@ mod tests {
     type Records = Vec<(u64, usize)>;
 
     /// Drains a large backlog to some partitions for a minute; the link carries `carries` bytes a millisecond. As in librdkafka, a
-    /// partition has one request under way, which takes all that waits for it; as with a flow, so many bytes are under way at most.
+    /// partition has one request under way, which takes all that waits for it; the bytes under way are bounded as by a flow.
     /// Returns the largest bunch, the most bunches under way at once, and bytes a second, of the last 20 s.
     fn drains(round_trip: u64, carries: usize, partitions: usize) -> (usize, usize, usize) {
         let begun = Instant::now();

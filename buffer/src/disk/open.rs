@@ -266,19 +266,23 @@ fn opened(tail: &Tail, state: &LaneState, findings: &mut Vec<Finding>) -> LaneOp
         lost.remove(*from..*to);
     }
     // Another gap within a generation was never written, unless its blocks say otherwise; there, too, starts left some out.
-    let gone = |generation: &Generation| {
-        let (old, young) = (0..stored_to, stored_to..u64::MAX);
-        let mut gone: Ranges = generation.missing.within(young).collect();
-        for run in generation.missing.within(old) {
-            marked.within(run).for_each(|part| gone.insert(part));
-        }
-        gone
-    };
     for generation in &tail.generations {
         lost.remove(generation.span());
-        gone(generation).iter().for_each(|run| lost.insert(run));
+        if generation.missing.is_empty() {
+            continue;
+        }
+        let mut gone: Ranges = generation.missing.within(stored_to..u64::MAX).collect();
+        for run in generation.missing.within(0..stored_to) {
+            marked.within(run).for_each(|part| gone.insert(part));
+        }
+        gone.iter().for_each(|run| lost.insert(run));
+        findings.push(Finding::Damaged {
+            generation: generation.path.clone(),
+            records: gone.len(),
+            kept_at: generation.path.clone(),
+        });
     }
-    let unmarked = tail.missing(stored_to);
+    let unmarked = tail.missing_between(stored_to);
     unmarked.iter().for_each(|run| lost.insert(run));
     let next = end
         .max(stored_to)
@@ -286,13 +290,6 @@ fn opened(tail: &Tail, state: &LaneState, findings: &mut Vec<Finding>) -> LaneOp
         .max(lost.iter().last().map_or(0, |run| run.end));
     reasons.push((DropReason::Damage, lost));
     reasons.retain(|(_, part): &(DropReason, Ranges)| !part.is_empty());
-    for generation in tail.generations.iter().filter(|g| !g.missing.is_empty()) {
-        findings.push(Finding::Damaged {
-            generation: generation.path.clone(),
-            records: gone(generation).len(),
-            kept_at: generation.path.clone(),
-        });
-    }
     LaneOpened {
         next,
         reserved: None,

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tidegate_buffer::{DropReason, Keep, Kept, Keys, LaneDisk, LaneSettings, Order, WhenFull};
+use tidegate_buffer::{
+    DropReason, Finding, Keep, Kept, Keys, LaneDisk, LaneSettings, Order, WhenFull,
+};
 
 use crate::bench::{Bench, LANE, Note, lane, settings};
 use crate::harm::{Damage, copy, hurt, stored};
@@ -358,40 +360,41 @@ proptest! {
     }
 }
 
-/// A start after a kill leaves sequences out that were never given out: they are not lost, whatever of their generation is damaged.
+/// Starts after kills leave sequences out that were never given out: they are not lost, whichever block of their generation is damaged.
 #[test]
-fn what_a_start_left_out_is_not_counted_as_damaged() {
+fn what_starts_left_out_is_not_counted_as_damaged() {
     let settings = settings(Order::InOrder, WhenFull::Refuse, 64 << 20);
     let disk = LaneDisk {
         coalesce: true,
         ..lane(&settings)
     };
-    let mut world = World::begin(settings, disk, Keys::default());
-    for step in [
-        Step::Append(1, 50),
-        Step::Commit,
-        Step::Crash,
-        Step::Append(2, 60),
-        Step::Commit,
-        Step::Tidy(true), // into one generation
-        Step::Restart,
-        Step::Restart,
-    ] {
-        world.take(&step);
-    }
-    world.reopen(false, |root| {
-        let generation = root.join("lanes/state/00000000000000000000");
-        let sound = std::fs::read(generation.join("db")).unwrap();
-        let hits_one = (0..sound.len()).any(|at| {
-            let mut bytes = sound.clone();
-            bytes[at] ^= 0x10;
-            std::fs::write(generation.join("db"), bytes).unwrap();
-            std::fs::remove_file(generation.join("sealed")).ok();
-            stored(root, &Keys::default()) == 2
+    // One block of each life of the agent, with this many records.
+    for hit in 1..=3 {
+        let mut world = World::begin(settings.clone(), disk.clone(), Keys::default());
+        for records in 1..=3 {
+            for step in [Step::Append(records, 50), Step::Commit, Step::Crash] {
+                world.take(&step);
+            }
+        }
+        world.take(&Step::Tidy(true)); // into one generation
+        world.take(&Step::Restart);
+        world.reopen(false, |root| {
+            let log = root.join("lanes/state/00000000000000000000/db");
+            std::fs::remove_file(log.with_file_name("sealed")).unwrap();
+            let sound = std::fs::read(&log).unwrap();
+            let is_hit = |at: usize| {
+                let mut bytes = sound.clone();
+                bytes[at] ^= 0x10;
+                std::fs::write(&log, bytes).unwrap();
+                stored(root, &Keys::default()) == 6 - hit
+            };
+            assert!((0..sound.len()).any(is_hit), "a block of {hit}");
+            false
         });
-        assert!(hits_one);
-        false
-    });
-    assert_eq!(world.bench.dropped(DropReason::Damage), 1);
-    world.end();
+        assert_eq!(world.bench.dropped(DropReason::Damage), hit);
+        let is_other =
+            |one: &Finding| matches!(one, Finding::Damaged { records, .. } if *records != hit);
+        assert!(!world.bench.findings.iter().any(is_other));
+        world.end();
+    }
 }

@@ -14,18 +14,19 @@ use adapters::{age, size};
 #[must_use]
 pub(crate) fn table(intents: &Intents, plans: &[LanePlan], outage: Duration) -> String {
     let mut text = String::new();
-    let drawn = draw(plans, outage, &mut text);
     // Writing to a String cannot fail.
-    if drawn
-        .and_then(|()| month::draw(intents, plans, &mut text))
-        .is_err()
-    {
+    if draw(intents, plans, outage, &mut text).is_err() {
         text.push_str("(cut short)\n");
     }
     text
 }
 
-fn draw(plans: &[LanePlan], outage: Duration, text: &mut String) -> std::fmt::Result {
+fn draw(
+    intents: &Intents,
+    plans: &[LanePlan],
+    outage: Duration,
+    text: &mut String,
+) -> std::fmt::Result {
     writeln!(text, "an outage of {}\n", words(outage))?;
     writeln!(
         text,
@@ -67,7 +68,8 @@ fn draw(plans: &[LanePlan], outage: Duration, text: &mut String) -> std::fmt::Re
         size(whole(link)),
         size(whole(flash))
     )?;
-    notes(plans, text)
+    notes(plans, text)?;
+    month::draw(intents, plans, text)
 }
 
 fn notes(plans: &[LanePlan], text: &mut String) -> std::fmt::Result {

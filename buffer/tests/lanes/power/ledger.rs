@@ -67,9 +67,12 @@ impl Ledger {
         let by_policy = drops.filter(|drop| drop.reason != DropReason::Damage);
         said.extend(by_policy.map(|drop| drop.first..=drop.last));
         said.sort_by_key(|span| *span.start());
-        // Where the furthest of each and those before it ends: a span that begins no later than a number may hold it.
-        let mut ends = said.iter().map(|span| *span.end()).collect::<Vec<_>>();
-        (1..ends.len()).for_each(|index| ends[index] = ends[index].max(ends[index - 1]));
+        // For each span, where the furthest of it and those before it ends.
+        let ends = said.iter().scan(0, |furthest, span| {
+            *furthest = (*span.end()).max(*furthest);
+            Some(*furthest)
+        });
+        let ends: Vec<u64> = ends.collect();
         let was_said = |number: u64| {
             let begun = said.partition_point(|span| *span.start() <= number);
             begun
