@@ -384,8 +384,7 @@ fn what_does_not_change_is_not_repeated_and_a_window_is_one_event() {
         (&x["value"], &x["min"], &x["mean"]),
         (&json!(104), &json!(104.0), &json!(104.0))
     );
-    // Of twenty in a second; a machine that is busy gets fewer.
-    assert!(x["count"].as_u64().unwrap() > 2, "{report}");
+    assert!(x["count"].as_u64().unwrap() > 10, "{report}");
     assert_eq!(
         gateway.lane("feature")["accepted"],
         1,
