@@ -176,6 +176,9 @@ pub(crate) struct SourceStatus {
     pub pauses: u64,
     #[serde(default)]
     pub paused_s: f64,
+    /// Bytes that were heard before an answer and belong to none (Modbus).
+    #[serde(default)]
+    pub skipped_bytes: u64,
 }
 
 /// A part of the agent that does not work: a source's task, the status server, the disk.

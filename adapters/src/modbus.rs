@@ -39,7 +39,11 @@ mod track;
 
 mod report;
 
+mod talk;
+
 mod bus;
+
+mod absence;
 
 mod probe;
 
@@ -54,14 +58,14 @@ pub use section::{
     TypeName, WordOrder, import,
 };
 
-use crate::retry::{Reconnect, Works};
+use crate::retry::Reconnect;
 use crate::{Backoff, Intake, Origin, Receipts, Stop, stopped};
 use bus::Bus;
 use coding::Coding;
-use exchange::LineError;
 use line::Line;
 use plan::Group;
 use port::PortName;
+use tracing::info;
 
 /// The values in what was heard after a read of `count` registers or bits, if it is a whole and right answer: for `fuzz/`.
 #[doc(hidden)]
@@ -109,47 +113,51 @@ impl Modbus {
         }
     }
 
-    /// Runs until stopped; the port is opened again for ever.
-    pub async fn run(mut self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
-        let most = if self.section.line.port.is_some() {
+    /// Runs until stopped; the port is opened again for ever. Until somebody answers, attempts are further and further apart: a gateway
+    /// may take a connection and close it, if it has a master already.
+    pub async fn run(self, intake: Intake, mut receipts: Receipts, mut stop: Stop) {
+        let Modbus {
+            section,
+            mut groups,
+            mut port,
+            health,
+        } = self;
+        let most = if section.line.port.is_some() {
             REOPEN_MOST
         } else {
             RECONNECT_MOST
         };
-        let (name, peer) = (self.section.name.clone(), self.section.line.name());
+        let peer = section.line.name();
         let backoff = Backoff::new(REOPEN_FIRST, most);
-        let mut reconnect = Reconnect::new(&intake, backoff, &name, peer);
-        while let Some(error) = self
-            .poll(&intake, &mut receipts, reconnect.works(), &mut stop)
-            .await
-        {
-            if !reconnect.again(&error, &mut stop).await {
+        let mut reconnect = Reconnect::new(&intake, backoff, &section.name, peer.clone());
+        let mut bus = Bus::new(&section, &mut groups, health, &intake);
+        let mut is_told = false;
+        loop {
+            let opened = tokio::select! {
+                line = Line::open(&section.line, &mut port) => line,
+                () = bus.without_line() => break,
+                () = stopped(&mut stop) => break,
+            };
+            if opened.is_ok() && !std::mem::replace(&mut is_told, true) {
+                info!(source = %section.name, port = %peer, "modbus line open");
+            }
+            let ended = match opened {
+                Ok(line) => {
+                    let works = reconnect.works();
+                    bus.poll(line, works, &mut receipts, &mut stop).await
+                }
+                Err(error) => Some(error),
+            };
+            let Some(error) = ended else { break };
+            bus.lose(&error).await;
+            let goes_on = tokio::select! {
+                goes_on = reconnect.again(&error, &mut stop) => goes_on,
+                () = bus.without_line() => break,
+            };
+            if !goes_on {
                 break;
             }
         }
         receipts.all().await;
-    }
-
-    /// Polls until the line is lost, or until stopped (`None`). An exchange that has begun is not cancelled, as its answer
-    /// might be taken for another's, unless a slave does not answer and the agent stops.
-    async fn poll(
-        &mut self,
-        intake: &Intake,
-        receipts: &mut Receipts,
-        works: &Works<'_>,
-        stop: &mut Stop,
-    ) -> Option<LineError> {
-        let line = tokio::select! {
-            line = Line::open(&self.section.line, &mut self.port) => line,
-            () = stopped(stop) => return None,
-        };
-        let line = match line {
-            Ok(line) => line,
-            Err(error) => return Some(error),
-        };
-        tracing::info!(source = %self.section.name, port = %self.section.line.name(), "modbus line open");
-        works.now();
-        let mut bus = Bus::new(line, &self.section, &mut self.groups, self.health, intake);
-        bus.poll(receipts, stop).await
     }
 }

@@ -16,6 +16,8 @@ pub struct SourceStats {
     /// Pauses: times that nothing was taken from it because its lane had no room in memory, and microseconds of them.
     pub pauses: AtomicU64,
     pub paused_us: AtomicU64,
+    /// Bytes that were heard before an answer and belong to none (Modbus on a line of bytes).
+    pub skipped: AtomicU64,
     last_error: Mutex<String>,
 }
 

@@ -161,5 +161,6 @@ fn source_status(source: &Seen<'_>, paused: Option<String>) -> SourceStatus {
         paused,
         pauses: stats.pauses.load(Ordering::Relaxed),
         paused_s: paused_for.as_secs_f64(),
+        skipped_bytes: stats.skipped.load(Ordering::Relaxed),
     }
 }

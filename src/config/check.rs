@@ -1,5 +1,7 @@
 //! What types cannot say: everything that must fit together in a configuration.
 
+mod buses;
+
 mod intents;
 
 mod link;
@@ -19,6 +21,7 @@ pub(super) fn problems(file: &File) -> Vec<Problem> {
     gateway(file, &mut found);
     uplink(file, &mut found);
     sources(file, &mut found);
+    buses::check(file, &mut found);
     qos_two(file, &mut found);
     plain_passwords(file, &mut found);
     hosts(file, &mut found);
@@ -230,16 +233,6 @@ fn sources(file: &File, found: &mut Problems) {
         }
         for (key, message) in source.problems() {
             found.error(format!("{at}.{key}"), message);
-        }
-    }
-    for (index, bus) in file.modbus.iter().enumerate() {
-        if let Some(overload) = bus.overload() {
-            let key = format!("modbus[{index}].{}", overload.key);
-            if overload.share > 1.0 {
-                found.error(key, overload.message);
-            } else {
-                found.warn(key, overload.message);
-            }
         }
     }
     if !any {

@@ -213,7 +213,7 @@ const FLASH: [Reading<FlashStatus>; 4] = [
     ),
 ];
 
-const SOURCE: [Reading<SourceStatus>; 8] = [
+const SOURCE: [Reading<SourceStatus>; 9] = [
     (
         Level,
         "source_connected",
@@ -261,6 +261,12 @@ const SOURCE: [Reading<SourceStatus>; 8] = [
         "source_paused_seconds",
         "seconds that the source was paused",
         |source| source.paused_s,
+    ),
+    (
+        Count,
+        "source_skipped_bytes",
+        "bytes that were heard before an answer and belong to none (Modbus)",
+        |source| count(source.skipped_bytes),
     ),
 ];
 

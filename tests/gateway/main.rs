@@ -77,6 +77,7 @@ mod configuration;
 
 mod mistakes;
 
+mod manners;
 mod maps;
 
 mod operator;

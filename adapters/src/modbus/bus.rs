@@ -1,6 +1,7 @@
 //! An open line and the groups that are read over it, until it is lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -15,26 +16,30 @@ use super::report::{self, Answer, SlaveChange};
 use super::schedule::{self, Next};
 use super::section::ModbusSection;
 use super::standing::Standing;
+use super::talk::Talk;
+use crate::retry::Works;
 use crate::{Intake, Outcome, Patience, Receipts, Stop, parted, stopped};
 
 /// A slave that is busy is asked again after this, and others meanwhile.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) struct Bus<'a> {
-    line: Line,
-    section: &'a ModbusSection,
-    groups: &'a mut [Group],
-    health: &'static str,
-    intake: &'a Intake,
+    pub(super) section: &'a ModbusSection,
+    pub(super) groups: &'a mut [Group],
+    pub(super) health: &'static str,
+    pub(super) intake: &'a Intake,
     standings: HashMap<u8, Standing>,
     /// What became known of the slave that was read last.
     changes: Vec<SlaveChange>,
-    told: u64,
+    pub(super) told: u64,
+    /// Why the line is gone, until somebody answers again.
+    pub(super) lost: Option<String>,
+    /// Slaves for which another unit answered; each is told once.
+    strange: HashSet<u8>,
 }
 
 impl<'a> Bus<'a> {
     pub(super) fn new(
-        line: Line,
         section: &'a ModbusSection,
         groups: &'a mut [Group],
         health: &'static str,
@@ -42,7 +47,6 @@ impl<'a> Bus<'a> {
     ) -> Bus<'a> {
         schedule::begin(groups, Instant::now());
         Bus {
-            line,
             section,
             groups,
             health,
@@ -50,15 +54,24 @@ impl<'a> Bus<'a> {
             standings: HashMap::new(),
             changes: Vec::new(),
             told: 0,
+            lost: None,
+            strange: HashSet::new(),
         }
     }
 
     /// Until the line is lost, or until stopped (`None`): between two reads, or in one that a stop has waited for.
     pub(super) async fn poll(
         &mut self,
+        line: Line,
+        works: &Works<'_>,
         receipts: &mut Receipts,
         stop: &mut Stop,
     ) -> Option<LineError> {
+        let mut talk = Talk::new(line, &self.section.line);
+        let now = Instant::now();
+        let standings = self.standings.values_mut();
+        standings.for_each(|standing| standing.look_again(now));
+        let mut works = Some(works);
         while !*stop.borrow() {
             let now = Instant::now();
             match schedule::next(self.groups, now) {
@@ -70,12 +83,16 @@ impl<'a> Bus<'a> {
                 Some(Next::Read(index)) => {
                     let visited = tokio::select! {
                         biased;
-                        visited = self.visit(index, now) => visited,
+                        visited = self.visit(&mut talk, index, now) => visited,
                         // An answer that comes now is heard by nobody: whoever opens the line waits for silence first.
                         () = parted(stop) => return None,
                     };
                     if let Err(error) = visited {
                         return Some(error);
+                    }
+                    if talk.is_answered() {
+                        works.take().inspect(|works| works.now());
+                        self.regain().await;
                     }
                     count_refused(receipts, self.intake);
                 }
@@ -85,7 +102,12 @@ impl<'a> Bus<'a> {
     }
 
     /// Reads a group, and makes of it what it makes.
-    async fn visit(&mut self, index: usize, now: Instant) -> Result<(), LineError> {
+    async fn visit(
+        &mut self,
+        talk: &mut Talk<'_>,
+        index: usize,
+        now: Instant,
+    ) -> Result<(), LineError> {
         let Some(group) = self.groups.get_mut(index) else {
             return Ok(());
         };
@@ -105,8 +127,10 @@ impl<'a> Bus<'a> {
         };
         // A group whose every block is left out says nothing of its slave.
         let was_asked = group.blocks.is_asked(now);
-        let outcome = self.read(index, retries, now).await;
+        let outcome = self.read(talk, index, retries, now).await;
         if let Err(ExchangeError::Line(error)) = outcome {
+            self.lose(&error).await;
+            self.miss(index, &error.to_string(), now).await;
             return Err(error);
         }
         let left = again.map_or(self.section.retries, |(_, left)| left);
@@ -120,6 +144,32 @@ impl<'a> Bus<'a> {
             self.submit(index, outcome, now).await;
         }
         self.tell(index).await;
+        self.look_at(talk, index).await
+    }
+
+    /// What a read has said of the line. One that is deaf is opened again.
+    async fn look_at(&mut self, talk: &mut Talk<'_>, index: usize) -> Result<(), LineError> {
+        let skipped = talk.line().take_skipped();
+        self.intake.stats.skipped.fetch_add(skipped, Relaxed);
+        let slave = self.groups.get(index).map_or(0, |group| group.slave);
+        if let Some(unit) = talk.line().take_stranger()
+            && self.strange.insert(slave)
+        {
+            warn!(source = %self.section.name, slave, unit, "another modbus unit answers than the one that was asked; its answers are taken, as their transaction numbers are right; is `address` right?");
+        }
+        let anybody = self.standings.values().any(|one| !one.is_silent());
+        self.intake.stats.connected.fetch_and(anybody, Relaxed);
+        let now = Instant::now();
+        if !talk.is_deaf(now) {
+            return Ok(());
+        }
+        info!(source = %self.section.name, port = %self.section.line.name(), "nobody answers on the modbus connection; it is made again");
+        if let Err(error) = talk.open_again().await {
+            self.lose(&error).await;
+            return Err(error);
+        }
+        let standings = self.standings.values_mut();
+        standings.for_each(|standing| standing.look_again(now));
         Ok(())
     }
 
@@ -132,6 +182,7 @@ impl<'a> Bus<'a> {
     /// Reads all blocks of a group, each with so many further attempts.
     async fn read(
         &mut self,
+        talk: &mut Talk<'_>,
         index: usize,
         retries: u8,
         now: Instant,
@@ -146,7 +197,7 @@ impl<'a> Bus<'a> {
                 continue;
             }
             let place = answers.len();
-            match attempt(&mut self.line, group, block.request, retries).await {
+            match attempt(talk, group, block.request, retries).await {
                 Ok(data) => {
                     group.blocks.answered(place);
                     answers.push(Ok(data));
@@ -184,6 +235,7 @@ impl<'a> Bus<'a> {
         };
         match error.filter(|error| !error.is_from_slave()) {
             None => {
+                self.intake.stats.up();
                 if standing.answered(now) {
                     self.changes.push(SlaveChange::Answers);
                     let its = self.groups.iter_mut().filter(|group| group.slave == slave);
@@ -201,7 +253,7 @@ impl<'a> Bus<'a> {
         }
     }
 
-    async fn submit(
+    pub(super) async fn submit(
         &mut self,
         index: usize,
         outcome: Result<Vec<Answer>, ExchangeError>,
@@ -253,14 +305,14 @@ impl<'a> Bus<'a> {
 }
 
 async fn attempt(
-    line: &mut Line,
+    talk: &mut Talk<'_>,
     group: &Group,
     request: Request,
     retries: u8,
 ) -> Result<Vec<u8>, ExchangeError> {
     let mut tries = 0;
     loop {
-        match line.exchange(group.slave, request, group.manners).await {
+        match talk.exchange(group.slave, request, group.manners).await {
             Err(ExchangeError::Silent | ExchangeError::Broken(_)) if tries < retries => tries += 1,
             outcome => return outcome,
         }
@@ -292,10 +344,7 @@ fn tell(source: &str, slave: u8, change: &SlaveChange) {
 fn count_refused(receipts: &mut Receipts, intake: &Intake) {
     while let Some(outcome) = receipts.ready() {
         if let Outcome::Refused(_) = outcome {
-            intake
-                .stats
-                .refused
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            intake.stats.refused.fetch_add(1, Relaxed);
         }
     }
 }

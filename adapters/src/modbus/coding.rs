@@ -42,8 +42,10 @@ impl Coding {
     ) -> Option<Result<Vec<u8>, FrameError>> {
         match self {
             Coding::Rtu => {
-                let whole = rtu_length(request, heard)?;
-                (heard.len() >= whole).then(|| rtu_data(slave, request, heard))
+                // What comes before an answer is noise, as of a driver that switches: a byte or two of 00 or FF.
+                let begun = heard.get(rtu_begins(slave, request, heard)..)?;
+                let whole = rtu_length(request, begun)?;
+                Some(rtu_data(slave, request, begun.get(..whole)?))
             }
             Coding::Ascii => {
                 // What comes before a colon is noise; so is what came before the last one.
@@ -52,6 +54,17 @@ impl Coding {
                 let begun = line.iter().rposition(|byte| *byte == b':');
                 let digits = begun.and_then(|begun| line.get(begun + 1..));
                 Some(ascii_data(slave, request, digits.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Bytes before the answer in what was heard.
+    pub(super) fn skipped(self, slave: u8, request: Request, heard: &[u8]) -> usize {
+        match self {
+            Coding::Rtu => rtu_begins(slave, request, heard),
+            Coding::Ascii => {
+                let begun = heard.iter().rposition(|byte| *byte == b':');
+                begun.unwrap_or(0)
             }
         }
     }
@@ -68,6 +81,24 @@ impl Coding {
 
 fn rtu_answer_length(request: Request) -> usize {
     3 + request.data_length() + 2
+}
+
+/// Where the answer begins in what was heard: at a frame of that slave and function that is whole and right, else at the beginning.
+fn rtu_begins(slave: u8, request: Request, heard: &[u8]) -> usize {
+    let is_answer = |begun: &[u8]| {
+        let whole = rtu_length(request, begun).unwrap_or(usize::MAX);
+        let frame = begun
+            .get(..whole)
+            .filter(|frame| frame.starts_with(&[slave]));
+        frame.is_some_and(|frame| {
+            let data = rtu_data(slave, request, frame);
+            !matches!(data, Err(FrameError::Broken(_)))
+        })
+    };
+    let mut places = (0..heard.len()).filter_map(|at| Some((at, heard.get(at..)?)));
+    places
+        .find(|(_, begun)| is_answer(begun))
+        .map_or(0, |(at, _)| at)
 }
 
 /// Length of the whole answer that begins with these bytes.
@@ -213,6 +244,31 @@ mod tests {
         let heard = [b"\xFF\x00:0503", good.as_slice()].concat();
         let data = Coding::Ascii.answer(5, request(3, 0, 1), &heard);
         assert_eq!(data.unwrap().unwrap(), [0, 9]);
+    }
+
+    #[test]
+    fn stray_bytes_before_an_answer_are_skipped_whatever_they_look_like() {
+        let request = request(3, 0, 1);
+        let good = answer(Coding::Rtu, 5, &[3, 2, 0, 9]);
+        let busy = answer(Coding::Rtu, 5, &[0x83, 6]);
+        let of_another = answer(Coding::Rtu, 6, &[3, 2, 0, 8]);
+        for stray in [
+            &[0][..],
+            &[0xFF],
+            &[0, 0],
+            &[5],
+            &[5, 3],
+            &[5, 3, 2],
+            &of_another,
+        ] {
+            let heard = [stray, &good].concat();
+            let data = Coding::Rtu.answer(5, request, &heard);
+            assert_eq!(data, Some(Ok(vec![0, 9])), "{stray:?}");
+            assert_eq!(Coding::Rtu.skipped(5, request, &heard), stray.len());
+            let heard = [stray, &busy].concat();
+            let refused = Coding::Rtu.answer(5, request, &heard);
+            assert_eq!(refused, Some(Err(FrameError::Exception(6))), "{stray:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,12 @@ pub(super) enum LineError {
     },
     #[error("the line is gone: {0}")]
     Gone(std::io::Error),
+    /// Before a byte of the answer: a gateway may do so with a connection that was idle.
+    #[error("the other end closed the connection before it answered: {0}")]
+    HungUp(std::io::Error),
+    /// For this reason, and not opened again yet.
+    #[error("{0}")]
+    Lost(String),
     #[error("no group is to be read")]
     NothingToRead,
 }
@@ -28,7 +34,7 @@ pub(super) enum ExchangeError {
     #[error("exception {0} ({name})", name = exception_name(*.0))]
     Exception(u8),
     #[error(transparent)]
-    Line(LineError),
+    Line(#[from] LineError),
 }
 
 impl ExchangeError {
@@ -76,6 +82,10 @@ fn exception_name(code: u8) -> &'static str {
         11 => "gateway target did not respond",
         _ => "unknown",
     }
+}
+
+pub(super) fn hung_up(error: std::io::Error) -> ExchangeError {
+    ExchangeError::Line(LineError::HungUp(error))
 }
 
 pub(super) fn gone(error: std::io::Error) -> ExchangeError {

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::coding::{ASCII_FRAME_MAX, Coding};
-use super::exchange::{ExchangeError, gone};
-use super::frame::Request;
+use super::exchange::{ExchangeError, gone, hung_up};
+use super::frame::{FrameError, Request};
 use super::late::Late;
 use super::section::LineSection;
 use super::wire::Wire;
@@ -20,6 +20,9 @@ const SILENCE_FIXED: Duration = Duration::from_micros(1_750);
 const SETTLED: Duration = Duration::from_millis(50);
 /// A line that does not fall silent is asked all the same after this.
 const SETTLED_MOST: Duration = Duration::from_secs(1);
+/// An answer that seems broken may have stray bytes before it: what is left of it comes within this, or within so many characters.
+const REST: Duration = Duration::from_millis(20);
+const REST_CHARACTERS: usize = 4;
 /// No slave answers later than that.
 const LATEST: Duration = Duration::from_secs(10);
 /// A slave whose answers were followed by something is given that silence after each of them for so long. What comes
@@ -88,6 +91,8 @@ pub(super) struct Master<W> {
     answered: Option<u8>,
     /// Those after whose answers something was heard, until when they are not trusted.
     talkative: HashMap<u8, Instant>,
+    /// Bytes before answers that belonged to none.
+    skipped: u64,
 }
 
 impl<W: Wire> Master<W> {
@@ -102,7 +107,13 @@ impl<W: Wire> Master<W> {
             late: Late::default(),
             answered: None,
             talkative: HashMap::new(),
+            skipped: 0,
         }
+    }
+
+    /// Bytes before answers that belonged to none, since this was last asked.
+    pub(super) fn take_skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
     }
 
     /// One request and its answer. Where a late answer to an earlier one would pass for it, another request goes first
@@ -164,7 +175,7 @@ impl<W: Wire> Master<W> {
         while Instant::now() < give_up {
             match timeout_at(self.heard + self.silence, self.wire.read(&mut sink)).await {
                 Err(_) => break,
-                Ok(Ok(0)) => return Err(gone(std::io::ErrorKind::UnexpectedEof.into())),
+                Ok(Ok(0)) => return Err(hung_up(std::io::ErrorKind::UnexpectedEof.into())),
                 Ok(Ok(_)) => {
                     self.heard = Instant::now();
                     self.silence = self.silence.max(SETTLED);
@@ -187,31 +198,40 @@ impl<W: Wire> Master<W> {
         let frame = self.coding.request(slave, request);
         let said = timeout_at(Instant::now() + SAID, self.say(&frame)).await;
         let said = said.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-        said.map_err(gone)?;
+        said.map_err(hung_up)?;
         let skipped = if self.echo { frame.len() } else { 0 };
         let until = Instant::now() + self.timing.on_wire(self.coding, request) + timeout;
         let mut heard = Vec::with_capacity(ASCII_FRAME_MAX);
         loop {
+            let mut broken = None;
             if let Some((echo, answer)) = heard.split_at_checked(skipped)
                 && let Some(outcome) = self.coding.answer(slave, request, answer)
             {
                 if !frame.starts_with(echo) {
                     return Err(ExchangeError::Broken("the echo is not what was sent"));
                 }
-                return Ok(outcome?);
+                match outcome {
+                    Err(FrameError::Broken(why)) => broken = Some(why),
+                    Ok(_) | Err(FrameError::Exception(_)) => {
+                        self.skipped += self.coding.skipped(slave, request, answer) as u64;
+                        return Ok(outcome?);
+                    }
+                }
             }
             if heard.len() > skipped + ASCII_FRAME_MAX {
                 return Err(ExchangeError::Broken("it does not end"));
             }
             let mut part = [0; ASCII_FRAME_MAX];
             let gap = self.timing.gap.filter(|_| heard.len() > skipped);
-            let until = gap.map_or(until, |gap| until.min(Instant::now() + gap));
+            let rest = broken.map(|_| REST.max(self.timing.characters(REST_CHARACTERS)));
+            let pause = gap.into_iter().chain(rest).min();
+            let until = pause.map_or(until, |pause| until.min(Instant::now() + pause));
             match timeout_at(until, self.wire.read(&mut part)).await {
                 Err(_) if heard.len() <= skipped => return Err(ExchangeError::Silent),
-                Err(_) => return Err(ExchangeError::Broken("cut short")),
-                Ok(Ok(0)) => return Err(gone(std::io::ErrorKind::UnexpectedEof.into())),
+                Err(_) => return Err(ExchangeError::Broken(broken.unwrap_or("cut short"))),
+                Ok(Ok(0)) => return Err(lost(&heard, std::io::ErrorKind::UnexpectedEof.into())),
                 Ok(Ok(count)) => heard.extend(part.iter().take(count)),
-                Ok(Err(error)) => return Err(gone(error)),
+                Ok(Err(error)) => return Err(lost(&heard, error)),
             }
         }
     }
@@ -225,6 +245,14 @@ impl<W: Wire> Master<W> {
         sleep(self.timing.characters(frame.len())).await;
         self.wire.flush().await?;
         self.wire.talk(false)
+    }
+}
+
+fn lost(heard: &[u8], error: std::io::Error) -> ExchangeError {
+    if heard.is_empty() {
+        hung_up(error)
+    } else {
+        gone(error)
     }
 }
 

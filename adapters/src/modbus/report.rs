@@ -90,6 +90,35 @@ pub(super) enum SlaveChange {
     },
 }
 
+/// An event of the intent for health, of the line itself.
+pub(super) fn line(
+    state: &str,
+    why: Option<&str>,
+    source: &str,
+    intent: &str,
+    stamp: Stamp,
+    count: u64,
+) -> Event {
+    let report = json!({ "state": state, "error": why, "source": source });
+    let origin = Origin {
+        adapter: AdapterKind::Modbus,
+        source: source.to_owned(),
+        subject: format!("{source}/line/health"),
+        device: String::new(),
+        kind: "line".into(),
+        tags: BTreeMap::new(),
+        intent: Some(intent.to_owned()),
+        content_type: Some("application/json".into()),
+        quality: Quality::Good,
+    };
+    Event {
+        origin: Arc::new(origin),
+        stamp,
+        mark: mark(stamp, count),
+        payload: Bytes::from(report.to_string()),
+    }
+}
+
 /// An event of the intent for health.
 pub(super) fn health(
     change: &SlaveChange,

@@ -36,6 +36,11 @@ impl Standing {
         self.asked_again <= now
     }
 
+    /// The line is another: it may be back.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        (self.asked_again, self.rest) = (now, REST_FIRST);
+    }
+
     /// It has failed so often that the next read only looks whether it is back.
     pub(super) fn is_silent(&self) -> bool {
         self.failures >= FAILURES_MAX

@@ -13,6 +13,7 @@ pub mod publish;
 
 pub mod slave;
 pub mod slaves;
+pub mod unit;
 
 #[cfg(feature = "peers")]
 pub mod master;

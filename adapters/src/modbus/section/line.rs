@@ -141,6 +141,11 @@ impl LineSection {
         }
     }
 
+    /// Units of it are 0 to 255 (MODBUS Messaging on TCP/IP Implementation Guide V1.0b section 4.4.1.2).
+    pub(in crate::modbus) fn is_modbus_tcp(&self) -> bool {
+        self.port.is_none() && matches!(self.framing, None | Some(Framing::Tcp))
+    }
+
     #[must_use]
     pub fn name(&self) -> String {
         self.port
@@ -166,8 +171,7 @@ impl LineSection {
                 &format!("`{baud}` is not a baud rate; use 300 to 4000000, like 9600 or 19200"),
             );
         }
-        let is_modbus_tcp =
-            self.port.is_none() && matches!(self.framing, None | Some(Framing::Tcp));
+        let is_modbus_tcp = self.is_modbus_tcp();
         if self.port.is_some() && self.framing == Some(Framing::Tcp) {
             wrong(
                 ".framing",

@@ -14,7 +14,7 @@ use crate::modbus::frame::{BITS_MAX, REGISTERS_MAX};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SlaveSection {
-    /// 1 to 247.
+    /// 1 to 247; a unit of Modbus TCP 0 to 255.
     pub address: u8,
     /// The event's device.
     pub device: String,
@@ -171,8 +171,11 @@ impl SlaveSection {
     ) {
         let mut wrong =
             |key: &str, message: String| problems.push((format!("{at}.{key}"), message));
-        if !(1..=247).contains(&self.address) {
-            let message = format!("`{}` is not a slave address; use 1 to 247", self.address);
+        if !bus.line.is_modbus_tcp() && !(1..=247).contains(&self.address) {
+            let message = format!(
+                "`{}` is not a slave address; use 1 to 247 (0 to 255 are units of Modbus TCP)",
+                self.address
+            );
             wrong("address", message);
         }
         for (key, most, limit) in [
