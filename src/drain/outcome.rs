@@ -16,6 +16,8 @@ const TROUBLE_EVERY: Duration = Duration::from_mins(1);
 const SICK: Duration = Duration::from_millis(2500);
 /// The same of one that the cluster calls well, if it is not only slow.
 const STALLED: Duration = Duration::from_secs(6);
+/// And of one that may only wait behind another.
+const BEHIND: Duration = Duration::from_secs(9);
 
 impl Drain {
     pub(super) fn take_report(
@@ -223,6 +225,9 @@ impl Drain {
         let reason = match sick.map(|(_, standing)| standing) {
             Some(Standing::Sick(reason)) if lasts > SICK => reason.clone(),
             Some(Standing::Writable(leaders)) if lasts > STALLED => {
+                if lasts < BEHIND && self.uplink.waits_behind(topic, now) {
+                    return;
+                }
                 let trouble = self.uplink.trouble_of(topic);
                 // A slow link is no sick topic.
                 if trouble.is_none() && !self.uplink.is_overdue(topic, since, now) {

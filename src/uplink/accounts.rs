@@ -1,6 +1,6 @@
 //! What each topic has under way on one connection, and since when none of it was delivered.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Topics that are told apart; what goes to more than these is counted as one topic without a name.
@@ -69,6 +69,8 @@ impl Names {
 pub(super) struct Account {
     records: usize,
     bytes: usize,
+    /// When records were handed over that are under way, and how many then; the oldest first.
+    handed_over: VecDeque<(Instant, usize)>,
     /// Something of it was delivered last, or the first of what is under way was handed over.
     progress: Instant,
     /// When something of it was delivered last.
@@ -90,6 +92,7 @@ impl Accounts {
             let empty = Account {
                 records: 0,
                 bytes: 0,
+                handed_over: VecDeque::new(),
                 progress: now,
                 delivered: None,
                 fresh: true,
@@ -109,6 +112,10 @@ impl Accounts {
         }
         account.records += 1;
         account.bytes += bytes;
+        match account.handed_over.back_mut() {
+            Some((at, count)) if *at == now => *count += 1,
+            Some(_) | None => account.handed_over.push_back((now, 1)),
+        }
         !account.held
     }
 
@@ -123,6 +130,10 @@ impl Accounts {
         let account = self.of(topic, now);
         account.records = account.records.saturating_sub(1);
         account.bytes = account.bytes.saturating_sub(bytes);
+        if let Some((_, count)) = account.handed_over.front_mut() {
+            *count -= 1;
+            account.handed_over.pop_front_if(|(_, count)| *count == 0);
+        }
         if delivered {
             account.progress = now;
             account.delivered = Some(now);
@@ -189,6 +200,18 @@ impl Accounts {
         self.0.get(topic).is_some_and(|one| one.bytes > bytes) || others.any(waits)
     }
 
+    /// Another topic has waited for longer than `most` for what was handed over before anything of this one: a broker answers one
+    /// request of a connection after the other, so that this one may only be behind it.
+    pub(super) fn waits_behind(&self, topic: usize, most: Duration, now: Instant) -> bool {
+        let oldest = |account: &Account| account.handed_over.front().map(|(at, _)| *at);
+        let own = self.0.get(topic).and_then(oldest);
+        let mut others = self.stalled(most, now).filter(|(.., held)| !held);
+        others.any(|(other, ..)| {
+            let its = self.0.get(other).and_then(oldest);
+            other != topic && its.zip(own).is_some_and(|(its, own)| its < own)
+        })
+    }
+
     /// Something of another topic was delivered after `since`: the connection works.
     pub(super) fn others_pass(&self, topic: usize, since: Instant) -> bool {
         let others = self.0.iter().enumerate();
@@ -246,6 +269,32 @@ mod tests {
         accounts.begin_anew();
         assert!(accounts.is_fresh(well));
         assert_eq!((accounts.records(sick), accounts.records(well)), (2, 1));
+    }
+
+    #[test]
+    fn what_was_handed_over_later_waits_behind_what_takes_nothing() {
+        let begun = Instant::now();
+        let at = |millis| begun + Duration::from_millis(millis);
+        let (mut accounts, [sick, behind]) = (Accounts::default(), [FIRST_TOPIC, FIRST_TOPIC + 1]);
+        let waits = |accounts: &Accounts, topic| {
+            accounts.waits_behind(topic, Duration::from_secs(2), at(5_000))
+        };
+        // What is behind was delivered last before the sick one was sent anything.
+        accounts.sent(behind, 10, at(0));
+        accounts.sent(behind, 10, at(0));
+        for _ in 0..2 {
+            accounts.landed(behind, 10, true, at(5));
+        }
+        accounts.sent(sick, 10, at(10));
+        accounts.sent(behind, 10, at(20));
+        accounts.sent(sick, 10, at(30));
+        assert!(waits(&accounts, behind) && !waits(&accounts, sick));
+        accounts.hold(sick, true, at(4_000));
+        assert!(!waits(&accounts, behind), "it was found already");
+        accounts.hold(sick, false, at(2_500));
+        assert!(waits(&accounts, behind));
+        accounts.landed(sick, 10, true, at(3_500));
+        assert!(!waits(&accounts, behind), "that one takes something");
     }
 
     #[test]

@@ -302,6 +302,11 @@ impl Connection {
         (!first.is_empty()).then(|| first.to_owned())
     }
 
+    pub(super) fn waits_behind(&self, topic: &str, most: Duration, now: Instant) -> bool {
+        let number = lock(&self.inbox.names).number(topic);
+        self.accounts.waits_behind(number, most, now)
+    }
+
     /// Records of `topic` under way.
     pub(super) fn under_way(&self, topic: &str) -> usize {
         let number = lock(&self.inbox.names).number(topic);

@@ -182,6 +182,13 @@ impl Uplink {
             .any(|one| one.others_pass(topic, since) || lasts > one.takes())
     }
 
+    /// Whether `topic` may only wait behind another one, which takes nothing either and came first.
+    #[must_use]
+    pub(crate) fn waits_behind(&self, topic: &str, now: Instant) -> bool {
+        self.with(topic)
+            .any(|one| one.waits_behind(topic, SUSPECT, now))
+    }
+
     /// Begins anew the connections on which nothing is delivered since then beside `topic`, and others wait with it: a broker
     /// that waits for a replica answers nothing else there. Returns the lanes whose records under way are forgotten.
     pub(crate) fn free_from(&mut self, topic: &str, since: Instant) -> Vec<LaneId> {
