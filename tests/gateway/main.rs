@@ -79,6 +79,8 @@ mod mistakes;
 
 mod maps;
 
+mod devices;
+
 mod operator;
 
 mod parts;

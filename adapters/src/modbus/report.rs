@@ -17,16 +17,14 @@ pub(super) type Answer = Result<Vec<u8>, u8>;
 
 /// The readings of all fields.
 pub(super) fn readings(group: &Group, answers: &[Answer]) -> Vec<Reading> {
-    let read = |field| {
+    let part = |span| {
         let blocks = (0..).map_while(|index| group.blocks.get(index));
-        let data = blocks.zip(answers).find_map(|(block, answer)| {
-            let data = answer.as_ref().ok()?;
-            block.covers(field).then_some((block.request.address, data))
-        });
-        data.map_or(Reading::BAD, |(first, data)| {
-            value::reading(field, group.function, first, data)
+        blocks.zip(answers).find_map(|(block, answer)| {
+            let data = answer.as_ref().ok()?.as_slice();
+            block.covers(span).then_some((block.request.address, data))
         })
     };
+    let read = |field| value::reading_of(field, group.function, part);
     group.fields.iter().map(read).collect()
 }
 
