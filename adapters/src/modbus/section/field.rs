@@ -41,7 +41,7 @@ pub struct FieldSection {
     /// value = raw x scale + offset.
     pub scale: Option<f64>,
     /// In place of `scale`: the register of the same function that has the scale factor, a power of ten from -10 to 10 as a
-    /// signed number of 16 bits (`sunssf` of the SunSpec Device Information Model Specification); 0x8000 is none.
+    /// signed number of 16 bits (`sunssf` of the `SunSpec` Device Information Model Specification); 0x8000 is none.
     pub scale_from: Option<u16>,
     pub offset: Option<f64>,
     pub unit: Option<String>,

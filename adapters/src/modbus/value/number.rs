@@ -13,7 +13,7 @@ const EXACT_MOST: u64 = (1 << 53) - 1;
 /// Raw values from here on have more digits than a double keeps for certain.
 const DIGITS_15: f64 = 1e15;
 
-/// What the register of a scale factor says (`sunssf` of SunSpec).
+/// What the register of a scale factor says (`sunssf` of `SunSpec`).
 pub(super) fn power(raw: [u8; 2]) -> Power {
     match i16::from_be_bytes(raw) {
         power @ -10..=10 => Ok(power.into()),
