@@ -80,6 +80,8 @@ mod mistakes;
 mod manners;
 mod maps;
 
+mod devices;
+
 mod operator;
 
 mod parts;

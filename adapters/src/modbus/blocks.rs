@@ -47,11 +47,10 @@ impl Block {
             .map(|(code, _)| code)
     }
 
-    pub(super) fn covers(&self, field: &FieldSection) -> bool {
-        let (first, count) = (self.request.address, self.request.count);
-        let end = u32::from(first) + u32::from(count);
-        let registers = field.registers(self.request.function);
-        first <= field.address && u32::from(field.address) + u32::from(registers) <= end
+    /// Whether so many registers from `first` lie in it.
+    pub(super) fn covers(&self, (first, count): (u16, u16)) -> bool {
+        let end = u32::from(self.request.address) + u32::from(self.request.count);
+        self.request.address <= first && u32::from(first) + u32::from(count) <= end
     }
 }
 
@@ -128,11 +127,9 @@ fn halves(block: Block, fields: &[FieldSection]) -> Option<[Request; 2]> {
     let request = block.request;
     let mut spans: Vec<(u32, u32)> = fields
         .iter()
-        .filter(|field| block.covers(field))
-        .map(|field| {
-            let first = u32::from(field.address);
-            (first, first + u32::from(field.registers(request.function)))
-        })
+        .flat_map(|field| field.spans(request.function))
+        .filter(|span| block.covers(*span))
+        .map(|(first, count)| (u32::from(first), u32::from(first) + u32::from(count)))
         .collect();
     spans.sort_unstable();
     // The places between fields at which it can be cut, the one nearest to the middle first.
@@ -224,6 +221,23 @@ mod tests {
         assert_eq!((answered.len(), asked), (2, 2), "it is not asked again");
         let (answered, asked) = read(&mut blocks, &group, &[], now + QUARANTINE);
         assert_eq!((answered.len(), asked), (3, 3), "until it is");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scale_factor_that_a_slave_does_not_know_costs_the_others_nothing() {
+        let now = Instant::now();
+        let group: GroupSection = toml::from_str(
+            "name = \"g\"\n[[field]]\nname = \"a\"\naddress = 0\nscale_from = 3\n[[field]]\nname = \"b\"\n\
+             addresses = [2, 5]\ntype = \"u32\"\n[[field]]\nname = \"c\"\naddress = 4\nscale_from = 3\n",
+        )
+        .unwrap();
+        let mut blocks = Blocks::new(vec![block(0, 6)], &group);
+        let (answered, _) = read(&mut blocks, &group, &[3], now);
+        let holds = |register| {
+            let is_in = |one: &&Request| (one.address..one.address + one.count).contains(register);
+            answered.iter().filter(is_in).count()
+        };
+        assert_eq!([0, 2, 3, 4, 5].each_ref().map(holds), [1, 1, 0, 1, 1]);
     }
 
     #[tokio::test(start_paused = true)]

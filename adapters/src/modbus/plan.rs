@@ -109,7 +109,7 @@ impl ModbusSection {
         let wanted: Vec<Span> = group
             .field
             .iter()
-            .map(|field| (field.address, field.registers(group.function)))
+            .flat_map(|field| field.spans(group.function))
             .collect();
         let limits = Limits {
             most: slave.most(group.function, self),
@@ -124,6 +124,8 @@ impl ModbusSection {
 /// The fewest requests that cover what is `wanted` within the limits.
 fn requests(mut wanted: Vec<Span>, function: u8, limits: &Limits) -> Vec<Request> {
     wanted.sort_unstable();
+    // One scale factor for many fields.
+    wanted.dedup();
     let mut requests: Vec<Request> = Vec::new();
     for (address, count) in wanted {
         if let Some(last) = requests.last_mut()
@@ -203,6 +205,55 @@ mod tests {
             ..limits(8)
         };
         assert_eq!(read(&[0, 2], &single), [(0, 2), (2, 2)]);
+    }
+
+    #[test]
+    fn what_belongs_to_a_field_is_read_with_it() {
+        let planned = |of_slave: &str, fields: &[&str]| {
+            let fields: String = (0..)
+                .zip(fields)
+                .map(|(n, keys)| format!("[[slave.group.field]]\nname = \"f{n}\"\n{keys}\n"))
+                .collect();
+            let text = format!(
+                "name = \"bus\"\nline = {{ port = \"/dev/ttyS1\" }}\n[[slave]]\naddress = 1\ndevice = \"d\"\n{of_slave}\n\
+                 [[slave.group]]\nname = \"g\"\nfunction = 4\n{fields}"
+            );
+            let section: ModbusSection = toml::from_str(&text).unwrap();
+            let slave = &section.slave[0];
+            let requests = section.requests(slave, &slave.group[0]);
+            assert!(requests.iter().all(|request| request.function == 4));
+            let spans = requests.iter().map(|one| (one.address, one.count));
+            spans.collect::<Vec<_>>()
+        };
+        let scaled = "address = 40\nscale_from = 44";
+        for (of_slave, fields, requests) in [
+            ("", &[scaled][..], &[(40, 5)][..]),
+            ("max_gap = 2", &[scaled], &[(40, 1), (44, 1)]),
+            ("max_registers = 4", &[scaled], &[(40, 1), (44, 1)]),
+            ("forbidden = [[42, 42]]", &[scaled], &[(40, 1), (44, 1)]),
+            ("", &["address = 40\nscale_from = 39"], &[(39, 2)]),
+            (
+                "",
+                &["address = 40\nscale_from = 900"],
+                &[(40, 1), (900, 1)],
+            ),
+            (
+                "one_request_per_field = true",
+                &[scaled, "address = 41\nscale_from = 44"],
+                &[(40, 1), (41, 1), (44, 1)],
+            ),
+            ("", &["addresses = [80, 78]\ntype = \"u32\""], &[(78, 3)]),
+            (
+                "max_gap = 0",
+                &[
+                    "addresses = [80, 78]\ntype = \"u32\"\nscale_from = 300",
+                    "address = 79",
+                ],
+                &[(78, 3), (300, 1)],
+            ),
+        ] {
+            assert_eq!(planned(of_slave, fields), requests, "{of_slave} {fields:?}");
+        }
     }
 
     proptest! {

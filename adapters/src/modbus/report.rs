@@ -17,16 +17,14 @@ pub(super) type Answer = Result<Vec<u8>, u8>;
 
 /// The readings of all fields.
 pub(super) fn readings(group: &Group, answers: &[Answer]) -> Vec<Reading> {
-    let read = |field| {
+    let part = |span| {
         let blocks = (0..).map_while(|index| group.blocks.get(index));
-        let data = blocks.zip(answers).find_map(|(block, answer)| {
-            let data = answer.as_ref().ok()?;
-            block.covers(field).then_some((block.request.address, data))
-        });
-        data.map_or(Reading::BAD, |(first, data)| {
-            value::reading(field, group.function, first, data)
+        blocks.zip(answers).find_map(|(block, answer)| {
+            let data = answer.as_ref().ok()?.as_slice();
+            block.covers(span).then_some((block.request.address, data))
         })
     };
+    let read = |field| value::reading_of(field, group.function, part);
     group.fields.iter().map(read).collect()
 }
 
@@ -41,9 +39,36 @@ pub(super) fn bad(group: &mut Group, source: &str, error: &ExchangeError, stamp:
         ExchangeError::Exception(code) => json!(code),
         ExchangeError::Silent | ExchangeError::Broken(_) | ExchangeError::Line(_) => Value::Null,
     };
-    let report = json!({ "quality": "bad", "reason": error.reason(), "exception": code, "detail": error.to_string(),
+    let detail = match error {
+        // Nothing of the group can be read until that is changed. Of other refusals the health report says more, once.
+        ExchangeError::Exception(1) => advice(1, group.function)
+            .map_or(error.to_string(), |advice| format!("{error}: {advice}")),
+        _ => error.to_string(),
+    };
+    let report = json!({ "quality": "bad", "reason": error.reason(), "exception": code, "detail": detail,
         "source": source, "slave": group.slave });
     event(group, Quality::Bad, &report, stamp)
+}
+
+/// What to change where a slave refuses a read of `function` with an exception. Many devices know only one of the two
+/// functions that read registers, or that read bits.
+fn advice(code: u8, function: u8) -> Option<String> {
+    let (kind, other, other_kind) = match function {
+        1 => ("coils", 2, "discrete inputs"),
+        2 => ("discrete inputs", 1, "coils"),
+        3 => ("holding registers", 4, "input registers"),
+        _ => ("input registers", 3, "holding registers"),
+    };
+    match code {
+        1 => Some(format!(
+            "the slave does not read {kind} (function {function}); set function = {other} in the group if its manual has {other_kind}"
+        )),
+        2 | 3 => Some(format!(
+            "the slave has no such {kind} (function {function}); look at the addresses, which count from 0, and whether its \
+             manual has them as {other_kind} (function = {other})"
+        )),
+        _ => None,
+    }
 }
 
 fn event(group: &mut Group, quality: Quality, report: &Value, stamp: Stamp) -> Event {
@@ -132,7 +157,8 @@ pub(super) fn health(
         SlaveChange::Silent { error } => json!({ "state": "silent", "error": error }),
         SlaveChange::Answers => json!({ "state": "answers" }),
         SlaveChange::Refuses { first, count, code } => {
-            json!({ "state": "refuses", "function": group.function, "first": first, "registers": count, "exception": code })
+            json!({ "state": "refuses", "function": group.function, "first": first, "registers": count, "exception": code,
+                "detail": advice(*code, group.function) })
         }
         SlaveChange::Restarted { field } => json!({ "state": "restarted", "counter": field }),
     };
@@ -156,5 +182,51 @@ pub(super) fn health(
         stamp,
         mark: mark(stamp, count),
         payload: Bytes::from(report.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan;
+    use super::super::section::ModbusSection;
+    use super::*;
+
+    fn group(function: u8) -> Group {
+        let section: Result<ModbusSection, _> = toml::from_str(&format!(
+            "name = \"bus\"\nline = {{ port = \"/dev/ttyS1\" }}\n[[slave]]\naddress = 1\ndevice = \"d\"\n\
+             [[slave.group]]\nname = \"g\"\nfunction = {function}\n[[slave.group.field]]\nname = \"x\"\naddress = 0\n"
+        ));
+        plan::groups(&section.unwrap(), &|_| false).remove(0)
+    }
+
+    fn detail(event: &Event) -> String {
+        let report: Value = serde_json::from_slice(&event.payload).unwrap();
+        report["detail"].as_str().unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_that_knows_one_function_is_told_of_with_the_other() {
+        for (function, code, told, event_says) in [
+            (3, 1, "set function = 4 in the group", true),
+            (4, 1, "set function = 3 in the group", true),
+            (1, 1, "set function = 2 in the group", true),
+            (2, 1, "set function = 1 in the group", true),
+            (3, 2, "input registers (function = 4)", false),
+            (4, 3, "holding registers (function = 3)", false),
+        ] {
+            let mut group = group(function);
+            let refuses = SlaveChange::Refuses {
+                first: 0,
+                count: 1,
+                code,
+            };
+            let stamp = Stamp::default();
+            let said = detail(&health(&refuses, &group, "bus", "health", stamp, 1));
+            assert!(said.contains(told), "{said}");
+            let error = ExchangeError::Exception(code);
+            let said = detail(&bad(&mut group, "bus", &error, stamp));
+            assert!(said.starts_with(&error.to_string()), "{said}");
+            assert_eq!(said.contains(told), event_says, "{said}");
+        }
     }
 }

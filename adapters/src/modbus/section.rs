@@ -15,6 +15,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use field::JsonForm;
 pub use field::{FieldSection, MomentFormat, Raw, TypeName, WordOrder};
 pub use import::{ImportError, import};
 pub use line::{Framing, Level, LineSection, Parity, Rs485By, Rs485Section};

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use self::window::Window;
 use super::section::{FieldSection, GroupSection, Report, TypeName};
-use super::value::{FieldQuality, Reading};
+use super::value::{Count, FieldQuality, Reading};
 
 #[derive(Debug)]
 pub(super) struct Track {
@@ -18,7 +18,7 @@ pub(super) struct Track {
     reported: Option<Reported>,
     window: Option<Window>,
     /// Each field's count and when it was read.
-    counts: Vec<Option<(u64, Instant)>>,
+    counts: Vec<Option<(Count, Instant)>>,
 }
 
 #[derive(Debug, Default)]
@@ -122,12 +122,17 @@ impl Track {
             .map(|((last, field), reading)| {
                 let (per, count) = (field.rate_per?.0, reading.count?);
                 let (before, then) = last.replace((count, now))?;
-                let Some(rise) = rise(before, count, largest(field, function)) else {
+                if before.power != count.power {
+                    // Counted in another unit now: it fell or rose without anything having been counted.
+                    return None;
+                }
+                let largest = largest(field, function);
+                let Some(rise) = rise(before.number, count.number, largest) else {
                     restarted = Some(field.name.clone());
                     return None;
                 };
                 let took = now.saturating_duration_since(then).as_secs_f64();
-                let rise = float(rise) * field.scale.unwrap_or(1.0);
+                let rise = count.amount(rise, field);
                 (took > 0.0).then(|| rise / took * per.as_secs_f64())
             })
             .collect();
@@ -191,14 +196,6 @@ fn rise(before: u64, count: u64, largest: u64) -> Option<u64> {
     } else {
         None
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a rate is a float, with a float's precision"
-)]
-fn float(count: u64) -> f64 {
-    count as f64
 }
 
 fn entry(field: &FieldSection, reading: &Reading, rate: Option<f64>) -> Value {

@@ -1,9 +1,12 @@
 //! `[[modbus.slave.group.field]]` as written.
 
+mod problems;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Span;
 
@@ -17,10 +20,17 @@ pub enum Raw {
 
 /// One value, or several of a kind that follow each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct FieldSection {
     pub name: String,
-    /// Address as on the wire, from 0.
+    /// Address as on the wire, from 0. One of `address` and `addresses` is needed.
+    #[serde(rename = "address")]
+    pub written: Option<u16>,
+    /// In place of `address`, where the registers of one value are no neighbours: each of them, in the order of the value.
+    #[serde(default)]
+    pub addresses: Vec<u16>,
+    /// The first one, by whichever key it is given.
+    #[serde(skip)]
     pub address: u16,
     /// Default: `"u16"`, or `"bool"` for functions 1 and 2.
     #[serde(rename = "type")]
@@ -30,6 +40,9 @@ pub struct FieldSection {
     pub order: WordOrder,
     /// value = raw x scale + offset.
     pub scale: Option<f64>,
+    /// In place of `scale`: the register of the same function that has the scale factor, a power of ten from -10 to 10 as a
+    /// signed number of 16 bits (`sunssf` of the `SunSpec` Device Information Model Specification); 0x8000 is none.
+    pub scale_from: Option<u16>,
     pub offset: Option<f64>,
     pub unit: Option<String>,
     /// For `"string"`: registers, two characters each. For `"bcd"`: registers, four digits each; default: 1.
@@ -57,6 +70,16 @@ pub struct FieldSection {
     pub deadband_percent: Option<f64>,
     /// A counter: the event has its `rate` as well, for so long (`"1s"`, `"1h"`).
     pub rate_per: Option<Span>,
+    /// Whole numbers in the event: `"number"` or `"string"`. Default: a number, and from 2^53 on, where readers of JSON lose
+    /// digits, a string of its digits (RFC 7493 section 2.2).
+    pub json: Option<JsonForm>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JsonForm {
+    Number,
+    String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -109,13 +132,29 @@ pub enum WordOrder {
 }
 
 impl Raw {
-    /// As it is on the wire in a value of so many bits.
-    pub(in crate::modbus) fn word(self, bits: u32) -> u64 {
-        let word = match self {
-            Raw::Unsigned(word) => word,
-            Raw::Signed(number) => number.cast_unsigned(),
+    /// Whether it is what stands on the wire, big endian, in as many bytes as the value has.
+    pub(in crate::modbus) fn is(self, wire: &[u8]) -> bool {
+        let (word, above) = match self {
+            Raw::Unsigned(word) => (word, 0),
+            Raw::Signed(number) => (number.cast_unsigned(), 0xFF),
         };
-        word & (u64::MAX >> (64 - bits.clamp(1, 64)))
+        let (high, low) = wire.split_at(wire.len().saturating_sub(8));
+        word.to_be_bytes().ends_with(low) && high.iter().all(|byte| *byte == above)
+    }
+}
+
+impl<'de> Deserialize<'de> for FieldSection {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<FieldSection, D::Error> {
+        let mut field = FieldSection::deserialize(from)?;
+        let first = field.written.or(field.addresses.first().copied());
+        field.address = first.ok_or_else(|| D::Error::missing_field("address"))?;
+        Ok(field)
+    }
+}
+
+impl Serialize for FieldSection {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        FieldSection::serialize(self, to)
     }
 }
 
@@ -125,10 +164,13 @@ impl FieldSection {
     pub fn at(address: u16) -> FieldSection {
         FieldSection {
             name: String::new(),
+            written: Some(address),
+            addresses: Vec::new(),
             address,
             kind: None,
             order: WordOrder::default(),
             scale: None,
+            scale_from: None,
             offset: None,
             unit: None,
             length: None,
@@ -142,6 +184,7 @@ impl FieldSection {
             deadband: None,
             deadband_percent: None,
             rate_per: None,
+            json: None,
         }
     }
 
@@ -158,6 +201,23 @@ impl FieldSection {
     #[must_use]
     pub fn registers(&self, function: u8) -> u16 {
         self.each(function).saturating_mul(self.count.unwrap_or(1))
+    }
+
+    /// All registers (or bits) that are read for it, with the key that says where: its own, and that of its scale factor.
+    pub(in crate::modbus) fn places(
+        &self,
+        function: u8,
+    ) -> impl Iterator<Item = (&'static str, (u16, u16))> {
+        let whole = (self.address, self.registers(function));
+        let whole = self.addresses.is_empty().then_some(("address", whole));
+        let singles = self.addresses.iter().map(|one| ("addresses", (*one, 1)));
+        let factor = self.scale_from.map(|one| ("scale_from", (one, 1)));
+        whole.into_iter().chain(singles).chain(factor)
+    }
+
+    /// The same without keys: the first of each, and how many.
+    pub(in crate::modbus) fn spans(&self, function: u8) -> impl Iterator<Item = (u16, u16)> {
+        self.places(function).map(|(_, span)| span)
     }
 
     /// Registers or bits of one value.
@@ -178,113 +238,5 @@ impl FieldSection {
 
     pub(in crate::modbus) fn format(&self) -> MomentFormat {
         self.format.unwrap_or(MomentFormat::Registers)
-    }
-
-    /// `most` registers or bits are read at once.
-    pub(super) fn problems(
-        &self,
-        function: u8,
-        most: u16,
-        at: &str,
-        problems: &mut Vec<(String, String)>,
-    ) {
-        let mut wrong =
-            |key: &str, message: String| problems.push((format!("{at}.{key}"), message));
-        let (kind, registers) = (self.kind(function), self.registers(function));
-        if function <= 2 && kind != TypeName::Bool {
-            wrong(
-                "type",
-                "functions 1 and 2 read single bits; use \"bool\"".into(),
-            );
-        }
-        if registers == 0 || registers > most {
-            let key = if self.count.is_some() {
-                "count"
-            } else {
-                "length"
-            };
-            wrong(
-                key,
-                format!(
-                    "the field takes {registers} registers or bits; 1 to {most} can be read at once"
-                ),
-            );
-        }
-        if u32::from(self.address) + u32::from(registers) > 65_536 {
-            let message = format!(
-                "`{}` and what follows it goes past the last address, 65535",
-                self.address
-            );
-            wrong("address", message);
-        }
-        if kind == TypeName::String && self.length.is_none() {
-            wrong(
-                "length",
-                "missing; a string needs its number of registers".into(),
-            );
-        }
-        if kind == TypeName::Bcd && self.length.is_some_and(|length| !(1..=4).contains(&length)) {
-            wrong(
-                "length",
-                "a \"bcd\" has 1 to 4 registers, four digits each".into(),
-            );
-        }
-        let (bit, bits) = (self.bit.unwrap_or(0), self.bits.unwrap_or(1));
-        if kind == TypeName::Bits && (bits == 0 || u16::from(bit) + u16::from(bits) > 16) {
-            let message =
-                format!("bits {bit} and {bits} more do not lie within 16; use bit 0 to 15");
-            wrong("bits", message);
-        }
-        self.meaning_problems(kind, at, problems);
-    }
-
-    fn meaning_problems(&self, kind: TypeName, at: &str, problems: &mut Vec<(String, String)>) {
-        let mut wrong =
-            |key: &str, message: String| problems.push((format!("{at}.{key}"), message));
-        let is_number = !matches!(kind, TypeName::String | TypeName::Datetime);
-        for (key, given) in [
-            ("deadband", self.deadband),
-            ("deadband_percent", self.deadband_percent),
-        ] {
-            if given.is_some_and(|band| !is_number || !band.is_finite() || band < 0.0) {
-                wrong(
-                    key,
-                    "a deadband is 0 or more, of a field that is a number".into(),
-                );
-            }
-        }
-        for value in self.names.keys().filter(|key| key.parse::<i64>().is_err()) {
-            wrong("names", format!("`{value}` is not a whole number"));
-        }
-        let bits = self.each(3) * 16;
-        for bit in self.flags.keys() {
-            if !bit.parse().is_ok_and(|bit: u16| bit < bits) {
-                wrong(
-                    "flags",
-                    format!("`{bit}` is not a bit of the field; use 0 to {}", bits - 1),
-                );
-            }
-        }
-        let is_whole = matches!(
-            kind,
-            TypeName::U16 | TypeName::U32 | TypeName::U64 | TypeName::Bcd
-        );
-        if self.rate_per.is_some_and(|per| per.0.is_zero()) {
-            wrong("rate_per", "must be over 0".into());
-        }
-        for (key, given) in [
-            ("flags", !self.flags.is_empty()),
-            ("rate_per", self.rate_per.is_some()),
-        ] {
-            if given && (!is_whole || self.count.is_some()) {
-                wrong(
-                    key,
-                    "goes with one \"u16\", \"u32\", \"u64\" or \"bcd\"".into(),
-                );
-            }
-        }
-        if self.format.is_some() && kind != TypeName::Datetime {
-            wrong("format", "goes with type = \"datetime\"".into());
-        }
     }
 }

@@ -135,17 +135,22 @@ impl GroupSection {
         for (number, field) in self.field.iter().enumerate() {
             let at = format!("{at}.field[{number}]");
             field.problems(self.function, most, &at, problems);
-            let (first, registers) = (field.address, field.registers(self.function));
+            if !self.blocks.is_empty() {
+                self.block_problems(field, &at, problems);
+            }
+        }
+    }
+
+    fn block_problems(&self, field: &FieldSection, at: &str, problems: &mut Vec<(String, String)>) {
+        for (key, (first, registers)) in field.places(self.function) {
+            let end = u32::from(first) + u32::from(registers);
             let covers = |[start, count]: &[u16; 2]| {
-                *start <= first
-                    && u32::from(first) + u32::from(registers)
-                        <= u32::from(*start) + u32::from(*count)
+                *start <= first && end <= u32::from(*start) + u32::from(*count)
             };
-            if !self.blocks.is_empty() && !self.blocks.iter().any(covers) {
-                problems.push((
-                    format!("{at}.address"),
-                    "the field lies in none of the group's `blocks`".into(),
-                ));
+            if !self.blocks.iter().any(covers) {
+                let message =
+                    format!("the field lies in none of the group's `blocks`, from `{first}` on");
+                problems.push((format!("{at}.{key}"), message));
             }
         }
     }
@@ -230,14 +235,13 @@ impl SlaveSection {
                 .find(|[from, to]| first <= *to && *from <= last)
         };
         for (number, field) in group.field.iter().enumerate() {
-            if let Some([from, to]) = meets(field.address, field.registers(group.function)) {
-                problems.push((
-                    format!("{at}.field[{number}].address"),
-                    format!(
-                        "`{}` lies in the forbidden range [{from}, {to}]",
-                        field.address
-                    ),
-                ));
+            for (key, (first, count)) in field.places(group.function) {
+                if let Some([from, to]) = meets(first, count) {
+                    problems.push((
+                        format!("{at}.field[{number}].{key}"),
+                        format!("`{first}` lies in the forbidden range [{from}, {to}]"),
+                    ));
+                }
             }
         }
         for [first, count] in &group.blocks {

@@ -113,3 +113,55 @@ async fn a_counter_has_a_rate_over_its_end_and_none_over_a_restart() {
     assert_eq!(rise(5, 4, u64::MAX), None);
     assert_eq!(rise(u64::MAX, 0, u64::MAX), Some(1));
 }
+
+/// The counter stands in the first register, its scale factor in the second.
+#[tokio::test(start_paused = true)]
+async fn a_counter_whose_scale_factor_is_in_a_register_has_its_rate_in_the_same_unit() {
+    let group = group("", "rate_per = \"1m\"\nscale_from = 1");
+    let begun = Instant::now();
+    let mut track = Track::new(&group, begun);
+    for (second, count, factor, value, rate, why) in [
+        (1, 65_000, -1, json!(6500.0), Value::Null, "the first"),
+        (2, 65_100, -1, json!(6510.0), json!(600.0), "ten a second"),
+        (3, 64, -1, json!(6.4), json!(3000.0), "over its end"),
+        (4, 7, 0, json!(7.0), Value::Null, "another unit"),
+        (5, 9, 0, json!(9.0), json!(120.0), "which goes on"),
+        (6, 11, i16::MIN, Value::Null, Value::Null, "no factor"),
+        (7, 13, 0, json!(13.0), json!(120.0), "over the gap"),
+    ] {
+        let data = [u16::to_be_bytes(count), i16::to_be_bytes(factor)].concat();
+        let readings = vec![reading(&group.field[0], 3, 0, &data)];
+        let now = begun + SECOND * second;
+        let taken = track.take(&group.field, 3, readings, now);
+        assert_eq!(taken.restarted, None, "{why}");
+        let entry = &taken.values.unwrap()["x"];
+        assert_eq!((&entry["value"], &entry["rate"]), (&value, &rate), "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bands_and_windows_are_of_the_scaled_value_whatever_its_factor() {
+    let told = |keys: &str, field: &str| {
+        let group = group(keys, &format!("scale_from = 1\n{field}"));
+        let begun = Instant::now();
+        let mut track = Track::new(&group, begun);
+        let mut told = Vec::new();
+        for (second, count, factor) in [(1, 2300, -1), (2, 230, 0), (3, 231, 0), (4, 2330, -1)] {
+            let data = [u16::to_be_bytes(count), i16::to_be_bytes(factor)].concat();
+            let readings = vec![reading(&group.field[0], 3, 0, &data)];
+            let taken = track.take(&group.field, 3, readings, begun + SECOND * second);
+            told.extend(taken.values.map(|values| (second, values["x"].clone())));
+        }
+        told
+    };
+    let changes = told("report = \"change\"", "deadband = 1.0");
+    assert_eq!(when(&changes), [1, 4]);
+    let window = told("window = \"4s\"", "");
+    assert_eq!(
+        window,
+        [(
+            4,
+            json!({ "value": 233.0, "quality": "good", "min": 230.0, "max": 233.0, "mean": 231.0, "count": 4 })
+        )]
+    );
+}
