@@ -39,11 +39,11 @@ pub(super) fn bad(group: &mut Group, source: &str, error: &ExchangeError, stamp:
         ExchangeError::Exception(code) => json!(code),
         ExchangeError::Silent | ExchangeError::Broken(_) | ExchangeError::Line(_) => Value::Null,
     };
-    let detail = match error {
-        // Nothing of the group can be read until that is changed. Of other refusals the health report says more, once.
-        ExchangeError::Exception(1) => advice(1, group.function)
-            .map_or(error.to_string(), |advice| format!("{error}: {advice}")),
-        _ => error.to_string(),
+    // Nothing of the group can be read until that is changed. Of other refusals the health report says more, once.
+    let advice = matches!(error, ExchangeError::Exception(1)).then(|| advice(1, group.function));
+    let detail = match advice.flatten() {
+        Some(advice) => format!("{error}: {advice}"),
+        None => error.to_string(),
     };
     let report = json!({ "quality": "bad", "reason": error.reason(), "exception": code, "detail": detail,
         "source": source, "slave": group.slave });
