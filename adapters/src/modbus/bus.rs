@@ -295,7 +295,7 @@ impl<'a> Bus<'a> {
         };
         let source = self.section.name.as_str();
         for change in self.changes.drain(..) {
-            tell(source, group.slave, &change);
+            tell(source, group.slave, group.function, &change);
             self.told += 1;
             let stamp = self.intake.now();
             let event = report::health(&change, group, source, self.health, stamp, self.told);
@@ -319,7 +319,7 @@ async fn attempt(
     }
 }
 
-fn tell(source: &str, slave: u8, change: &SlaveChange) {
+fn tell(source: &str, slave: u8, function: u8, change: &SlaveChange) {
     match change {
         SlaveChange::Silent { error } => {
             warn!(source, slave, %error, "modbus slave does not answer; it is asked seldom until it does; look at its power, wiring and address");
@@ -332,7 +332,8 @@ fn tell(source: &str, slave: u8, change: &SlaveChange) {
                 first,
                 registers = count,
                 exception = code,
-                "modbus slave refuses these registers; they are left out for ten minutes, the others are read; look at the addresses in its map"
+                advice = report::advice(*code, function),
+                "modbus slave refuses these registers; they are left out for ten minutes, the others are read"
             );
         }
         SlaveChange::Restarted { field } => {

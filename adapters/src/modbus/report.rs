@@ -52,7 +52,7 @@ pub(super) fn bad(group: &mut Group, source: &str, error: &ExchangeError, stamp:
 
 /// What to change where a slave refuses a read of `function` with an exception. Many devices know only one of the two
 /// functions that read registers, or that read bits.
-fn advice(code: u8, function: u8) -> Option<String> {
+pub(super) fn advice(code: u8, function: u8) -> Option<String> {
     let (kind, other, other_kind) = match function {
         1 => ("coils", 2, "discrete inputs"),
         2 => ("discrete inputs", 1, "coils"),
