@@ -47,11 +47,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use budget::Overload;
-pub use probe::{Answer, Place, Probe, ProbeError, value_of};
+pub use probe::{Answer, Place, Probe, ProbeError, ms, value_of};
 pub use section::{
     FieldSection, Framing, GroupSection, ImportError, Level, LineSection, MapError, MapSection,
-    ModbusSection, MomentFormat, Parity, Raw, Report, Rs485By, Rs485Section, SlaveSection,
-    TypeName, WordOrder, import,
+    ModbusSection, MomentFormat, Numbering, Parity, Raw, Report, Rs485By, Rs485Section,
+    SlaveSection, TypeName, WordOrder, import,
 };
 
 use crate::retry::{Reconnect, Works};

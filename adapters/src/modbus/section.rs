@@ -8,6 +8,8 @@ mod slave;
 
 mod map;
 
+mod written;
+
 mod import;
 
 use std::time::Duration;
@@ -16,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use field::{FieldSection, MomentFormat, Raw, TypeName, WordOrder};
-pub use import::{ImportError, import};
+pub use import::{ImportError, Numbering, import};
 pub use line::{Framing, Level, LineSection, Parity, Rs485By, Rs485Section};
 pub use map::{MapError, MapSection};
 pub use slave::{GroupSection, Report, SlaveSection};
