@@ -43,6 +43,8 @@ mod bus;
 
 mod probe;
 
+mod sunspec;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +55,7 @@ pub use section::{
     ModbusSection, MomentFormat, Numbering, Parity, Raw, Report, Rs485By, Rs485Section,
     SlaveSection, TypeName, WordOrder, import,
 };
+pub use sunspec::{SunSpec, SunSpecError, SunSpecModel, discover, sunspec_map};
 
 use crate::retry::{Reconnect, Works};
 use crate::{Backoff, Intake, Origin, Receipts, Stop, stopped};

@@ -2,6 +2,8 @@
 
 mod arguments;
 
+mod sunspec;
+
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
@@ -30,6 +32,8 @@ pub(super) enum DoctorError {
         path: String,
         source: std::io::Error,
     },
+    #[error(transparent)]
+    SunSpec(#[from] sunspec::LookError),
     #[error(transparent)]
     Import(#[from] adapters::modbus::ImportError),
     #[error("cannot write: {0}")]
@@ -73,10 +77,26 @@ fn perform(arguments: &ModbusArguments, out: &mut dyn Write) -> Result<(), Docto
         match &arguments.task {
             Task::Scan {
                 bus,
+                timeout,
+                slave: Some(slave),
+                map,
+                ..
+            } => {
+                let timeout = timeout.map_or(Duration::from_secs(1), |timeout| timeout.0);
+                let mut probe = open(bus).await?;
+                sunspec::look(&mut probe, *slave, timeout, map.as_deref(), out).await?;
+                Ok(())
+            }
+            Task::Scan {
+                bus,
                 from,
                 to,
                 timeout,
-            } => scan(&mut open(bus).await?, *from..=*to, timeout.0, out).await,
+                ..
+            } => {
+                let timeout = timeout.map_or(Duration::from_millis(100), |timeout| timeout.0);
+                scan(&mut open(bus).await?, *from..=*to, timeout, out).await
+            }
             Task::Read { bus, target } => read(&mut open(bus).await?, target, out).await,
             Task::Watch {
                 bus,

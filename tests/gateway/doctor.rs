@@ -9,7 +9,7 @@ use crate::needs_kafka;
 use crate::peers::Kafka;
 use crate::rig::{Gateway, binary, tidegate};
 
-fn look(arguments: &[&str]) -> (bool, String) {
+pub(crate) fn look(arguments: &[&str]) -> (bool, String) {
     let output = tidegate().arg("modbus").args(arguments).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).unwrap())

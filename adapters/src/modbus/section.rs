@@ -22,6 +22,7 @@ pub use import::{ImportError, Numbering, import};
 pub use line::{Framing, Level, LineSection, Parity, Rs485By, Rs485Section};
 pub use map::{MapError, MapSection};
 pub use slave::{GroupSection, Report, SlaveSection};
+pub(in crate::modbus) use written::{WrittenGroup, written};
 
 use super::frame::{BITS_MAX, REGISTERS_MAX};
 use crate::Span;

@@ -29,9 +29,18 @@ pub(crate) enum Task {
         /// Last slave asked.
         #[arg(long, default_value = "247", value_parser = slave)]
         to: u8,
-        /// How long each may take to begin its answer.
-        #[arg(long, default_value = "100ms")]
-        timeout: Span,
+        /// How long each may take to begin its answer. Default: 100ms, or 1s with --sunspec.
+        #[arg(long)]
+        timeout: Option<Span>,
+        /// List the SunSpec models of one slave instead.
+        #[arg(long, requires = "slave", conflicts_with_all = ["from", "to"])]
+        sunspec: bool,
+        /// With --sunspec: whose models.
+        #[arg(long, requires = "sunspec", value_parser = slave)]
+        slave: Option<u8>,
+        /// With --sunspec: write a register map of the models to this new file.
+        #[arg(long, value_name = "FILE", requires = "sunspec")]
+        map: Option<PathBuf>,
     },
     /// Read registers or bits once.
     Read {
@@ -297,6 +306,13 @@ mod tests {
             ),
             ("modbus read --tcp h:1 --slave 248", "1 to 247"),
             ("modbus scan --tcp h:1 --from 0", "1 to 247"),
+            ("modbus scan --tcp h:1 --sunspec", "--slave <SLAVE>"),
+            ("modbus scan --tcp h:1 --slave 1", "--sunspec"),
+            ("modbus scan --tcp h:1 --map f", "--sunspec"),
+            (
+                "modbus scan --tcp h:1 --sunspec --slave 1 --to 9",
+                "cannot be used with",
+            ),
             (
                 "modbus read --tcp h:1 --slave 1 --address 0x10000",
                 "0 to 65535",
