@@ -22,12 +22,12 @@ pub(super) enum DoctorError {
     #[error("{0}")]
     Bus(String),
     #[error(
-        "{source}; if it is the agent, `tidegate status` shows how its slaves are: stop the agent for as long as you look"
+        "{0}; if it is the agent, `tidegate status` shows how its slaves are: stop the agent for as long as you look"
     )]
-    InUse { source: ProbeError },
+    InUse(ProbeError),
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    #[error("cannot read {path}: {source}{}", for_text(source))]
+    #[error("cannot read {path} as a text in UTF-8")]
     Read {
         path: String,
         source: std::io::Error,
@@ -36,17 +36,8 @@ pub(super) enum DoctorError {
     SunSpec(#[from] sunspec::LookError),
     #[error(transparent)]
     Import(#[from] adapters::modbus::ImportError),
-    #[error("cannot write: {0}")]
+    #[error("cannot write")]
     Output(#[from] std::io::Error),
-}
-
-/// What to do about a file that is no text.
-fn for_text(error: &std::io::Error) -> &'static str {
-    if error.kind() == std::io::ErrorKind::InvalidData {
-        "; save the table as UTF-8"
-    } else {
-        ""
-    }
 }
 
 pub(super) fn run(arguments: &ModbusArguments) -> ExitCode {
@@ -116,7 +107,7 @@ async fn open(bus: &Bus) -> Result<Probe, DoctorError> {
     let line = bus.line().map_err(DoctorError::Bus)?;
     Probe::open(&line).await.map_err(|source| {
         if source.to_string().contains("another program has it open") {
-            DoctorError::InUse { source }
+            DoctorError::InUse(source)
         } else {
             source.into()
         }

@@ -78,7 +78,7 @@ fn a_port_without_a_line_is_not_said_to_have_a_wire() {
     let (ok, said) = look(
         &[
             &["bench", "--port", &slave.place, "--slave", "9"],
-            &["--count", "100", "--baud", "300", "--times", "5"][..],
+            &["--count", "100", "--baud", "1200", "--times", "5"][..],
         ]
         .concat(),
     );

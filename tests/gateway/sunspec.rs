@@ -33,7 +33,10 @@ fn the_models_of_a_device_are_listed_and_become_a_map() {
         assert!(written.contains(part), "{part} is not in\n{written}");
     }
     let (ok, said) = look(&[&at[..], &["--map", map]].concat());
-    assert!(!ok && said.contains("name a new file"), "{said}");
+    assert!(
+        !ok && said.contains("as a new file: File exists (os error 17)\n"),
+        "{said}"
+    );
     assert_eq!(std::fs::read_to_string(&file).unwrap(), written);
 }
 

@@ -93,15 +93,15 @@ pub(crate) struct Bus {
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Name of the [[modbus]] in it, if it has several.
-    #[arg(long, value_name = "NAME", requires = "config")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["port", "tcp"])]
     pub source: Option<String>,
     /// A serial port.
     #[arg(long, value_name = "DEVICE")]
     pub port: Option<PathBuf>,
-    #[arg(long, default_value_t = 19_200, requires = "port", value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
+    #[arg(long, default_value_t = 19_200, conflicts_with_all = ["config", "tcp"], value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
     pub baud: u32,
     /// none, even or odd.
-    #[arg(long, default_value = "even", requires = "port", value_parser = named::<Parity>)]
+    #[arg(long, default_value = "even", conflicts_with_all = ["config", "tcp"], value_parser = named::<Parity>)]
     pub parity: Parity,
     /// rtu or ascii on a port; tcp, rtu or ascii over TCP.
     #[arg(long, conflicts_with = "config", value_parser = named::<Framing>)]
@@ -298,7 +298,11 @@ mod tests {
             ),
             (
                 "modbus read --tcp h:1 --baud 9600 --slave 1",
-                "--port <DEVICE>",
+                "cannot be used with",
+            ),
+            (
+                "modbus read --tcp h:1 --source bus --slave 1",
+                "cannot be used with",
             ),
             (
                 "modbus read -c f --framing rtu --slave 1",

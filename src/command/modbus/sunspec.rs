@@ -17,12 +17,12 @@ pub(in crate::command) enum LookError {
         "no map is written, as the device has no model that one is made for: 1, 101 to 103, 111 to 113, 201 to 204"
     )]
     NothingToMap,
-    #[error("cannot write {}: {source}; name a new file", path.display())]
+    #[error("cannot write {} as a new file", path.display())]
     Map {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("cannot write: {0}")]
+    #[error("cannot write")]
     Output(#[from] std::io::Error),
 }
 

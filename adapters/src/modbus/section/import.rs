@@ -30,7 +30,7 @@ pub enum Numbering {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    #[error("cannot read the table: {0}")]
+    #[error("cannot read the table")]
     Table(#[from] csv::Error),
     #[error(
         "the table has no column `{0}`; it needs `name` and `address`, and may have `group`, `addresses`, and any key of a group or a field"
