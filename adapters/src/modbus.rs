@@ -47,16 +47,19 @@ mod absence;
 
 mod probe;
 
+mod sunspec;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use budget::Overload;
-pub use probe::{Answer, Place, Probe, ProbeError, value_of};
+pub use probe::{Answer, Place, Probe, ProbeError, ms, value_of};
 pub use section::{
     FieldSection, Framing, GroupSection, ImportError, Level, LineSection, MapError, MapSection,
-    ModbusSection, MomentFormat, Parity, Raw, Report, Rs485By, Rs485Section, SlaveSection,
-    TypeName, WordOrder, import,
+    ModbusSection, MomentFormat, Numbering, Parity, Raw, Report, Rs485By, Rs485Section,
+    SlaveSection, TypeName, WordOrder, import,
 };
+pub use sunspec::{SunSpec, SunSpecError, SunSpecModel, discover, sunspec_map};
 
 use crate::retry::Reconnect;
 use crate::{Backoff, Intake, Origin, Receipts, Stop, stopped};

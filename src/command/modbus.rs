@@ -2,13 +2,15 @@
 
 mod arguments;
 
+mod sunspec;
+
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use adapters::Span;
-use adapters::modbus::{Answer, Place, Probe, ProbeError, import, value_of};
+use adapters::modbus::{Answer, Place, Probe, ProbeError, import, ms, value_of};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::console::fail;
@@ -20,19 +22,21 @@ pub(super) enum DoctorError {
     #[error("{0}")]
     Bus(String),
     #[error(
-        "{source}; if it is the agent, `tidegate status` shows how its slaves are: stop the agent for as long as you look"
+        "{0}; if it is the agent, `tidegate status` shows how its slaves are: stop the agent for as long as you look"
     )]
-    InUse { source: ProbeError },
+    InUse(ProbeError),
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path} as a text in UTF-8")]
     Read {
         path: String,
         source: std::io::Error,
     },
     #[error(transparent)]
+    SunSpec(#[from] sunspec::LookError),
+    #[error(transparent)]
     Import(#[from] adapters::modbus::ImportError),
-    #[error("cannot write: {0}")]
+    #[error("cannot write")]
     Output(#[from] std::io::Error),
 }
 
@@ -45,12 +49,17 @@ pub(super) fn run(arguments: &ModbusArguments) -> ExitCode {
 
 /// Runs one of the commands and writes what it finds.
 fn perform(arguments: &ModbusArguments, out: &mut dyn Write) -> Result<(), DoctorError> {
-    if let Task::Import { table } = &arguments.task {
-        let text = std::fs::read_to_string(table).map_err(|source| DoctorError::Read {
+    if let Task::Import { table, addresses } = &arguments.task {
+        let text = if table.as_os_str() == "-" {
+            std::io::read_to_string(std::io::stdin())
+        } else {
+            std::fs::read_to_string(table)
+        };
+        let text = text.map_err(|source| DoctorError::Read {
             path: table.display().to_string(),
             source,
         })?;
-        return Ok(write!(out, "{}", import(&text)?)?);
+        return Ok(write!(out, "{}", import(&text, *addresses)?)?);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -59,10 +68,26 @@ fn perform(arguments: &ModbusArguments, out: &mut dyn Write) -> Result<(), Docto
         match &arguments.task {
             Task::Scan {
                 bus,
+                timeout,
+                slave: Some(slave),
+                map,
+                ..
+            } => {
+                let timeout = timeout.map_or(Duration::from_secs(1), |timeout| timeout.0);
+                let mut probe = open(bus).await?;
+                sunspec::look(&mut probe, *slave, timeout, map.as_deref(), out).await?;
+                Ok(())
+            }
+            Task::Scan {
+                bus,
                 from,
                 to,
                 timeout,
-            } => scan(&mut open(bus).await?, *from..=*to, timeout.0, out).await,
+                ..
+            } => {
+                let timeout = timeout.map_or(Duration::from_millis(100), |timeout| timeout.0);
+                scan(&mut open(bus).await?, *from..=*to, timeout, out).await
+            }
             Task::Read { bus, target } => read(&mut open(bus).await?, target, out).await,
             Task::Watch {
                 bus,
@@ -82,7 +107,7 @@ async fn open(bus: &Bus) -> Result<Probe, DoctorError> {
     let line = bus.line().map_err(DoctorError::Bus)?;
     Probe::open(&line).await.map_err(|source| {
         if source.to_string().contains("another program has it open") {
-            DoctorError::InUse { source }
+            DoctorError::InUse(source)
         } else {
             source.into()
         }
@@ -98,6 +123,13 @@ async fn scan(
 ) -> Result<(), DoctorError> {
     let mut found = 0;
     let asked = slaves.len();
+    if asked == 0 {
+        return Err(DoctorError::Bus(format!(
+            "--from {} is after --to {}; turn them round",
+            slaves.start(),
+            slaves.end()
+        )));
+    }
     for slave in slaves {
         let place = Place {
             slave,
@@ -131,12 +163,24 @@ async fn scan(
 }
 
 async fn read(probe: &mut Probe, target: &Target, out: &mut dyn Write) -> Result<(), DoctorError> {
-    let answer = probe.read(target.place(), target.timeout.0).await?;
-    for (name, value) in values(target, &answer) {
-        writeln!(out, "{name:>7}  {value}")?;
+    let place = place(target)?;
+    let answer = probe.read(place, target.timeout.0).await?;
+    if is_raw(target) {
+        writeln!(
+            out,
+            "{:>14}  {:<6} {:>6} {:>7}",
+            "address", "hex", "u16", "i16"
+        )?;
+    }
+    for (name, value) in values(target, place, &answer) {
+        writeln!(out, "{name:>14}  {value}")?;
     }
     writeln!(out, "answered after {}", ms(answer.took))?;
     Ok(())
+}
+
+fn place(target: &Target) -> Result<Place, DoctorError> {
+    target.place().map_err(DoctorError::Bus)
 }
 
 /// Writes what changes.
@@ -147,6 +191,7 @@ async fn watch(
     times: Option<u32>,
     out: &mut dyn Write,
 ) -> Result<(), DoctorError> {
+    let place = place(target)?;
     let mut ticks = interval(every.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (begun, mut before) = (Instant::now(), Vec::new());
@@ -154,8 +199,8 @@ async fn watch(
     while left != Some(0) {
         ticks.tick().await;
         left = left.map(|left| left - 1);
-        let now = match probe.read(target.place(), target.timeout.0).await {
-            Ok(answer) => values(target, &answer),
+        let now = match probe.read(place, target.timeout.0).await {
+            Ok(answer) => values(target, place, &answer),
             Err(error @ ProbeError::Answer { .. }) => vec![(String::new(), error.to_string())],
             Err(error @ (ProbeError::Line(_) | ProbeError::Place { .. })) => {
                 return Err(error.into());
@@ -164,7 +209,7 @@ async fn watch(
         for (name, value) in now.iter().filter(|entry| !before.contains(*entry)) {
             writeln!(
                 out,
-                "{:>9.3} s {name:>7}  {value}",
+                "{:>9.3} s {name:>14}  {value}",
                 begun.elapsed().as_secs_f64()
             )?;
         }
@@ -181,7 +226,7 @@ async fn bench(
     times: u32,
     out: &mut dyn Write,
 ) -> Result<(), DoctorError> {
-    let place = target.place();
+    let place = place(target)?;
     let (mut took, mut failed, begun) = (Vec::new(), 0_u32, Instant::now());
     for _ in 0..times {
         match probe.read(place, target.timeout.0).await {
@@ -202,36 +247,61 @@ async fn bench(
             "none of {times} reads was answered; `tidegate modbus scan` looks who is there"
         )));
     };
-    let wire = probe.on_wire(place).unwrap_or_default();
-    let begins = |took: Duration| took.saturating_sub(wire);
     writeln!(
         out,
         "{} of {times} reads answered, {failed} not; {:.1} a second",
         took.len(),
         f64::from(times) / elapsed.as_secs_f64()
     )?;
+    // Nothing is faster than its own characters: a port that is has no line.
+    let by_baud = probe.on_wire(place);
+    let wire = by_baud.filter(|wire| wire <= middle);
+    let of_wire = match (wire, by_baud) {
+        (Some(wire), _) => format!(", of which {} go over the wire", ms(wire)),
+        (None, Some(by_baud)) => format!(
+            "; the port seems to have no real line, as a pseudo-terminal has none: at its baud rate the wire alone takes {}",
+            ms(by_baud)
+        ),
+        (None, None) => String::new(),
+    };
+    let (most, usual) = (ms(*longest), ms(*middle));
     writeln!(
         out,
-        "round trip {} in the middle, {} at most, of which {} go over the wire",
-        ms(*middle),
-        ms(*longest),
-        ms(wire)
+        "round trip {usual} in the middle, {most} at most{of_wire}"
     )?;
+    let begins = |took: Duration| took.saturating_sub(wire.unwrap_or_default());
+    let max_gap = wire.and_then(|_| probe.max_gap(begins(*middle)));
+    suggest(
+        begins(*longest),
+        begins(*middle),
+        max_gap,
+        elapsed / times.max(1),
+        out,
+    )
+}
+
+/// `longest` and `usual`: until an answer begins; `each`: from one read to the next.
+fn suggest(
+    longest: Duration,
+    usual: Duration,
+    max_gap: Option<u16>,
+    each: Duration,
+    out: &mut dyn Write,
+) -> Result<(), DoctorError> {
+    let (timeout, response) = (rounded(longest * 3, 50), rounded(usual, 1));
     writeln!(out, "suggested:")?;
-    let timeout = rounded(begins(*longest) * 3, 50);
     writeln!(out, "  timeout = \"{timeout}\"  # three times the slowest")?;
-    let response = rounded(begins(*middle), 1);
     writeln!(
         out,
         "  response_time = \"{response}\"  # for what `check` sums up"
     )?;
-    if let Some(gap) = probe.max_gap(begins(*middle)) {
+    if let Some(gap) = max_gap {
         writeln!(
             out,
             "  max_gap = {gap}  # so many registers cost less than another request"
         )?;
     }
-    let least = rounded(elapsed / times.max(1) * 5 / 4, 10);
+    let least = rounded(each * 5 / 4, 10);
     writeln!(
         out,
         "  interval = \"{least}\"  # at least, for this read alone on the line"
@@ -247,39 +317,42 @@ fn rounded(time: Duration, step: u64) -> Span {
     Span(Duration::from_millis(ms))
 }
 
-fn ms(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+/// Whether each register is shown by itself.
+fn is_raw(target: &Target) -> bool {
+    target.kind.is_none() && target.function > 2
 }
 
 /// Each register or bit by its address; or the values of a type.
-fn values(target: &Target, answer: &Answer) -> Vec<(String, String)> {
-    let place = target.place();
-    if target.kind.is_some() || place.function <= 2 {
-        let each = target.field(place.address).registers(place.function).max(1);
-        let starts = (0..place.count).step_by(usize::from(each));
-        return starts
-            .filter(|start| start + each <= place.count)
-            .map(|start| {
-                let address = place.address + start;
-                let (value, quality) = value_of(&target.field(address), place, &answer.data);
-                let value = if quality == "good" {
-                    value.to_string()
-                } else {
-                    quality.to_owned()
-                };
-                (address.to_string(), value)
+fn values(target: &Target, place: Place, answer: &Answer) -> Vec<(String, String)> {
+    if is_raw(target) {
+        let registers = answer.data.as_chunks::<2>().0.iter();
+        return registers
+            .zip(place.address..)
+            .map(|(bytes, address)| {
+                let word = u16::from_be_bytes(*bytes);
+                let signed = i16::from_be_bytes(*bytes);
+                (
+                    shown(address),
+                    format!("0x{word:04X} {word:>6} {signed:>7}"),
+                )
             })
             .collect();
     }
-    let registers = answer.data.as_chunks::<2>().0.iter().zip(place.address..);
-    registers
-        .map(|(bytes, address)| {
-            let word = u16::from_be_bytes(*bytes);
-            let signed = i16::from_be_bytes(*bytes);
-            (
-                address.to_string(),
-                format!("0x{word:04X} {word:>6} {signed:>7}"),
-            )
+    (0..place.count)
+        .step_by(usize::from(target.each().max(1)))
+        .map(|start| {
+            let address = place.address + start;
+            let (value, quality) = value_of(&target.field(address), place, &answer.data);
+            let value = if quality == "good" {
+                value.to_string()
+            } else {
+                quality.to_owned()
+            };
+            (shown(address), value)
         })
         .collect()
+}
+
+fn shown(address: u16) -> String {
+    format!("{address} (0x{address:04X})")
 }

@@ -4,11 +4,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use load::slave::{Fault, SlaveLine};
 
+use crate::foreign::{ForeignSlave, Hands};
 use crate::needs_kafka;
 use crate::peers::Kafka;
 use crate::rig::{Gateway, binary, tidegate};
 
-fn look(arguments: &[&str]) -> (bool, String) {
+pub(crate) fn look(arguments: &[&str]) -> (bool, String) {
     let output = tidegate().arg("modbus").args(arguments).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).unwrap())
@@ -27,8 +28,11 @@ fn slaves_are_found_read_watched_and_measured_by_hand() {
     assert!(found.contains("slave 5 is there, and says"), "{found}");
     assert!(found.contains("slave 6 says something else"), "{found}");
     assert!(found.contains("3 of 6 addresses answered"), "{found}");
-    let read = at("read", &["--slave", "3", "--address", "4", "--count", "2"]);
-    assert!(read.contains("4  0x0130    304"), "{read}");
+    let read = at(
+        "read",
+        &["--slave", "3", "--address", "0x4", "--count", "2"],
+    );
+    assert!(read.contains("4 (0x0004)  0x0130    304"), "{read}");
     let typed = at(
         "read",
         &[
@@ -37,15 +41,17 @@ fn slaves_are_found_read_watched_and_measured_by_hand() {
             "--address",
             "4",
             "--count",
-            "4",
+            "2",
             "--type",
             "u32",
             "--order",
             "cdab",
         ],
     );
-    let value = 305 * 65_536 + 304;
-    assert!(typed.contains(&format!("4  {value}")), "{typed}");
+    for (address, value) in [(4, 305 * 65_536 + 304), (6, 307 * 65_536 + 306)] {
+        let line = format!("{address} (0x000{address})  {value}\n");
+        assert!(typed.contains(&line), "{typed}");
+    }
     let watched = at(
         "watch",
         &["--slave", "3", "--interval", "10ms", "--times", "5"],
@@ -54,6 +60,7 @@ fn slaves_are_found_read_watched_and_measured_by_hand() {
     let measured = at("bench", &["--slave", "3", "--count", "10", "--times", "10"]);
     for part in [
         "10 of 10 reads answered",
+        "go over the wire\n",
         "timeout = ",
         "max_gap = ",
         "interval = ",
@@ -62,6 +69,21 @@ fn slaves_are_found_read_watched_and_measured_by_hand() {
     }
     let (ok, said) = look(&["read", "--port", line.path(), "--slave", "4"]);
     assert!(!ok && said.contains("slave 4: no answer in time"), "{said}");
+    assert!(said.contains(" ms") && !said.contains('.'), "{said}");
+}
+
+#[test]
+fn a_port_without_a_line_is_not_said_to_have_a_wire() {
+    let slave = ForeignSlave::on_a_line(Hands::Libmodbus, "rtu");
+    let (ok, said) = look(
+        &[
+            &["bench", "--port", &slave.place, "--slave", "9"],
+            &["--count", "100", "--baud", "1200", "--times", "5"][..],
+        ]
+        .concat(),
+    );
+    assert!(ok && said.contains("seems to have no real line"), "{said}");
+    assert!(!said.contains("of which"), "{said}");
 }
 
 #[test]
@@ -110,7 +132,21 @@ fn a_table_of_registers_becomes_a_map() {
     assert!(ok && map.contains("address = 16"), "{map}");
     std::fs::write(&table, "name,address\nvoltage,north\n").unwrap();
     let (ok, said) = look(&["import", table.to_str().unwrap()]);
-    assert!(!ok && said.contains("row 2: "), "{said}");
+    assert!(
+        !ok && said.contains("row 2, column `address`: `north`"),
+        "{said}"
+    );
+    std::fs::write(&table, "Name;Address\nvoltage;40001\n").unwrap();
+    let (ok, said) = look(&["import", table.to_str().unwrap()]);
+    assert!(!ok && said.contains("say --addresses modicon"), "{said}");
+    let said = tidegate()
+        .args(["modbus", "import", "--addresses", "modicon", "-"])
+        .stdin(std::fs::File::open(&table).unwrap())
+        .output()
+        .unwrap();
+    let map = String::from_utf8(said.stdout).unwrap();
+    let voltage = "function = 3\n\n[[group.field]]\nname = \"voltage\"\naddress = 0\n";
+    assert!(map.contains(voltage), "{map}");
 }
 
 #[test]

@@ -61,6 +61,8 @@ mod buses;
 
 mod doctor;
 
+mod sunspec;
+
 mod security;
 
 mod rotations;

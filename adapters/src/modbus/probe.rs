@@ -42,10 +42,10 @@ pub enum ProbeError {
     #[error("{0}")]
     Line(String),
     #[error(
-        "{what} cannot be read at once; function 1 and 2 read 1 to {BITS_MAX} bits, 3 and 4 read 1 to {REGISTERS_MAX} registers"
+        "{what} cannot be read at once; function 1 and 2 read 1 to {BITS_MAX} bits, 3 and 4 read 1 to {REGISTERS_MAX} registers, and addresses end at 65535 (0xFFFF)"
     )]
     Place { what: String },
-    #[error("slave {slave}: {error} after {took:?}")]
+    #[error("slave {slave}: {error} after {}", ms(*took))]
     Answer {
         slave: u8,
         error: String,
@@ -76,7 +76,10 @@ impl Place {
                 count,
                 ..
             } = self;
-            let what = format!("function {function}, {count} from address {address}");
+            let what = if function <= 2 { "bits" } else { "registers" };
+            let what = format!(
+                "function {function}, {count} {what} from address {address} (0x{address:04X})"
+            );
             return Err(ProbeError::Place { what });
         }
         Ok(Request {
@@ -90,6 +93,11 @@ impl Place {
 impl Probe {
     /// Takes the line for itself, or says who has it.
     pub async fn open(section: &LineSection) -> Result<Probe, ProbeError> {
+        let mut problems = Vec::new();
+        section.problems(&mut problems);
+        if let Some((key, message)) = problems.into_iter().next() {
+            return Err(ProbeError::Line(format!("{key}: {message}")));
+        }
         let line = Line::open(section, &mut PortName::default()).await?;
         Ok(Probe {
             line,
@@ -149,9 +157,61 @@ impl Probe {
     }
 }
 
+/// A time as a person reads it: whole milliseconds, tenths below ten.
+#[must_use]
+pub fn ms(time: Duration) -> String {
+    let ms = time.as_secs_f64() * 1000.0;
+    // What would be rounded to ten is ten.
+    let digits = usize::from(ms < 9.95);
+    format!("{ms:.digits$} ms")
+}
+
 /// The value of a field in what was read from `place`, and its quality.
 #[must_use]
 pub fn value_of(field: &FieldSection, place: Place, data: &[u8]) -> (Value, &'static str) {
     let reading = value::reading(field, place.function, place.address, data);
     (reading.value, reading.quality.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_said_as_a_person_reads_it() {
+        for (us, said) in [
+            (0, "0.0 ms"),
+            (851, "0.9 ms"),
+            (9_940, "9.9 ms"),
+            (9_960, "10 ms"),
+            (301_460, "301 ms"),
+            (2_000_000, "2000 ms"),
+        ] {
+            assert_eq!(ms(Duration::from_micros(us)), said);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_at_once_is_said_with_its_unit_and_place() {
+        for (function, address, count, said) in [
+            (
+                3,
+                31,
+                126,
+                "function 3, 126 registers from address 31 (0x001F)",
+            ),
+            (1, 0, 2001, "function 1, 2001 bits from address 0 (0x0000)"),
+            (4, 65_535, 2, "addresses end at 65535"),
+            (3, 0, 0, "function 3, 0 registers"),
+        ] {
+            let place = Place {
+                slave: 1,
+                function,
+                address,
+                count,
+            };
+            let error = place.request().unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
 }

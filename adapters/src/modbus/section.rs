@@ -8,6 +8,8 @@ mod slave;
 
 mod map;
 
+mod written;
+
 mod import;
 
 use std::time::Duration;
@@ -17,10 +19,11 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use field::JsonForm;
 pub use field::{FieldSection, MomentFormat, Raw, TypeName, WordOrder};
-pub use import::{ImportError, import};
+pub use import::{ImportError, Numbering, import};
 pub use line::{Framing, Level, LineSection, Parity, Rs485By, Rs485Section};
 pub use map::{MapError, MapSection};
 pub use slave::{GroupSection, Report, SlaveSection};
+pub(in crate::modbus) use written::{WrittenGroup, written};
 
 use super::frame::{BITS_MAX, REGISTERS_MAX};
 use crate::Span;

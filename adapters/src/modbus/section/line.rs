@@ -155,7 +155,7 @@ impl LineSection {
             .unwrap_or_default()
     }
 
-    pub(super) fn problems(&self, problems: &mut Vec<(String, String)>) {
+    pub(in crate::modbus) fn problems(&self, problems: &mut Vec<(String, String)>) {
         let mut wrong = |key: &str, message: &str| {
             problems.push((format!("line{key}"), message.to_owned()));
         };

@@ -60,7 +60,7 @@ impl MapSection {
 
 impl MapSection {
     /// What is wrong with it by itself.
-    pub(super) fn problems(&self) -> Vec<(String, String)> {
+    pub(in crate::modbus) fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         for (index, group) in self.group.iter().enumerate() {
             let most = if group.function <= 2 {

@@ -132,8 +132,20 @@ impl GroupSection {
                 wrong("blocks", message);
             }
         }
+        self.field_problems(most, at, problems);
+    }
+
+    fn field_problems(&self, most: u16, at: &str, problems: &mut Vec<(String, String)>) {
         for (number, field) in self.field.iter().enumerate() {
             let at = format!("{at}.field[{number}]");
+            let mut before = self.field.iter().take(number);
+            if let Some(place) = before.position(|before| before.name == field.name) {
+                let message = format!(
+                    "`{}` is the name of field[{place}] too, and an event has one value of a name; use another",
+                    field.name
+                );
+                problems.push((format!("{at}.name"), message));
+            }
             field.problems(self.function, most, &at, problems);
             if !self.blocks.is_empty() {
                 self.block_problems(field, &at, problems);
@@ -252,5 +264,24 @@ impl SlaveSection {
                 ));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_a_group_have_names_of_their_own() {
+        let field = "[[field]]\nname = \"x\"\naddress = 0\n";
+        let group = format!("name = \"g\"\n{field}{field}");
+        let group: GroupSection = toml::from_str(&group).unwrap();
+        let mut problems = Vec::new();
+        group.problems(REGISTERS_MAX, "group[0]", &mut problems);
+        let [(key, message)] = problems.as_slice() else {
+            panic!("one problem: {problems:?}");
+        };
+        assert_eq!(key, "group[0].field[1].name");
+        assert!(message.starts_with("`x` is the name of field[0] too"));
     }
 }
