@@ -2,11 +2,18 @@
 //!
 //! A client writes one event a line (JSON), or length-prefixed CBOR; what it may say is described at
 //! [`message`]. Where it asks for an `ack`, it gets one after the receipt, and that covers everything
-//! it sent before. A bad event is refused with a reason and disturbs nobody else.
+//! it sent before. What is understood only in part is an event of bad quality. What is no event at all disturbs nobody else: on a
+//! socket it is refused with a reason; in a file or a FIFO, whose writer hears nothing, the line as it came is an event of bad quality.
 
 mod section;
 
+mod time;
+
+mod lenient;
+
 mod message;
+
+mod troubles;
 
 mod socket;
 
@@ -32,6 +39,8 @@ use crate::{
     WriteWhole,
 };
 use message::{Message, MessageError};
+use time::Time;
+use troubles::Troubles;
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(10);
@@ -52,6 +61,7 @@ pub struct Inference {
     write: WriteWhole,
     /// Of all its clients.
     origins: Known,
+    troubles: Arc<Troubles>,
 }
 
 /// Origins that all clients of an input share.
@@ -73,6 +83,7 @@ impl Inference {
             place: context.state.join("inference").join(&section.name),
             write: context.write,
             origins: Arc::new(Mutex::new(Origins::new(context.origin_bytes))),
+            troubles: Arc::default(),
         })
     }
 
@@ -123,6 +134,7 @@ pub fn decode(is_cbor: bool, sent: &[u8]) -> bool {
 struct Maker {
     section: InferenceSection,
     origins: Known,
+    troubles: Arc<Troubles>,
     /// Marks events that the client gave no id.
     unnumbered: u64,
 }
@@ -133,36 +145,49 @@ impl Maker {
         Maker {
             section: input.section.clone(),
             origins: Arc::clone(&input.origins),
+            troubles: Arc::clone(&input.troubles),
             unnumbered: begun,
         }
     }
 
-    /// The event in a line of JSON, if there is any. `place` marks it where the client gave it no id and it can be read again.
-    fn line(
-        &mut self,
-        line: &[u8],
-        stamp: Stamp,
-        place: Option<u64>,
-    ) -> Option<Result<Event, MessageError>> {
-        let line = line.trim_ascii();
-        let most = self.section.max_event();
+    /// The event in a line, if there is any. It is also one where it is no JSON, as who wrote it is not there to be told. `place`
+    /// marks it where the client gave it no id and it can be read again.
+    fn line(&mut self, line: &[u8], intake: &Intake, place: Option<u64>) -> Option<Event> {
+        let line = lenient::bare(line);
         if line.is_empty() {
             return None;
         }
+        let most = self.section.max_event();
         if line.len() > most {
-            return Some(Err(MessageError::TooLong(most)));
+            self.left_out(&MessageError::TooLong(most), intake);
+            return None;
         }
-        Some(Message::from_json(line).map(|message| self.event(message, stamp, place)))
+        let message = match Message::from_json(line) {
+            // What stands for what was not understood may be longer than that.
+            Ok(message) if message.payload.len() <= most => message,
+            Ok(_) => Message::whole(line, MessageError::TooLong(most)),
+            Err(error) => Message::whole(line, error),
+        };
+        Some(self.event(message, intake, place))
     }
 
-    fn event(&mut self, message: Message, stamp: Stamp, place: Option<u64>) -> Event {
+    /// Counts and tells of a message that is no event.
+    fn left_out(&self, error: &MessageError, intake: &Intake) {
+        intake.stats.error(error);
+        self.troubles.left_out(&self.section.name, error);
+    }
+
+    fn event(&mut self, message: Message, intake: &Intake, place: Option<u64>) -> Event {
         let id = message.id.as_deref().map(str::as_bytes);
         let mark = id.map(xxhash_rust::xxh3::xxh3_64).or(place);
         let mark = mark.unwrap_or_else(|| {
             self.unnumbered = self.unnumbered.wrapping_add(1);
             self.unnumbered
         });
-        let stamp = message.unix_us.map_or(stamp, |own| stamp.given(own));
+        if let Some(flaw) = &message.flaw {
+            intake.stats.error(flaw);
+            self.troubles.flawed(&self.section.name, flaw);
+        }
         let device = message
             .device
             .or_else(|| self.section.device.clone())
@@ -180,14 +205,52 @@ impl Maker {
             tags: message.tags,
             intent: message.intent.or_else(|| self.section.intent.clone()),
             content_type: Some(message.content_type.into()),
-            quality: Quality::Good,
+            quality: match message.flaw {
+                None => Quality::Good,
+                Some(_) => Quality::Bad,
+            },
         };
         let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
         Event {
             origin: origins.of(&origin, || origin.clone(), Arc::clone),
-            stamp,
+            stamp: stamp(intake.now(), message.time),
             mark,
             payload: message.payload,
         }
+    }
+}
+
+/// The stamp of an event that arrived at `now`. Nobody vouches for a time without a zone.
+fn stamp(now: Stamp, time: Option<Time>) -> Stamp {
+    let Some(time) = time else {
+        return now;
+    };
+    let given = now.given(time.unix_us);
+    if time.zoned {
+        return given;
+    }
+    Stamp {
+        unsynced_boot_us: given.unsynced_boot_us.or(Some(0)),
+        is_wrong: given.is_wrong.or(Some(false)),
+        ..given
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_vouches_for_a_time_without_a_zone() {
+        let now = Stamp {
+            unix_us: 5,
+            ..Stamp::default()
+        };
+        let time = |zoned| Time { unix_us: 7, zoned };
+        assert_eq!(stamp(now, None), now);
+        assert_eq!(stamp(now, Some(time(true))), Stamp { unix_us: 7, ..now });
+        let clock = crate::Clock::new(1);
+        let guessed = stamp(now, Some(time(false)));
+        assert_eq!(clock.settled(guessed), (7, crate::Trust::Unverified));
     }
 }

@@ -157,16 +157,12 @@ impl Tail<'_> {
         let mut offered = Vec::new();
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
             let begin = at.offset;
-            let event = self.maker.line(line, self.intake.now(), Some(at.mark()));
+            let event = self.maker.line(line, self.intake, Some(at.mark()));
             at.offset += line.len() as u64;
             let waits = match event {
                 None => false,
-                Some(Err(error)) => {
-                    self.intake.stats.error(&error);
-                    false
-                }
-                Some(Ok(_)) if self.kept.contains(&begin) => false,
-                Some(Ok(event)) => {
+                Some(_) if self.kept.contains(&begin) => false,
+                Some(event) => {
                     self.intake.submit(event, Patience::Waits).await;
                     true
                 }
