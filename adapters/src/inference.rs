@@ -5,11 +5,16 @@
 //! it sent before. What is understood only in part is an event of bad quality. What is no event at all disturbs nobody else: on a
 //! socket it is refused with a reason; in a file or a FIFO, whose writer hears nothing, the line as it came is an event of bad quality.
 
+#[cfg(test)]
+mod testing;
+
 mod section;
 
 mod time;
 
 mod lenient;
+
+mod tags;
 
 mod message;
 
@@ -23,8 +28,15 @@ mod place;
 
 mod places;
 
+mod rotated;
+
+mod names;
+
 mod tail;
 
+mod files;
+
+use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,12 +45,14 @@ use std::time::Duration;
 pub use section::InferenceSection;
 
 use crate::origins::Origins;
-use crate::retry::Reconnect;
+use crate::retry::{Reconnect, Works};
 use crate::{
     AdapterKind, Backoff, Context, Event, Intake, Origin, Quality, Receipts, Stamp, Stop,
     WriteWhole,
 };
 use message::{Message, MessageError};
+use names::{Known, Names};
+use tail::Followed;
 use time::Time;
 use troubles::Troubles;
 
@@ -60,12 +74,12 @@ pub struct Inference {
     place: PathBuf,
     write: WriteWhole,
     /// Of all its clients.
-    origins: Known,
+    origins: SharedOrigins,
     troubles: Arc<Troubles>,
 }
 
 /// Origins that all clients of an input share.
-type Known = Arc<Mutex<Origins<Arc<Origin>>>>;
+type SharedOrigins = Arc<Mutex<Origins<Arc<Origin>>>>;
 
 impl Inference {
     pub(crate) fn new(
@@ -77,14 +91,27 @@ impl Inference {
             .as_deref()
             .map(section::group_id)
             .transpose()?;
+        let origins = Arc::new(Mutex::new(Origins::new(context.origin_bytes)));
         Ok(Inference {
             section: section.clone(),
             group,
             place: context.state.join("inference").join(&section.name),
             write: context.write,
-            origins: Arc::new(Mutex::new(Origins::new(context.origin_bytes))),
+            origins,
             troubles: Arc::default(),
         })
+    }
+
+    #[cfg(test)]
+    fn of(section: InferenceSection, place: PathBuf, write: WriteWhole) -> Inference {
+        Inference {
+            section,
+            group: None,
+            place,
+            write,
+            origins: Arc::new(Mutex::new(Origins::new(1 << 16))),
+            troubles: Arc::default(),
+        }
     }
 
     /// Runs until stopped.
@@ -92,24 +119,43 @@ impl Inference {
         let path = self.section.socket.as_ref().or(self.section.tail.as_ref());
         let peer = path.map_or_else(String::new, |path| path.display().to_string());
         let backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
-        let mut reconnect = Reconnect::new(&intake, backoff, &self.section.name, peer);
+        let input = Arc::new(self);
+        let mut reconnect = Reconnect::new(&intake, backoff, &input.section.name, peer);
         loop {
-            let (works, stop) = (reconnect.works(), &mut stop);
-            let ended = match (&self.section.socket, &self.section.tail) {
-                (Some(path), _) => socket::serve(&self, path, &intake, works, stop).await,
-                (None, Some(path)) if is_fifo(path) => {
-                    fifo::read(&self, path, &intake, &mut receipts, works, stop).await
-                }
-                (None, Some(path)) => {
-                    tail::follow(&self, path, &intake, &mut receipts, works, stop).await
-                }
-                (None, None) => Ok(()),
-            };
+            let works = reconnect.works();
+            let ended = input.serve(&intake, &mut receipts, works, &mut stop).await;
             match ended {
-                Err(error) if reconnect.again(&error, stop).await => {}
+                Err(error) if reconnect.again(&error, &mut stop).await => {}
                 Ok(()) | Err(_) => return,
             }
         }
+    }
+
+    /// Serves clients or follows files until stopped, or until that fails.
+    async fn serve(
+        self: &Arc<Inference>,
+        intake: &Intake,
+        receipts: &mut Receipts,
+        works: &Works<'_>,
+        stop: &mut Stop,
+    ) -> io::Result<()> {
+        if let Some(path) = &self.section.socket {
+            return socket::serve(self, path, intake, works, stop).await;
+        }
+        let Some(path) = &self.section.tail else {
+            return Ok(());
+        };
+        if let Some(names) = Names::of(path) {
+            return files::follow_all(self, names, intake, works, stop).await;
+        }
+        if is_fifo(path) {
+            return fifo::read(self, path, intake, receipts, works, stop).await;
+        }
+        let (place, known) = (&self.place, &Known::default());
+        let followed = Followed { path, place, known };
+        let works = || works.now();
+        tail::follow(self, followed, intake, receipts, stop, works).await?;
+        Ok(())
     }
 }
 
@@ -133,7 +179,7 @@ pub fn decode(is_cbor: bool, sent: &[u8]) -> bool {
 #[derive(Debug)]
 struct Maker {
     section: InferenceSection,
-    origins: Known,
+    origins: SharedOrigins,
     troubles: Arc<Troubles>,
     /// Marks events that the client gave no id.
     unnumbered: u64,

@@ -1,5 +1,7 @@
 //! What is almost JSON, and is understood all the same.
 
+use serde::de::IgnoredAny;
+
 /// How deep values may lie in each other. The parser takes no more in a value that it looks into, and nor do most consumers.
 const DEPTH_MAX: usize = 128;
 
@@ -28,6 +30,11 @@ pub(super) fn is_too_deep(json: &[u8]) -> bool {
         depth <= DEPTH_MAX
     });
     depth > DEPTH_MAX
+}
+
+/// Whether a line that was not ended is one all the same: nothing but its end can follow an object.
+pub(super) fn is_whole(line: &[u8]) -> bool {
+    line.ends_with(b"}") && serde_json::from_slice::<IgnoredAny>(bare(line)).is_ok()
 }
 
 /// The same with `null` for numbers that JSON does not have (`NaN`, `Infinity`, `-inf`), if there are any: Python's `json.dumps`
@@ -106,6 +113,19 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(with_finite_numbers(json).as_deref(), finite, "{json}");
+        }
+    }
+
+    #[test]
+    fn an_object_without_an_end_of_line_is_whole() {
+        for (line, whole) in [
+            ("{}", true),
+            ("\u{feff}{\"a\":{}}", true),
+            ("{\"a\":{}", false),
+            ("5", false),
+            ("", false),
+        ] {
+            assert_eq!(is_whole(line.as_bytes()), whole, "{line}");
         }
     }
 
