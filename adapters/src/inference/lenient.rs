@@ -102,7 +102,7 @@ mod tests {
         for (json, finite) in [
             (r#"{"a":NaN}"#, Some(r#"{"a":null}"#)),
             (
-                r#"[Infinity, -Infinity,+inf,-nan]"#,
+                "[Infinity, -Infinity,+inf,-nan]",
                 Some("[null, null,null,null]"),
             ),
             (r#"{"NaN":"NaN"}"#, None),

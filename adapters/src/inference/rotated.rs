@@ -47,15 +47,17 @@ pub(super) fn copy(place: &Place, path: &Path, has_own: impl Fn(&Path) -> bool) 
     files.find(|found| fits(place, found))
 }
 
-/// The oldest copy of the file that a blank place is in: what was made since that was written to, and has the name of a rotated one,
-/// is none that was rotated before.
+/// The oldest copy of the file that a blank place is in: made since that was written to, so it is none that was rotated before, and
+/// written to before the file was cut, so it is none that came after.
 pub(super) fn copied_since(
     place: &Place,
+    own: &Metadata,
     path: &Path,
     has_own: impl Fn(&Path) -> bool,
 ) -> Option<Found> {
     let copies = beside(path).filter(|(name, metadata)| {
-        is_rotated(name, path) && !has_own(name) && place.is_before(metadata)
+        let is_between = place.is_before(metadata) && age(metadata) < age(own);
+        is_rotated(name, path) && !has_own(name) && is_between
     });
     let (name, _) = copies.min_by_key(|(_, metadata)| age(metadata))?;
     open(name)

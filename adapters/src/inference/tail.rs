@@ -242,12 +242,11 @@ impl Tail<'_> {
         if !self.place.is_written_since(&metadata) {
             return Ok(false);
         }
-        let Some(copy) = rotated::copied_since(&self.place, self.path, has_own) else {
+        let Some(copy) = rotated::copied_since(&self.place, &metadata, self.path, has_own) else {
             self.place.seen(&metadata);
             return Ok(false);
         };
         tracing::info!(source = self.source, path = %copy.name.display(), "the followed file was cut before anything was read of it; its copy is read first");
-        self.place.seen(&copy.file.metadata()?);
         self.file = copy.file;
         Ok(true)
     }

@@ -40,7 +40,7 @@ impl Agent {
     }
 
     fn outcome(&self, event: &crate::Event) -> Outcome {
-        if self.refuses.load(Ordering::Relaxed) && event.mark % 3 == 0 {
+        if self.refuses.load(Ordering::Relaxed) && event.mark.is_multiple_of(3) {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Outcome::Refused(Refused::Full);
         }

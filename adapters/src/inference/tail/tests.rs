@@ -62,11 +62,11 @@ impl Rig {
     fn write(&mut self, lines: u64, leaves_half: bool) {
         let mut text = std::mem::take(&mut self.half);
         for _ in 0..lines {
-            text += &format!("{{\"n\":{}}}\n", self.written);
+            text.push_str(&line(self.written));
             self.written += 1;
         }
         if leaves_half {
-            let line = format!("{{\"n\":{}}}\n", self.written);
+            let line = line(self.written);
             let (first, second) = line.split_at(3);
             (text, self.half) = (text + first, second.to_owned());
             self.written += 1;
@@ -161,6 +161,10 @@ impl Rig {
         }
         numbers
     }
+}
+
+fn line(number: u64) -> String {
+    format!("{{\"n\":{number}}}\n")
 }
 
 #[derive(Debug, Clone)]
