@@ -41,6 +41,8 @@ mod bursts;
 
 mod followed;
 
+mod lines;
+
 mod signals;
 
 mod owners;

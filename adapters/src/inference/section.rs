@@ -1,11 +1,12 @@
 //! `[[inference]]` as written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::InferenceError;
+use super::names::has_wildcard;
 use crate::Size;
 
 /// The largest event that may be allowed: a lane could hold none that is much larger.
@@ -19,7 +20,8 @@ pub struct InferenceSection {
     pub name: String,
     /// Path of a Unix stream socket to listen on.
     pub socket: Option<PathBuf>,
-    /// Path of a file of JSON lines, or of a FIFO, to follow instead.
+    /// Path of a file of JSON lines, or of a FIFO, to follow instead. The name may have `*` and `?`: each file that fits is
+    /// followed, up to 64 at once. Example: `"/var/log/app/*.jsonl"`.
     pub tail: Option<PathBuf>,
     /// Permissions of the socket, octal. Default: `"0660"`.
     #[serde(default = "default_mode")]
@@ -74,6 +76,13 @@ impl InferenceSection {
                     format!("`{}` is relative; use an absolute path", path.display()),
                 ));
             }
+            (None, Some(path)) if path.parent().is_some_and(is_pattern) => problems.push((
+                "tail".into(),
+                format!(
+                    "`{}` has `*` or `?` in its directory; use them in the name of the file alone",
+                    path.display()
+                ),
+            )),
             (Some(_), None) | (None, Some(_)) => {}
         }
         if self.mode().is_none() {
@@ -114,6 +123,10 @@ impl InferenceSection {
     }
 }
 
+fn is_pattern(path: &Path) -> bool {
+    has_wildcard(&path.to_string_lossy())
+}
+
 /// The number of a group, from /etc/group.
 pub(super) fn group_id(name: &str) -> Result<u32, InferenceError> {
     if let Ok(number) = name.parse() {
@@ -125,4 +138,20 @@ pub(super) fn group_id(name: &str) -> Result<u32, InferenceError> {
         .find(|line| line.split(':').next() == Some(name));
     line.and_then(|line| line.split(':').nth(2)?.parse().ok())
         .ok_or_else(|| InferenceError::Group(name.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_may_stand_in_the_name_of_a_file_alone() {
+        for (tail, is_right) in [("/a/*.jsonl", true), ("/a/x?", true), ("/*/b", false)] {
+            let text = format!("name = \"x\"\ntail = \"{tail}\"");
+            let problems = toml::from_str::<InferenceSection>(&text)
+                .unwrap()
+                .problems();
+            assert_eq!(problems.is_empty(), is_right, "{tail}: {problems:?}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use tokio::net::{UnixListener, UnixStream, unix::OwnedReadHalf};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::lenient::bare;
 use super::message::{Message, MessageError};
 use super::{Inference, Maker, RETRY_FIRST};
 use crate::files::give_to_owner;
@@ -159,14 +160,14 @@ async fn client(
                 Ok(Some(Ok(mut message))) => {
                     asked.push(message.ack.take());
                     let patience = if asked.patient { Patience::Waits } else { Patience::CannotWait };
-                    let event = maker.event(message, intake.now(), None);
+                    let event = maker.event(message, &intake, None);
                     intake.submit(event, patience).await;
                     if asked.is_urgent() {
                         intake.urge();
                     }
                 }
                 Ok(Some(Err(error))) => {
-                    intake.stats.error(&error);
+                    maker.left_out(&error, &intake);
                     lines.push(json!({ "refused": null, "reason": error.to_string() }).to_string());
                 }
                 Ok(None) | Err(_) => open = false,
@@ -257,20 +258,26 @@ impl Frames {
             match frame {
                 None => return Ok(None),
                 Some(Err(error)) => return Ok(Some(Err(error))),
-                Some(Ok(bytes)) if bytes.iter().all(u8::is_ascii_whitespace) => {}
                 Some(Ok(bytes)) if is_cbor => return Ok(Some(Message::from_cbor(&bytes))),
+                Some(Ok(bytes)) if bare(&bytes).is_empty() => {}
                 Some(Ok(bytes)) => return Ok(Some(Message::from_json(&bytes))),
             }
         }
     }
 
+    /// The next line; the last one needs no end, whether its client closed the connection or was killed.
     async fn line(&mut self) -> io::Result<Option<Result<Vec<u8>, MessageError>>> {
         let mut skipping = self.partial.len() > self.max_event;
         loop {
-            let available = self.reader.fill_buf().await?;
-            if available.is_empty() {
+            let available = match self.reader.fill_buf().await {
+                Err(error) if self.partial.is_empty() => return Err(error),
+                Err(_) => &[],
+                Ok(available) => available,
+            };
+            if available.is_empty() && self.partial.is_empty() {
                 return Ok(None);
             }
+            let is_last = available.is_empty();
             let end = available.iter().position(|byte| *byte == b'\n');
             let part = available
                 .get(..end.unwrap_or(available.len()))
@@ -283,7 +290,7 @@ impl Frames {
             // One byte too many marks that the rest of the line is to be skipped.
             skipping = self.partial.len() > self.max_event;
             self.partial.truncate(self.max_event + 1);
-            if end.is_some() {
+            if end.is_some() || is_last {
                 let line = std::mem::take(&mut self.partial);
                 return Ok(Some(if skipping {
                     Err(MessageError::TooLong(self.max_event))
@@ -317,7 +324,8 @@ impl Frames {
             }
             let available = self.reader.fill_buf().await?;
             if available.is_empty() {
-                return Ok(None);
+                let is_cut = !std::mem::take(&mut self.partial).is_empty();
+                return Ok(is_cut.then_some(Err(MessageError::Cut)));
             }
             let used = available.len().min(wanted - self.partial.len());
             self.partial
@@ -331,12 +339,61 @@ impl Frames {
         while self.skip > 0 {
             let available = self.reader.fill_buf().await?.len();
             if available == 0 {
-                return Ok(None);
+                self.skip = 0;
+                break;
             }
             let used = available.min(self.skip);
             self.reader.consume(used);
             self.skip -= used;
         }
         Ok(Some(Err(MessageError::TooLong(self.max_event))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of these bytes, up to the end of the connection: payloads, and reasons.
+    async fn said(sent: &[u8]) -> Vec<String> {
+        let (mut client, stream) = UnixStream::pair().unwrap();
+        client.write_all(sent).await.unwrap();
+        drop(client);
+        let (reader, _writer) = stream.into_split();
+        let mut frames = Frames::new(reader, 30);
+        let mut all = Vec::new();
+        while let Some(one) = frames.next().await.unwrap() {
+            all.push(match one {
+                Ok(message) => String::from_utf8_lossy(&message.payload).into_owned(),
+                Err(error) => error.to_string(),
+            });
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_connection_is_passed_over_in_silence() {
+        let long = "x".repeat(40);
+        for (sent, all) in [
+            (
+                "{\"a\":1}\r\n\r\n\u{feff}\n{\"a\":2}",
+                vec!["{\"a\":1}", "{\"a\":2}"],
+            ),
+            ("\u{feff}{\"a\":1}\n", vec!["{\"a\":1}"]),
+            (&long, vec!["longer than 30 bytes"]),
+            (
+                "\0\0\0\x05\u{1}",
+                vec!["not CBOR: the connection ended within a message"],
+            ),
+            (
+                "\0\0\0",
+                vec!["not CBOR: the connection ended within a message"],
+            ),
+            ("\0\0\x01\0xx", vec!["longer than 30 bytes"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(said(sent.as_bytes()).await, all, "{sent:?}");
+        }
+        assert_eq!(said(b"{\"a\":").await.len(), 1, "half a line is told of");
     }
 }

@@ -1,21 +1,25 @@
 //! Following a file of JSON lines, for programs that only write files.
 //!
-//! The place in the file moves over a line only with its receipt. A file that was renamed is read to its end before the one that
-//! has its name now, also over a restart while it stays in its directory. What can no longer be read is logged.
+//! The place in the file moves over a line only with its receipt. A file that was renamed, or copied and cut, is read to its end
+//! before those that had its name after it, the oldest first, and the one that has it now; also over a restart, while they stay in
+//! their directory. What can no longer be read is logged.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::place::{Place, open_to_read};
+use super::lenient::is_whole;
+use super::message::MessageError;
+use super::names::Known;
+use super::place::{Chunk, Place, open_to_read};
 use super::places::PlaceFile;
+use super::rotated::{self, age, is_one};
 use super::{Inference, Maker};
-use crate::retry::Works;
 use crate::{Intake, Outcome, Patience, Receipts, Stop, stopped};
 
 /// How often a file is looked at.
@@ -23,44 +27,71 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Bytes read at a time.
 const CHUNK: usize = 64 * 1024;
 /// A program may write to the file that was renamed until it is signalled to open the new one: the old one is left when nothing came
-/// for this long, and after that long in any case.
+/// for this long, and after that long in any case. The end of a last line is waited for as long.
 const QUIET: Duration = Duration::from_secs(1);
 const LEFT_AFTER: Duration = Duration::from_secs(10);
 
+/// A file to follow, and where its place is remembered.
+#[derive(Clone, Copy)]
+pub(super) struct Followed<'a> {
+    pub(super) path: &'a Path,
+    pub(super) place: &'a Path,
+    /// Of the files that the input follows.
+    pub(super) known: &'a Known,
+}
+
+/// How following a file ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    Stopped,
+    /// Nothing has its name any more, and it was read to its end.
+    Gone,
+}
+
 pub(super) async fn follow(
     input: &Inference,
-    path: &Path,
+    followed: Followed<'_>,
     intake: &Intake,
     receipts: &mut Receipts,
-    works: &Works<'_>,
     stop: &mut Stop,
-) -> io::Result<()> {
-    let source = input.section.name.as_str();
-    let mut places = PlaceFile::new(&input.place, input.write, source);
-    let (file, place) = open(path, source, &places)?;
-    works.now();
+    works: impl FnOnce(),
+) -> io::Result<Ended> {
+    let (path, source) = (followed.path, input.section.name.as_str());
+    let mut places = PlaceFile::new(followed.place, input.write, source);
+    let (file, place) = open(followed, source, places.recall())?;
+    works();
     tracing::info!(source, path = %path.display(), "following inference results");
     let mut tail = Tail {
         path,
+        known: followed.known,
         source,
         file,
         place,
         kept: BTreeSet::new(),
         rotated: None,
+        scanned: 0,
+        half: None,
         maker: Maker::new(input, intake.now()),
         intake,
         receipts,
     };
     while !*stop.borrow() {
+        tail.known.is_at(path, tail.place);
         let read = tail.read().await?;
-        let renewed = read == Step::End && tail.is_renewed(Instant::now());
-        if renewed {
-            tail.leave().await?;
+        let now = Instant::now();
+        let (named, mut left) = (tail.named(), false);
+        let may_leave = named == Named::Other || (named == Named::None && tail.known.are_several());
+        if read == Step::End && tail.is_left(may_leave, now) && tail.finish(stop).await? {
+            if named == Named::None {
+                return Ok(Ended::Gone);
+            }
+            tail.go_on()?;
+            left = true;
             places.remember_now(tail.place, &intake.stats).await;
         } else {
             places.remember(tail.place, &intake.stats);
         }
-        if read != Step::More && !renewed {
+        if read != Step::More && !left {
             tokio::select! {
                 () = sleep(LOOK) => {}
                 () = stopped(stop) => {}
@@ -68,27 +99,36 @@ pub(super) async fn follow(
         }
     }
     places.remember_now(tail.place, &intake.stats).await;
-    Ok(())
+    Ok(Ended::Stopped)
 }
 
 /// The file to read from, and where: where reading stopped before, if that file is still there.
-fn open(path: &Path, source: &str, places: &PlaceFile<'_>) -> io::Result<(File, Place)> {
-    let file = open_to_read(path)?;
-    let metadata = file.metadata()?;
-    let beginning = Place::beginning(&metadata);
-    let Some(recalled) = places.recall() else {
-        return Ok((file, beginning));
+fn open(
+    followed: Followed<'_>,
+    source: &str,
+    recalled: Option<Place>,
+) -> io::Result<(File, Place)> {
+    let (path, known) = (followed.path, followed.known);
+    let Some(recalled) = recalled else {
+        let file = open_to_read(path)?;
+        let left = known.left_at(&file)?;
+        let beginning = Place::beginning(&file.metadata()?);
+        return Ok((file, left.unwrap_or(beginning)));
     };
-    if recalled.is_in(&metadata) {
-        return Ok((file, recalled));
+    let has_own = |name: &Path| known.has_own(name);
+    if let Some(found) = rotated::find(&recalled, path, has_own) {
+        if found.name != path {
+            tracing::info!(source, path = %found.name.display(), offset = recalled.offset, "the followed file was renamed or copied; its rest is read first");
+        }
+        return Ok((found.file, recalled));
     }
-    if let Some((name, renamed)) = recalled.find(path) {
-        tracing::info!(source, path = %name.display(), offset = recalled.offset, "the followed file was renamed; its rest is read first");
-        return Ok((renamed, recalled));
-    }
-    tracing::warn!(source, path = %path.display(), inode = recalled.inode, offset = recalled.offset,
-        "the file that was followed before is not in this directory any more; lines after this offset of it were not read and may be lost; the new file is read from its beginning; rotate into the same directory, without compression, to keep them");
-    Ok((file, beginning))
+    // Earlier versions did not say when it was written to.
+    let since = (recalled.written > 0).then_some((recalled.written, 0));
+    let next = rotated::next(path, since.unwrap_or((u64::MAX, 0)), None, has_own)?;
+    tracing::warn!(source, path = %path.display(), inode = recalled.inode, offset = recalled.offset, next = %next.name.display(),
+        "the file that was followed before is not in this directory any more, or was cut; lines after this offset of it were not read and may be lost; the next one is read from its beginning; rotate into the same directory, without compression, to keep them");
+    let place = recalled.next(&next.file.metadata()?);
+    Ok((next.file, place))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +139,15 @@ enum Step {
     Refused,
 }
 
-/// A file that has lost its name to another, since when, and when it last gave something.
+/// What has the name of the followed file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Same,
+    Other,
+    None,
+}
+
+/// A file that has lost its name, since when, and when it last gave something.
 #[derive(Debug, Clone, Copy)]
 struct Rotated {
     since: Instant,
@@ -108,12 +156,17 @@ struct Rotated {
 
 struct Tail<'a> {
     path: &'a Path,
+    known: &'a Known,
     source: &'a str,
     file: File,
     place: Place,
     /// Where lines begin that were taken though one before them was refused: of one chunk, and not offered again.
     kept: BTreeSet<u64>,
     rotated: Option<Rotated>,
+    /// Up to where the end of a line that is too long was looked for.
+    scanned: u64,
+    /// Bytes of a last line that was not ended, and since when there are no more.
+    half: Option<(usize, Instant)>,
     maker: Maker,
     intake: &'a Intake,
     receipts: &'a mut Receipts,
@@ -122,59 +175,131 @@ struct Tail<'a> {
 impl Tail<'_> {
     /// Submits the whole lines of the next chunk, and waits for their receipts.
     async fn read(&mut self) -> io::Result<Step> {
-        let chunk = self.chunk()?;
-        let end = chunk.iter().rposition(|byte| *byte == b'\n');
-        // A line longer than a chunk is passed over in pieces, each of which is refused.
-        let is_too_long = chunk.len() > self.maker.section.max_event();
-        let end = end.map_or(if is_too_long { chunk.len() } else { 0 }, |last| last + 1);
-        let lines = chunk.get(..end).unwrap_or_default();
-        if lines.is_empty() {
-            return Ok(Step::End);
+        let Some(chunk) = self.chunk()? else {
+            self.cut();
+            return Ok(Step::More);
+        };
+        if self.place.is_blank() && self.is_in_a_copy()? {
+            return Ok(Step::More);
         }
+        self.place.look(&chunk);
+        let new = chunk.new_bytes();
+        // A file that was cut under a program that goes on at its old place begins with a hole.
+        let hole = new.iter().take_while(|byte| **byte == 0).count();
+        if hole > 0 {
+            self.place.advance(&chunk, hole, self.modified());
+            return Ok(Step::More);
+        }
+        let end = new.iter().rposition(|byte| *byte == b'\n');
+        let end = match end {
+            Some(last) => last + 1,
+            None if new.len() > self.maker.section.max_event() => return self.pass_over(),
+            None if self.is_ended(new) => new.len(),
+            None => return Ok(Step::End),
+        };
         if let Some(rotated) = &mut self.rotated {
             rotated.gave = Instant::now();
         }
-        Ok(self.submit(lines).await)
+        Ok(self.submit(&chunk, end).await)
     }
 
-    fn chunk(&mut self) -> io::Result<Vec<u8>> {
-        if self.file.metadata()?.len() < self.place.offset {
-            tracing::warn!(source = self.source, path = %self.path.display(), offset = self.place.offset,
-                "the followed file was cut; lines that were written to it since it was last read, up to when it was cut, are lost; it is read from its beginning; let logs be rotated by renaming, not by copying and cutting");
-            self.place.cut();
-            self.kept.clear();
+    /// The next bytes; none if the file was cut or written anew.
+    fn chunk(&self) -> io::Result<Option<Chunk>> {
+        let most = CHUNK.max(self.maker.section.max_event() + 1);
+        self.place.read(&self.file, most)
+    }
+
+    fn modified(&self) -> io::Result<std::time::SystemTime> {
+        self.file.metadata()?.modified()
+    }
+
+    /// Whether a last line without its end is one: an object to which nothing is added.
+    fn is_ended(&mut self, rest: &[u8]) -> bool {
+        let now = Instant::now();
+        let half = self.half.filter(|(length, _)| *length == rest.len());
+        let (_, since) = *self.half.insert(half.unwrap_or((rest.len(), now)));
+        now - since >= QUIET && is_whole(rest)
+    }
+
+    /// The file was cut. What was not read of it may be in a copy; if not, it is lost.
+    fn cut(&mut self) {
+        self.kept.clear();
+        (self.scanned, self.half) = (0, None);
+        if let Some(copy) = rotated::copy(&self.place, self.path, |name| self.known.has_own(name)) {
+            tracing::info!(source = self.source, path = %copy.name.display(), offset = self.place.offset, "the followed file was cut; the rest of its copy is read first");
+            self.file = copy.file;
+            return;
         }
-        let mut chunk = vec![0; CHUNK.max(self.maker.section.max_event() + 1)];
-        self.file.seek(SeekFrom::Start(self.place.offset))?;
-        let count = self.file.read(&mut chunk)?;
-        chunk.truncate(count);
-        Ok(chunk)
+        tracing::warn!(source = self.source, path = %self.path.display(), offset = self.place.offset,
+            "the followed file was cut; lines that were written to it since it was last read, up to when it was cut, are lost; it is read from its beginning; let logs be rotated by renaming, not by copying and cutting");
+        self.place.cut();
     }
 
-    /// Offers lines, of which the first begins at the place, which then moves over all that need not be offered again.
-    async fn submit(&mut self, lines: &[u8]) -> Step {
-        let mut at = self.place;
+    /// Nothing was read of the file, so that nobody can see whether it was cut: a copy that was made since then is read first.
+    fn is_in_a_copy(&mut self) -> io::Result<bool> {
+        let metadata = self.file.metadata()?;
+        let has_own = |name: &Path| self.known.has_own(name);
+        if !self.place.is_written_since(&metadata) {
+            return Ok(false);
+        }
+        let Some(copy) = rotated::copied_since(&self.place, &metadata, self.path, has_own) else {
+            self.place.seen(&metadata);
+            return Ok(false);
+        };
+        tracing::info!(source = self.source, path = %copy.name.display(), "the followed file was cut before anything was read of it; its copy is read first");
+        self.file = copy.file;
+        Ok(true)
+    }
+
+    /// Leaves out a line that is too long, once its end is there.
+    fn pass_over(&mut self) -> io::Result<Step> {
+        self.scanned = self.scanned.max(self.place.offset);
+        let mut from = self.place;
+        from.jump(self.scanned);
+        let Some(chunk) = from.read(&self.file, 16 * CHUNK)? else {
+            return Ok(Step::More); // it was cut, as the next look sees
+        };
+        let new = chunk.new_bytes();
+        let Some(end) = new.iter().position(|byte| *byte == b'\n') else {
+            self.scanned += new.len() as u64;
+            return Ok(if new.is_empty() {
+                Step::End
+            } else {
+                Step::More
+            });
+        };
+        self.left_out();
+        self.place.jump(self.scanned + end as u64 + 1);
+        self.scanned = 0;
+        Ok(Step::More)
+    }
+
+    fn left_out(&self) {
+        let error = MessageError::TooLong(self.maker.section.max_event());
+        self.maker.left_out(&error, self.intake);
+    }
+
+    /// Offers the lines of so many bytes; the place moves over all that need not be offered again.
+    async fn submit(&mut self, chunk: &Chunk, count: usize) -> Step {
+        let lines = chunk.new_bytes().get(..count).unwrap_or_default();
+        let (begin, mut at) = (self.place.offset, self.place.offset);
         let mut offered = Vec::new();
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            let begin = at.offset;
-            let event = self.maker.line(line, self.intake.now(), Some(at.mark()));
-            at.offset += line.len() as u64;
-            let waits = match event {
+            let begin = at;
+            let mark = Some(self.place.mark(begin));
+            at += line.len() as u64;
+            let waits = match self.maker.line(line, self.intake, mark) {
                 None => false,
-                Some(Err(error)) => {
-                    self.intake.stats.error(&error);
-                    false
-                }
-                Some(Ok(_)) if self.kept.contains(&begin) => false,
-                Some(Ok(event)) => {
+                Some(_) if self.kept.contains(&begin) => false,
+                Some(event) => {
                     self.intake.submit(event, Patience::Waits).await;
                     true
                 }
             };
-            offered.push((begin, at.offset, waits));
+            offered.push((begin, at, waits));
         }
         self.intake.urge();
-        let mut step = Step::More;
+        let (mut step, mut done) = (Step::More, begin);
         for (begin, end, waits) in offered {
             let refused = waits && matches!(self.receipts.next().await, Outcome::Refused(_));
             if refused {
@@ -183,20 +308,34 @@ impl Tail<'_> {
             } else if step == Step::Refused {
                 self.kept.insert(begin);
             } else {
-                self.place.offset = end;
+                done = end;
             }
         }
         if step == Step::More {
             self.kept.clear();
-            self.place = at;
         }
+        let count = usize::try_from(done - begin).unwrap_or(0);
+        if count > 0 {
+            self.place.advance(chunk, count, self.modified());
+        }
+        self.half = None;
         step
     }
 
-    /// Whether the file, which was read to its end, has lost its name to another, and is left alone by who wrote it.
-    fn is_renewed(&mut self, now: Instant) -> bool {
-        let is_other = fs::metadata(self.path).is_ok_and(|named| !self.place.is_in(&named));
-        if !is_other {
+    fn named(&self) -> Named {
+        let (Ok(named), Ok(own)) = (fs::metadata(self.path), self.file.metadata()) else {
+            return Named::None;
+        };
+        if is_one(&named, &own) {
+            Named::Same
+        } else {
+            Named::Other
+        }
+    }
+
+    /// Whether the file, which was read to its end, has lost its name, and is left alone by who wrote it.
+    fn is_left(&mut self, may_leave: bool, now: Instant) -> bool {
+        if !may_leave {
             self.rotated = None;
             return false;
         }
@@ -207,17 +346,49 @@ impl Tail<'_> {
         now - rotated.gave >= QUIET || now - rotated.since >= LEFT_AFTER
     }
 
-    /// Goes on with the file that has the name now. What is left of the old one is a line that was not ended.
-    async fn leave(&mut self) -> io::Result<()> {
-        let file = open_to_read(self.path)?;
-        let rest = self.chunk()?;
-        while self.submit(&rest).await == Step::Refused {
-            sleep(LOOK).await;
+    /// Reads what is left of a file that is not written to any more: a line that was not ended. A stop may come first.
+    async fn finish(&mut self, stop: &Stop) -> io::Result<bool> {
+        while let Some(rest) = self.chunk()?
+            && !rest.new_bytes().is_empty()
+        {
+            let most = self.maker.section.max_event();
+            if rest.new_bytes().len() > most && !rest.new_bytes().contains(&b'\n') {
+                self.left_out();
+                break;
+            }
+            if self.submit(&rest, rest.new_bytes().len()).await == Step::Refused {
+                if *stop.borrow() {
+                    return Ok(false);
+                }
+                sleep(LOOK).await;
+            }
         }
-        self.place = Place::beginning(&file.metadata()?);
+        Ok(true)
+    }
+
+    /// Goes on with the file that comes next.
+    fn go_on(&mut self) -> io::Result<()> {
+        let own = self.file.metadata()?;
+        let has_own = |name: &Path| self.known.has_own(name);
+        let next = rotated::next(self.path, age(&own), Some(&own), has_own)?;
+        if self.is_replaced_by_a_copy(&own, &next.file)? {
+            tracing::info!(source = self.source, path = %self.path.display(), offset = self.place.offset, "the followed file was replaced by a copy, which is read on at the same place");
+        } else {
+            self.place = self.place.next(&next.file.metadata()?);
+            tracing::info!(source = self.source, path = %next.name.display(), "the followed file was replaced, after it was read to its end; the next one is read");
+        }
         self.kept.clear();
-        tracing::info!(source = self.source, path = %self.path.display(), "the followed file was replaced, after it was read to its end; the new one is read");
-        (self.file, self.rotated) = (file, None);
+        (self.scanned, self.half) = (0, None);
+        (self.file, self.rotated) = (next.file, None);
         Ok(())
     }
+
+    /// An editor, say, writes a file anew and gives it the name: then the one before has none any more.
+    fn is_replaced_by_a_copy(&self, own: &fs::Metadata, next: &File) -> io::Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        Ok(own.nlink() == 0 && self.place.is_distinct() && self.place.fits(next)?)
+    }
 }
+
+#[cfg(test)]
+mod tests;

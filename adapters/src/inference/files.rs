@@ -1,0 +1,229 @@
+//! Following all files whose names fit a pattern: each by a task of its own, with a queue, receipts and a place of its own.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::sleep;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Inference;
+use super::names::{Known, Names};
+use super::tail::{Ended, Followed, follow};
+use crate::retry::Works;
+use crate::{Intake, Stop, stopped};
+
+/// Files that are followed at once: each has a descriptor, a queue and up to 128 KiB of lines under way. The oldest come first, and
+/// more wait until one of these has gone.
+const FILES_MAX: usize = 64;
+/// How often new files are looked for.
+const SEARCH: Duration = Duration::from_secs(2);
+
+pub(super) async fn follow_all(
+    input: &Arc<Inference>,
+    names: Names,
+    intake: &Intake,
+    works: &Works<'_>,
+    stop: &mut Stop,
+) -> io::Result<()> {
+    let mut all = Files {
+        input,
+        known: Arc::new(Known::of(names.clone())),
+        tasks: JoinSet::new(),
+        paths: BTreeMap::new(),
+        is_crowded: false,
+    };
+    while !*stop.borrow() {
+        let found = match names.found() {
+            Ok(found) => found,
+            Err(error) if all.paths.is_empty() => return Err(error),
+            Err(error) => {
+                intake.stats.error(&error);
+                Vec::new()
+            }
+        };
+        works.now();
+        let new = found
+            .into_iter()
+            .filter(|(path, file)| !all.known.is_followed(path) && !all.known.is_read(path, file));
+        let new: Vec<PathBuf> = new.map(|(path, _)| path).collect();
+        all.begin(new, intake, stop);
+        tokio::select! {
+            Some(ended) = all.tasks.join_next_with_id() => all.ended(ended, intake),
+            () = sleep(SEARCH) => {}
+            () = stopped(stop) => {}
+        }
+    }
+    while let Some(ended) = all.tasks.join_next_with_id().await {
+        all.ended(ended, intake);
+    }
+    Ok(())
+}
+
+struct Files<'a> {
+    input: &'a Arc<Inference>,
+    known: Arc<Known>,
+    tasks: JoinSet<io::Result<Ended>>,
+    paths: BTreeMap<Id, PathBuf>,
+    is_crowded: bool,
+}
+
+impl Files<'_> {
+    fn begin(&mut self, new: Vec<PathBuf>, intake: &Intake, stop: &Stop) {
+        let being = self.paths.values();
+        let being: Vec<PathBuf> = being.cloned().collect();
+        let new: Vec<PathBuf> = new
+            .into_iter()
+            .filter(|path| !being.contains(path))
+            .collect();
+        let room = FILES_MAX.saturating_sub(self.paths.len());
+        let waiting = new.len().saturating_sub(room);
+        if (waiting > 0) != self.is_crowded {
+            self.is_crowded = waiting > 0;
+            let source = self.input.section.name.as_str();
+            if self.is_crowded {
+                tracing::warn!(
+                    source,
+                    waiting,
+                    "more files fit `tail` than are followed at once (64); the oldest are followed, and the others are read when one of those has gone; nothing is lost while they stay; remove files that are finished, or make the pattern narrower"
+                );
+            } else {
+                tracing::info!(source, "all files that fit `tail` are followed");
+            }
+        }
+        for path in new.into_iter().take(room) {
+            let (input, known) = (Arc::clone(self.input), Arc::clone(&self.known));
+            let ((intake, mut receipts), mut stop) = (intake.split(), stop.clone());
+            let followed = path.clone();
+            let task = self.tasks.spawn(async move {
+                let place = place_of(&input.place, &followed);
+                let followed = Followed {
+                    path: &followed,
+                    place: &place,
+                    known: &known,
+                };
+                let ended = follow(&input, followed, &intake, &mut receipts, &mut stop, || {});
+                let ended = ended.await;
+                if matches!(ended, Ok(Ended::Gone)) {
+                    forget(&place).await;
+                }
+                ended
+            });
+            self.paths.insert(task.id(), path);
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Id, io::Result<Ended>), JoinError>, intake: &Intake) {
+        let source = self.input.section.name.as_str();
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(path) = self.paths.remove(&id) else {
+            return;
+        };
+        self.known.ended(&path);
+        match ended {
+            Ok((_, Ok(Ended::Stopped))) => {}
+            Ok((_, Ok(Ended::Gone))) => {
+                tracing::info!(source, path = %path.display(), "a followed file has gone, after it was read to its end");
+            }
+            // It is found again, if it is there.
+            Ok((_, Err(error))) => intake.stats.error(&error),
+            Err(error) => {
+                intake.stats.error(&error);
+                tracing::error!(source, path = %path.display(), %error, "the task that follows a file panicked; it is followed again from its last place; report this line");
+            }
+        }
+    }
+}
+
+/// Where the place in a file is remembered: in a directory beside the place of an input that follows a single file.
+fn place_of(input: &Path, followed: &Path) -> PathBuf {
+    let name = xxh3_64(followed.as_os_str().as_encoded_bytes());
+    input.with_extension("d").join(format!("{name:016x}"))
+}
+
+/// A place that cannot be removed costs a few bytes, and is of no file that is there.
+async fn forget(place: &Path) {
+    let path = place.to_owned();
+    let removed = crate::off_task(move || std::fs::remove_file(path)).await;
+    if let Err(error) = removed {
+        tracing::debug!(%error, path = %place.display(), "the place in a file that has gone cannot be removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::Backoff;
+    use crate::inference::testing::{Agent, write_whole};
+    use crate::retry::Reconnect;
+
+    fn append(path: &Path, number: usize) {
+        let file = fs::File::options().create(true).append(true).open(path);
+        writeln!(file.unwrap(), "{{\"n\":{number}}}").unwrap();
+    }
+
+    async fn count(agent: &Agent, count: usize) {
+        while agent.count() < count {
+            sleep(SEARCH / 10).await;
+        }
+        sleep(SEARCH * 10).await;
+        assert_eq!(agent.count(), count, "each once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_file_that_fits_is_read_once_whatever_it_is_renamed_to_and_forgotten_when_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let (agent, path) = (Agent::default(), at("*.jsonl"));
+        append(&at("a.jsonl"), 0);
+        append(&at("b.jsonl"), 1);
+        append(&at("c.log"), 2);
+        let (intake, _receipts, _) = agent.run();
+        let text = format!("name = \"f\"\ntail = {path:?}");
+        let input = Inference::of(toml::from_str(&text).unwrap(), at("places"), write_whole);
+        let (stopper, mut stop) = watch::channel(false);
+        let following = tokio::spawn(async move {
+            let (second, names) = (Duration::from_secs(1), Names::of(&path).unwrap());
+            let retry = Reconnect::new(&intake, Backoff::new(second, second), "f", String::new());
+            let (input, works) = (Arc::new(input), retry.works());
+            let ended = follow_all(&input, names, &intake, works, &mut stop);
+            ended.await.unwrap();
+        });
+        count(&agent, 2).await;
+        append(&at("d.jsonl"), 3);
+        count(&agent, 3).await;
+        // Within the pattern, and out of it.
+        fs::rename(at("a.jsonl"), at("a-1.jsonl")).unwrap();
+        append(&at("a.jsonl"), 4);
+        fs::rename(at("b.jsonl"), at("b.jsonl.1")).unwrap();
+        append(&at("b.jsonl"), 5);
+        count(&agent, 5).await;
+        append(&at("d.jsonl"), 6);
+        fs::remove_file(at("d.jsonl")).unwrap();
+        count(&agent, 6).await;
+        let places = || fs::read_dir(at("places.d")).unwrap().count();
+        while places() != 3 {
+            sleep(SEARCH).await;
+        }
+        for number in 7..80 {
+            append(&at(&format!("{number}.jsonl")), number);
+        }
+        while agent.count() < FILES_MAX {
+            sleep(SEARCH).await;
+        }
+        fs::remove_file(at("a.jsonl")).unwrap();
+        stopper.send_replace(true);
+        following.await.unwrap();
+    }
+}

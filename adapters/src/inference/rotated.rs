@@ -1,0 +1,237 @@
+//! Where a followed file has gone, and what comes after it: the files beside it. `has_own` says which of them have a follower of
+//! their own, and are read by that.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::place::{Place, micros, open_to_read};
+
+/// Files of a directory that are looked at for one that was rotated. More are no logs of one program.
+const BESIDE_MAX: usize = 1024;
+
+/// A file that was opened by its name.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) name: PathBuf,
+    pub(super) file: File,
+}
+
+/// The file that `place` is in, under whatever name, in the directory of `path`: the same inode first, then a copy of it.
+pub(super) fn find(place: &Place, path: &Path, has_own: impl Fn(&Path) -> bool) -> Option<Found> {
+    let is_same = |found: &Found| {
+        let metadata = found.file.metadata();
+        metadata.is_ok_and(|metadata| place.is_in(&metadata)) && fits(place, found)
+    };
+    let at_path = open(path.to_owned());
+    if let Some(found) = at_path.filter(is_same) {
+        return Some(found);
+    }
+    let with_inode = beside(path).filter(|(_, metadata)| metadata.ino() == place.inode);
+    let mut renamed = with_inode.filter_map(|(name, _)| open(name));
+    renamed.find(is_same).or_else(|| copy(place, path, has_own))
+}
+
+/// A file that has what was read up to `place`, and may have more. One that is not named as a rotated one is, or has the name of
+/// `path`, only if that is no chance: it may be another program's, or a new one, that begins in the same way.
+pub(super) fn copy(place: &Place, path: &Path, has_own: impl Fn(&Path) -> bool) -> Option<Found> {
+    if !place.is_known_by_content() {
+        return None;
+    }
+    let long = beside(path).filter(|(_, metadata)| metadata.len() >= place.offset);
+    let likely = long.filter(|(name, _)| {
+        (name == path || !has_own(name)) && (is_rotated(name, path) || place.is_distinct())
+    });
+    let mut files = likely.filter_map(|(name, _)| open(name));
+    files.find(|found| fits(place, found))
+}
+
+/// The oldest copy of the file that a blank place is in: made since that was written to, so it is none that was rotated before, and
+/// written to before the file was cut, so it is none that came after.
+pub(super) fn copied_since(
+    place: &Place,
+    own: &Metadata,
+    path: &Path,
+    has_own: impl Fn(&Path) -> bool,
+) -> Option<Found> {
+    let copies = beside(path).filter(|(name, metadata)| {
+        let is_between = place.is_before(metadata) && age(metadata) < age(own);
+        is_rotated(name, path) && !has_own(name) && is_between
+    });
+    let (name, _) = copies.min_by_key(|(_, metadata)| age(metadata))?;
+    open(name)
+}
+
+/// What is to be read after a file that was last written to at `after`: the oldest of those that had the name of `path` since, or
+/// the one that has it now.
+pub(super) fn next(
+    path: &Path,
+    after: (u64, u64),
+    done: Option<&Metadata>,
+    has_own: impl Fn(&Path) -> bool,
+) -> io::Result<Found> {
+    let is_done = |metadata: &Metadata| done.is_some_and(|done| is_one(done, metadata));
+    let later = beside(path).filter(|(name, metadata)| {
+        name != path
+            && is_rotated(name, path)
+            && !has_own(name)
+            && !is_done(metadata)
+            && age(metadata) > after
+    });
+    let oldest = later.min_by_key(|(_, metadata)| age(metadata));
+    if let Some(found) = oldest.and_then(|(name, _)| open(name)) {
+        return Ok(found);
+    }
+    let file = open_to_read(path)?;
+    let name = path.to_owned();
+    Ok(Found { name, file })
+}
+
+/// When a file was last written to, and when it was made: what was rotated later has more.
+pub(super) fn age(metadata: &Metadata) -> (u64, u64) {
+    (micros(metadata.modified()), micros(metadata.created()))
+}
+
+/// Whether both are of one file.
+pub(super) fn is_one(one: &Metadata, other: &Metadata) -> bool {
+    one.ino() == other.ino() && one.dev() == other.dev()
+}
+
+fn fits(place: &Place, found: &Found) -> bool {
+    place.fits(&found.file).unwrap_or(false)
+}
+
+fn open(name: PathBuf) -> Option<Found> {
+    let file = open_to_read(&name).ok()?;
+    Some(Found { name, file })
+}
+
+/// Regular files in the directory of `path`.
+fn beside(path: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> + use<> {
+    let entries = path.parent().and_then(|parent| fs::read_dir(parent).ok());
+    let entries = entries.into_iter().flatten().take(BESIDE_MAX).flatten();
+    entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok().filter(Metadata::is_file)?;
+        Some((entry.path(), metadata))
+    })
+}
+
+/// Whether `name` is one that `path` is given when it is rotated: `f.1`, `f-20260101`, `f.2026-01-01T00`, `f.old`, or the same before
+/// the extension. What was compressed cannot be read.
+fn is_rotated(name: &Path, path: &Path) -> bool {
+    let text = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
+    let (Some(name), Some(base)) = (text(name), text(path)) else {
+        return false;
+    };
+    let more = name.strip_prefix(&base).map(str::to_owned).or_else(|| {
+        let (stem, extension) = base.rsplit_once('.')?;
+        let more = name.strip_prefix(stem)?.strip_suffix(extension)?;
+        more.strip_suffix('.').map(str::to_owned)
+    });
+    more.is_some_and(|more| {
+        let mut rest = more.chars();
+        let separated = matches!(rest.next(), Some('.' | '-' | '_'));
+        let is_number = |c: char| c.is_ascii_digit() || ".-_:TZ".contains(c);
+        separated && (rest.as_str() == "old" || rest.as_str().chars().all(is_number))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn write(path: &Path, text: &str, seconds: u64) {
+        fs::write(path, text).unwrap();
+        let file = File::options().append(true).open(path).unwrap();
+        let at = UNIX_EPOCH + Duration::from_secs(seconds);
+        file.set_modified(at).unwrap();
+    }
+
+    fn after(path: &Path, count: usize) -> Place {
+        let file = open_to_read(path).unwrap();
+        let mut place = Place::beginning(&file.metadata().unwrap());
+        let chunk = place.read(&file, 8192).unwrap().unwrap();
+        place.advance(&chunk, count, Ok(UNIX_EPOCH));
+        place
+    }
+
+    #[test]
+    fn names_of_rotated_files_are_known() {
+        for (name, path, is) in [
+            ("f.1", "f", true),
+            ("a.jsonl.1", "a.jsonl", true),
+            ("a.jsonl-20260101", "a.jsonl", true),
+            ("a.jsonl.2026-01-01T00:00Z", "a.jsonl", true),
+            ("a-20260101.jsonl", "a.jsonl", true),
+            ("a.1.jsonl", "a.jsonl", true),
+            ("a.jsonl.old", "a.jsonl", true),
+            ("a.jsonl", "a.jsonl", false),
+            ("a.jsonl.1.gz", "a.jsonl", false),
+            ("a-debug.jsonl", "a.jsonl", false),
+            ("ab.jsonl", "a.jsonl", false),
+            ("a1.jsonl", "a.jsonl", false),
+            ("b.jsonl.1", "a.jsonl", false),
+        ] {
+            assert_eq!(is_rotated(Path::new(name), Path::new(path)), is, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_found_when_it_was_renamed_or_copied_and_not_when_it_is_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let (path, text) = (at("f"), "line 1\nline 2\n");
+        write(&path, text, 1);
+        let place = after(&path, 7);
+        let name = || find(&place, &path, |_| false).map(|found| found.name);
+        assert_eq!(name(), Some(path.clone()));
+        fs::rename(&path, at("f.1")).unwrap();
+        write(&path, "line 1\nanother\n", 2);
+        assert_eq!(name(), Some(at("f.1")), "it was renamed");
+        fs::copy(at("f.1"), at("f.2")).unwrap();
+        fs::write(at("f.1"), "").unwrap();
+        assert_eq!(name(), Some(at("f.2")), "it was copied and cut");
+        fs::remove_file(at("f.2")).unwrap();
+        assert_eq!(name(), None, "the new one begins in the same way by chance");
+        fs::create_dir(at("f.3")).unwrap();
+        assert_eq!(name(), None);
+    }
+
+    #[test]
+    fn a_copy_that_took_the_name_is_known_where_it_is_no_chance() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        let text: String = (0..600).map(|n| format!("{n:09}\n")).collect();
+        write(&path, &text, 1);
+        let place = after(&path, 2000);
+        fs::copy(&path, directory.path().join("g")).unwrap();
+        fs::rename(directory.path().join("g"), &path).unwrap();
+        assert_eq!(find(&place, &path, |_| false).unwrap().name, path);
+    }
+
+    #[test]
+    fn files_are_read_in_the_order_in_which_they_were_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (name, seconds) in [("f.3", 1), ("f.2", 2), ("f.1", 3), ("f", 4), ("other", 3)] {
+            write(&at(name), name, seconds);
+        }
+        let mut order = Vec::new();
+        let mut done = fs::metadata(at("f.3")).unwrap();
+        while order.last() != Some(&at("f")) {
+            let found = next(&at("f"), age(&done), Some(&done), |_| false).unwrap();
+            done = found.file.metadata().unwrap();
+            order.push(found.name);
+        }
+        assert_eq!(order, [at("f.2"), at("f.1"), at("f")]);
+        let later = next(&at("f"), (2_000_000, u64::MAX), None, |_| false);
+        assert_eq!(
+            later.unwrap().name,
+            at("f.1"),
+            "where the one before is gone"
+        );
+    }
+}
