@@ -16,7 +16,15 @@ mod source;
 
 mod packet;
 
+mod few;
+
 mod frame;
+
+mod reason;
+
+mod answer;
+
+mod input;
 
 mod subscriptions;
 
@@ -34,9 +42,10 @@ mod v5;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tracing::info;
+use tracing::{info, warn};
 
 pub use section::{MqttSection, SubscribeSection, Version};
 
@@ -44,7 +53,8 @@ use crate::retry::{Reconnect, Works};
 use crate::secret::SecretError;
 use crate::tls::TlsError;
 use crate::topic::PatternError;
-use crate::{Backoff, Context, Intake, Receipts, Stop, WriteWhole, stopped};
+use crate::{Backoff, Context, Intake, Receipts, SourceStats, Stop, WriteWhole, stopped};
+use few::Few;
 use login::{Login, Logins};
 use session::SessionFile;
 use source::Source;
@@ -72,8 +82,9 @@ pub enum MqttError {
 #[must_use]
 pub fn decode(is_v5: bool, sent: &[u8]) -> usize {
     let version = if is_v5 { Version::V5 } else { Version::V311 };
-    let mut input = bytes::BytesMut::from(sent);
-    let packets = std::iter::from_fn(|| wire::next(version, &mut input).ok().flatten());
+    let mut input = input::Input::new(version);
+    input.bytes.extend_from_slice(sent);
+    let packets = std::iter::from_fn(|| input.next().ok().flatten());
     packets.count()
 }
 
@@ -99,11 +110,6 @@ impl Lost {
     /// What it holds is not said: a broker may put anything into it.
     fn unexpected() -> Lost {
         Lost::Broken("the broker sent a packet that no client gets at this point".into())
-    }
-
-    /// `code` is what CONNACK said.
-    fn refused(code: impl std::fmt::Debug) -> Lost {
-        Lost::Broken(format!("the broker refused the connection: {code:?}"))
     }
 }
 
@@ -139,6 +145,7 @@ impl Mqtt {
         };
         let (settings, logins, source) = (&self.settings, &mut self.logins, &mut self.source);
         let backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_MOST);
+        let mut reasons = Few::default();
         let mut reconnect = Reconnect::new(&intake, backoff, &settings.name, settings.address());
         loop {
             receipts.all().await;
@@ -156,7 +163,11 @@ impl Mqtt {
                 works: reconnect.works(),
             };
             let Err(lost) = connection::session(&mut parts, &mut stop).await;
-            if matches!(lost, Lost::Stopped) || !reconnect.again(&lost, &mut stop).await {
+            if matches!(lost, Lost::Stopped) {
+                break;
+            }
+            settings.tell_other_reason(&lost, &mut reasons, &intake.stats);
+            if !reconnect.again(&lost, &mut stop).await {
                 break;
             }
         }
@@ -175,6 +186,20 @@ struct Parts<'a> {
     intake: &'a Intake,
     receipts: &'a mut Receipts,
     works: &'a Works<'a>,
+}
+
+impl section::Settings {
+    /// The first failure of a series is logged by [`Reconnect`]. Another reason within the series is news: a broker that could not
+    /// be reached may now refuse our password.
+    fn tell_other_reason(&self, lost: &Lost, reasons: &mut Few, stats: &SourceStats) {
+        if stats.connected.load(Ordering::Relaxed) {
+            reasons.clear();
+        }
+        let is_first = reasons.is_empty();
+        if reasons.is_news(lost.to_string().as_bytes()) && !is_first {
+            warn!(source = %self.name, peer = %self.address(), error = %lost, "the source is still lost, for another reason; reconnecting until it works");
+        }
+    }
 }
 
 type Ended = Result<Infallible, Lost>;

@@ -82,9 +82,10 @@ struct Connection<'a, 'b> {
     subscribed: u16,
     session_present: bool,
     keep_alive: Duration,
-    /// When the last packets were taken in, and the last ping was sent.
+    /// When the last packets were taken in.
     heard: Instant,
-    pinged: Option<Instant>,
+    /// Bytes that had come when the last ping was sent.
+    pinged: Option<u64>,
     /// For what is sent: see [`Connection::flush`].
     stop: Stop,
 }
@@ -141,7 +142,7 @@ impl Connection<'_, '_> {
                 Received::Publish(message) => self.publish(&message, stamp).await,
                 Received::PubRel(packet_id) => self.wire.write(&Sent::PubComp(packet_id))?,
                 Received::SubAck(granted) => self.granted(&granted),
-                Received::PingResp => {}
+                Received::UnsubAck(_) | Received::PingResp => {}
                 Received::ConnAck { .. } => return Err(Lost::Broken("a second CONNACK".into())),
             }
             taken += 1;
@@ -161,10 +162,7 @@ impl Connection<'_, '_> {
             (0, Patience::CannotWait)
         };
         let mark = is_offered_again.then(|| self.parts.session.mark(message, content));
-        let event = self
-            .parts
-            .source
-            .event(&message.topic, &message.payload, mark, stamp);
+        let event = self.parts.source.event(message, mark, stamp);
         let bytes = message.topic.len() + message.payload.len();
         self.unacked.push(Unacknowledged {
             packet_id: message.packet_id,
@@ -175,8 +173,8 @@ impl Connection<'_, '_> {
         self.parts.intake.submit(event, patience).await;
     }
 
-    fn granted(&mut self, granted: &[bool]) {
-        let granted = granted.iter().copied();
+    fn granted(&mut self, codes: &[u8]) {
+        let granted = codes.iter().map(|code| *code < super::reason::FAILURE);
         if self.subscriptions.answer(granted, Instant::now()) {
             self.parts.works.now();
             let settings = self.parts.settings;
@@ -223,10 +221,11 @@ impl Connection<'_, '_> {
 
     /// Sends a ping; nothing heard since an earlier one means that the connection has stalled, unless we did not listen.
     fn ping(&mut self, listening: bool) -> Result<(), Lost> {
-        if listening && self.pinged.is_some_and(|at| self.heard < at) {
+        let heard = self.wire.heard();
+        if listening && self.pinged == Some(heard) {
             return Err(Lost::Silent);
         }
-        self.pinged = Some(Instant::now());
+        self.pinged = Some(heard);
         self.wire.write(&Sent::PingReq)
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::MqttError;
+use super::few::Few;
+use super::packet::{Message, PACKET_BYTES_MAX};
 use super::section::{MqttSection, SubscribeSection};
 use crate::origins::Origins;
 use crate::topic::Pattern;
@@ -18,6 +20,8 @@ pub(super) struct Source {
     origins: Origins<Box<[u8]>>,
     /// Marks messages that come without a packet identifier.
     unnumbered: u64,
+    /// Topics of messages that were too large to be read.
+    too_large: Few,
 }
 
 impl Source {
@@ -35,17 +39,13 @@ impl Source {
             subscriptions,
             origins: Origins::new(origin_bytes),
             unnumbered: 0,
+            too_large: Few::default(),
         })
     }
 
     /// `mark` is `None` for a message that is delivered at most once.
-    pub(super) fn event(
-        &mut self,
-        topic: &[u8],
-        payload: &[u8],
-        mark: Option<u64>,
-        stamp: Stamp,
-    ) -> Event {
+    pub(super) fn event(&mut self, message: &Message, mark: Option<u64>, stamp: Stamp) -> Event {
+        let topic = &message.topic[..];
         let mark = mark.unwrap_or_else(|| {
             self.unnumbered += 1;
             // Its second stands for the run of the agent in which the count began.
@@ -54,14 +54,34 @@ impl Source {
         let (name, subscriptions) = (&self.name, &self.subscriptions);
         let learn = || origin(name, subscriptions, &String::from_utf8_lossy(topic));
         let origin = self.origins.of(topic, learn, |_| topic.into());
-        // The network's read buffer is shared: a payload that waits must not hold all of it.
+        let payload = if message.left_out > 0 {
+            self.tell_too_large(message);
+            stand_in(message.left_out)
+        } else {
+            // The network's read buffer is shared: a payload that waits must not hold all of it.
+            Bytes::copy_from_slice(&message.payload)
+        };
         Event {
             origin,
             stamp,
             mark,
-            payload: Bytes::copy_from_slice(payload),
+            payload,
         }
     }
+
+    fn tell_too_large(&mut self, message: &Message) {
+        if self.too_large.is_news(&message.topic) {
+            let topic = String::from_utf8_lossy(&message.topic);
+            tracing::error!(source = %self.name, topic = %topic, bytes = message.left_out, most = PACKET_BYTES_MAX, "a message is larger than is read; it and others of its topic that are so large are acknowledged and dropped, and count in their lane as too_large; send it in parts");
+        }
+    }
+}
+
+/// A payload that no lane can hold, for one of so many bytes that was not read: its lane drops it as too large, with its topic, and
+/// counts it. Nobody looks at its zeros, so that they are not in memory: the kernel gives none before it is touched. It is no
+/// longer than what is read otherwise, as a broker may say any length.
+fn stand_in(bytes: usize) -> Bytes {
+    vec![0; bytes.min(PACKET_BYTES_MAX as usize)].into()
 }
 
 fn origin(name: &str, subscriptions: &[(Pattern, SubscribeSection)], topic: &str) -> Origin {

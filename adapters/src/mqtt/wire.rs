@@ -11,15 +11,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::frame::{self, Frame};
+use super::input::Input;
 use super::login::Login;
 use super::packet::{Received, Sent};
 use super::section::{Settings, Version};
 use super::{Lost, PATIENCE, v4, v5};
-
-const READ_BYTES: usize = 16 * 1024;
-/// What the input holds on to while it is empty: a large packet does not keep its room.
-const INPUT_BYTES: usize = 8 * READ_BYTES;
 
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -28,7 +24,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 pub(super) struct Wire {
     version: Version,
     socket: Box<dyn Socket>,
-    input: BytesMut,
+    input: Input,
+    /// Bytes that came, since the connection began.
+    heard: u64,
     output: BytesMut,
 }
 
@@ -49,7 +47,8 @@ impl Wire {
         Ok(Wire {
             version: settings.version,
             socket,
-            input: BytesMut::new(),
+            input: Input::new(settings.version),
+            heard: 0,
             output: BytesMut::new(),
         })
     }
@@ -57,18 +56,22 @@ impl Wire {
     /// The next packet. Nothing is lost where this is cancelled.
     pub(super) async fn read(&mut self) -> Result<Received, Lost> {
         loop {
-            if let Some(packet) = next(self.version, &mut self.input)? {
+            if let Some(packet) = self.input.next()? {
                 return Ok(packet);
             }
-            if self.input.is_empty() && self.input.capacity() > INPUT_BYTES {
-                self.input = BytesMut::new();
-            }
-            self.input.reserve(READ_BYTES);
-            let read = self.socket.read_buf(&mut self.input).await;
-            if read.map_err(Lost::broken)? == 0 {
+            self.input.make_room();
+            let read = self.socket.read_buf(&mut self.input.bytes).await;
+            let read = read.map_err(Lost::broken)?;
+            if read == 0 {
                 return Err(Lost::Broken("the broker closed the connection".into()));
             }
+            self.heard += read as u64;
         }
+    }
+
+    /// Bytes that came, since the connection began: also those of a packet that is not all here yet.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard
     }
 
     /// To be sent with the next flush.
@@ -92,21 +95,4 @@ impl Wire {
             .map_err(|_| Lost::Silent)?
             .map_err(Lost::broken)
     }
-}
-
-/// Takes the first packet out of `input`, once all of it is here.
-pub(super) fn next(version: Version, input: &mut BytesMut) -> Result<Option<Received>, Lost> {
-    let received = match (frame::first(input)?, version) {
-        (Frame::Part(more), _) => {
-            input.reserve(more);
-            return Ok(None);
-        }
-        (Frame::Publish(end), version) => {
-            let packet = input.split_to(end).freeze();
-            Received::Publish(frame::publish(packet, version == Version::V5)?)
-        }
-        (Frame::Other(_), Version::V311) => v4::read(input)?,
-        (Frame::Other(_), Version::V5) => v5::read(input)?,
-    };
-    Ok(Some(received))
 }
