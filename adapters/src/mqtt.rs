@@ -28,6 +28,10 @@ mod input;
 
 mod subscriptions;
 
+mod standing;
+
+mod retained;
+
 mod unacked;
 
 mod repeats;
@@ -58,6 +62,7 @@ use few::Few;
 use login::{Login, Logins};
 use session::SessionFile;
 use source::Source;
+use standing::Standing;
 
 /// Between attempts to connect; full jitter spreads a site's gateways over it.
 const RECONNECT_FIRST: Duration = Duration::from_millis(250);
@@ -66,6 +71,9 @@ const RECONNECT_MOST: Duration = Duration::from_secs(30);
 const LAST_RECEIPTS: Duration = Duration::from_secs(10);
 /// A connect, a write or a ping that takes longer is a lost connection.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The tag of events that a broker had kept and sent because it was subscribed to: the header of the same name says so.
+pub const RETAINED: &str = "tg-retained";
 
 #[derive(Debug, thiserror::Error)]
 pub enum MqttError {
@@ -145,7 +153,7 @@ impl Mqtt {
         };
         let (settings, logins, source) = (&self.settings, &mut self.logins, &mut self.source);
         let backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_MOST);
-        let mut reasons = Few::default();
+        let (mut reasons, mut standing) = (Few::default(), Standing::default());
         let mut reconnect = Reconnect::new(&intake, backoff, &settings.name, settings.address());
         loop {
             receipts.all().await;
@@ -161,6 +169,7 @@ impl Mqtt {
                 intake: &intake,
                 receipts: &mut receipts,
                 works: reconnect.works(),
+                standing: &mut standing,
             };
             let Err(lost) = connection::session(&mut parts, &mut stop).await;
             if matches!(lost, Lost::Stopped) {
@@ -173,7 +182,9 @@ impl Mqtt {
         }
         // Receipts of a connection that is gone cannot be given to anyone: the broker offers again.
         receipts.all().await;
-        info!(source = %self.settings.name, "mqtt source stopped");
+        session.end().await;
+        let (repeated, old) = source.left_out();
+        info!(source = %settings.name, retained_repeated = repeated, retained_old = old, "mqtt source stopped");
     }
 }
 
@@ -186,6 +197,7 @@ struct Parts<'a> {
     intake: &'a Intake,
     receipts: &'a mut Receipts,
     works: &'a Works<'a>,
+    standing: &'a mut Standing,
 }
 
 impl section::Settings {

@@ -33,6 +33,7 @@ impl Drain {
         let synced = trust != Trust::Wrong;
         let unverified = trust == Trust::Unverified;
         let bad = record.origin.quality == adapters::Quality::Bad;
+        let retained = record.origin.tags.contains_key(adapters::mqtt::RETAINED);
         let headers = [
             ("ce_specversion", Some(b"1.0".as_slice())),
             ("ce_id", Some(&id)),
@@ -55,6 +56,7 @@ impl Drain {
             ("tg-quality", bad.then_some(b"bad".as_slice())),
             ("tg-clamped", clamped.then_some(b"true".as_slice())),
             ("tg-unverified", unverified.then_some(b"true".as_slice())),
+            ("tg-retained", retained.then_some(b"true".as_slice())),
         ];
         let message = Message {
             lane,

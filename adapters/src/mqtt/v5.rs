@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Filter, Login, Packet, PingReq,
-    PubAck, PubComp, PubRec, Subscribe, Unsubscribe,
+    PubAck, PubComp, PubRec, RetainForwardRule, Subscribe, Unsubscribe,
 };
 use rumqttc::v5::mqttbytes::{QoS, qos};
 
@@ -16,7 +16,10 @@ pub(super) fn write(packet: &Sent<'_>, output: &mut BytesMut) -> Result<(), Lost
         Sent::Connect(settings, shown) => connect(settings, shown.user.as_ref()),
         Sent::Subscribe(packet_id, filters) => {
             let filters = filters.iter().map(|(filter, level)| {
-                Filter::new(filter, qos(*level).unwrap_or(QoS::AtLeastOnce))
+                let mut filter = Filter::new(filter, qos(*level).unwrap_or(QoS::AtLeastOnce));
+                // What the broker keeps is sent only if the subscription is new to it (MQTT 5 section 3.8.3.1).
+                filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
+                filter
             });
             let mut subscribe = Subscribe::new_many(filters, None);
             subscribe.pkid = *packet_id;
