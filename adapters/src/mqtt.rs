@@ -215,3 +215,6 @@ impl section::Settings {
 }
 
 type Ended = Result<Infallible, Lost>;
+
+#[cfg(test)]
+mod tests;

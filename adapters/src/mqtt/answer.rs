@@ -90,7 +90,7 @@ fn properties(rest: &mut Bytes) -> Result<Said, Lost> {
             0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28 | 0x29 | 0x2a => {
                 all.try_get_u8().map_err(|_| broken())?;
             }
-            0x21 | 0x22 | 0x23 => {
+            0x21..=0x23 => {
                 all.try_get_u16().map_err(|_| broken())?;
             }
             0x02 | 0x11 | 0x18 | 0x27 => {

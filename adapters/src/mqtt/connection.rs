@@ -196,14 +196,14 @@ impl Connection<'_, '_> {
         let mark = is_offered_again.then(|| self.parts.session.mark(message, content));
         let is_retained = waits_for != WaitsFor::Receipt;
         let stats = &self.parts.intake.stats;
-        let source = &mut self.parts.source;
+        let source = &mut *self.parts.source;
         let event = source.event(message, is_retained, mark, stamp, stats);
         self.parts.intake.submit(event, patience).await;
     }
 
     fn granted(&mut self, codes: &[u8]) -> Result<(), Lost> {
         let (settings, stats) = (self.parts.settings, &self.parts.intake.stats);
-        let standing = &mut self.parts.standing;
+        let standing = &mut *self.parts.standing;
         let tell = |filter: &_, code| standing.tell(&settings.name, filter, code, stats);
         if !self.subscriptions.answer(codes, Instant::now(), tell) {
             return Ok(());

@@ -103,7 +103,7 @@ impl Memory {
         let (connection, goes_on) = (self.connection, self.goes_on && message.qos > 0);
         let topic = xxh3_64(&message.topic);
         let payload = hash(xxh3_64(&message.payload) ^ message.left_out as u64);
-        let (place, topic) = (topic as usize % TOPICS, hash(topic >> 32));
+        let (place, topic) = (hash(topic) as usize % TOPICS, hash(topic >> 32));
         let Some(seen) = self.table().get_mut(place) else {
             return Retained::New(place);
         };
