@@ -8,6 +8,8 @@
 
 mod section;
 
+mod certificate;
+
 mod login;
 
 mod session;
@@ -51,7 +53,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-pub use section::{MqttSection, SubscribeSection, Version};
+pub use section::{MqttSection, MqttTlsSection, SubscribeSection, Version};
 
 use crate::retry::{Reconnect, Works};
 use crate::secret::SecretError;

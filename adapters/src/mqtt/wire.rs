@@ -4,13 +4,16 @@
 //! times the CPU, and read ten packets for each that they write, so that a broker which sends more than it may fills our
 //! memory. So reading and writing are ours.
 
+use std::net::SocketAddr;
+
 use bytes::BytesMut;
 use rumqttc::tokio_rustls::TlsConnector;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use super::certificate::words;
 use super::input::Input;
 use super::login::Login;
 use super::packet::{Received, Sent};
@@ -32,16 +35,16 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) async fn open(settings: &Settings, login: &Login) -> Result<Wire, Lost> {
-        let address = (settings.host.as_str(), settings.port);
-        let tcp = TcpStream::connect(address).await.map_err(Lost::broken)?;
+        let tcp = connect(&settings.host, settings.port).await?;
         // Acknowledgements are gathered here, not in the kernel.
         tcp.set_nodelay(true).map_err(Lost::broken)?;
         let socket: Box<dyn Socket> = match &login.tls {
             None => Box::new(tcp),
             Some(tls) => {
-                let name = ServerName::try_from(settings.host.clone()).map_err(Lost::broken)?;
-                let connector = TlsConnector::from(tls.clone());
-                Box::new(connector.connect(name, tcp).await.map_err(Lost::broken)?)
+                let name = ServerName::try_from(settings.server_name.clone());
+                let name = name.map_err(Lost::broken)?;
+                let opened = TlsConnector::from(tls.clone()).connect(name, tcp).await;
+                Box::new(opened.map_err(|error| Lost::Broken(words(&error)))?)
             }
         };
         Ok(Wire {
@@ -95,4 +98,24 @@ impl Wire {
             .map_err(|_| Lost::Silent)?
             .map_err(Lost::broken)
     }
+}
+
+/// Connects to one of the addresses that the name has, one after the other: one that does not answer leaves time for the next.
+async fn connect(host: &str, port: u16) -> Result<TcpStream, Lost> {
+    let found = lookup_host((host, port)).await;
+    let found = found.map_err(|error| Lost::Broken(format!("cannot find {host}: {error}")))?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    let share = u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
+    let mut last = Lost::Broken(format!("{host} has no address"));
+    for address in addresses {
+        last = match timeout(PATIENCE / share, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => Lost::Broken(format!("{address}: {error}")),
+            Err(_) => Lost::Broken(format!(
+                "no answer from {address} within {:?}",
+                PATIENCE / share
+            )),
+        };
+    }
+    Err(last)
 }
