@@ -51,6 +51,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 pub use section::{MqttSection, MqttTlsSection, SubscribeSection, Version};
@@ -71,6 +72,8 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(250);
 const RECONNECT_MOST: Duration = Duration::from_secs(30);
 /// How long a stop waits for the receipts of what was taken.
 const LAST_RECEIPTS: Duration = Duration::from_secs(10);
+/// How long a stop waits for the disk to take which retained messages were seen.
+const REMEMBER: Duration = Duration::from_secs(1);
 /// A connect, a write or a ping that takes longer is a lost connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -184,7 +187,9 @@ impl Mqtt {
         }
         // Receipts of a connection that is gone cannot be given to anyone: the broker offers again.
         receipts.all().await;
-        session.end().await;
+        if timeout(REMEMBER, session.end()).await.is_err() {
+            warn!(source = %settings.name, "the disk does not take which retained messages were seen; they may come again after the start");
+        }
         let (repeated, old) = source.left_out();
         info!(source = %settings.name, retained_repeated = repeated, retained_old = old, "mqtt source stopped");
     }

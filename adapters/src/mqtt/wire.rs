@@ -1,12 +1,14 @@
 //! The socket to a broker, and packets on it, of either version.
 //!
-//! rumqttc codes the packets. Its own loops take each acknowledgement through a channel and flush it alone, which costs four
+//! rumqttc writes the packets. Its own loops take each acknowledgement through a channel and flush it alone, which costs four
 //! times the CPU, and read ten packets for each that they write, so that a broker which sends more than it may fills our
 //! memory. So reading and writing are ours.
 
+use std::io;
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use rumqttc::tokio_rustls::TlsConnector;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -19,6 +21,9 @@ use super::login::Login;
 use super::packet::{Received, Sent};
 use super::section::{Settings, Version};
 use super::{Lost, PATIENCE, v4, v5};
+
+/// Packets before a DISCONNECT that are passed over when nothing can be written any more: the broker offers messages again.
+const LAST_PACKETS: usize = 1000;
 
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -93,10 +98,23 @@ impl Wire {
             self.socket.write_all_buf(&mut self.output).await?;
             self.socket.flush().await
         });
-        written
-            .await
-            .map_err(|_| Lost::Silent)?
-            .map_err(Lost::broken)
+        match written.await {
+            Err(_) => Err(Lost::Silent),
+            Ok(Err(error)) => Err(self.last_words(&error)),
+            Ok(Ok(())) => Ok(()),
+        }
+    }
+
+    /// Why nothing can be written any more: what the broker said before it hung up is better than that it did.
+    fn last_words(&mut self, error: &io::Error) -> Lost {
+        for _ in 0..LAST_PACKETS {
+            match self.read().now_or_never() {
+                Some(Ok(_)) => {}
+                Some(Err(said)) => return said,
+                None => break,
+            }
+        }
+        Lost::broken(error)
     }
 }
 
@@ -105,7 +123,7 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, Lost> {
     let found = lookup_host((host, port)).await;
     let found = found.map_err(|error| Lost::Broken(format!("cannot find {host}: {error}")))?;
     let addresses: Vec<SocketAddr> = found.collect();
-    let share = u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
+    let share = u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     let mut last = Lost::Broken(format!("{host} has no address"));
     for address in addresses {
         last = match timeout(PATIENCE / share, TcpStream::connect(address)).await {
