@@ -8,6 +8,8 @@
 
 mod section;
 
+mod certificate;
+
 mod login;
 
 mod session;
@@ -16,9 +18,21 @@ mod source;
 
 mod packet;
 
+mod few;
+
 mod frame;
 
+mod reason;
+
+mod answer;
+
+mod input;
+
 mod subscriptions;
+
+mod standing;
+
+mod retained;
 
 mod unacked;
 
@@ -34,28 +48,37 @@ mod v5;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tracing::info;
+use tokio::time::timeout;
+use tracing::{info, warn};
 
-pub use section::{MqttSection, SubscribeSection, Version};
+pub use section::{MqttSection, MqttTlsSection, SubscribeSection, Version};
 
 use crate::retry::{Reconnect, Works};
 use crate::secret::SecretError;
 use crate::tls::TlsError;
 use crate::topic::PatternError;
-use crate::{Backoff, Context, Intake, Receipts, Stop, WriteWhole, stopped};
+use crate::{Backoff, Context, Intake, Receipts, SourceStats, Stop, WriteWhole, stopped};
+use few::Few;
 use login::{Login, Logins};
 use session::SessionFile;
 use source::Source;
+use standing::Standing;
 
 /// Between attempts to connect; full jitter spreads a site's gateways over it.
 const RECONNECT_FIRST: Duration = Duration::from_millis(250);
 const RECONNECT_MOST: Duration = Duration::from_secs(30);
 /// How long a stop waits for the receipts of what was taken.
 const LAST_RECEIPTS: Duration = Duration::from_secs(10);
+/// How long a stop waits for the disk to take which retained messages were seen.
+const REMEMBER: Duration = Duration::from_secs(1);
 /// A connect, a write or a ping that takes longer is a lost connection.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The tag of events that a broker had kept and sent because it was subscribed to: the header of the same name says so.
+pub const RETAINED: &str = "tg-retained";
 
 #[derive(Debug, thiserror::Error)]
 pub enum MqttError {
@@ -72,8 +95,9 @@ pub enum MqttError {
 #[must_use]
 pub fn decode(is_v5: bool, sent: &[u8]) -> usize {
     let version = if is_v5 { Version::V5 } else { Version::V311 };
-    let mut input = bytes::BytesMut::from(sent);
-    let packets = std::iter::from_fn(|| wire::next(version, &mut input).ok().flatten());
+    let mut input = input::Input::new(version);
+    input.bytes.extend_from_slice(sent);
+    let packets = std::iter::from_fn(|| input.next().ok().flatten());
     packets.count()
 }
 
@@ -99,11 +123,6 @@ impl Lost {
     /// What it holds is not said: a broker may put anything into it.
     fn unexpected() -> Lost {
         Lost::Broken("the broker sent a packet that no client gets at this point".into())
-    }
-
-    /// `code` is what CONNACK said.
-    fn refused(code: impl std::fmt::Debug) -> Lost {
-        Lost::Broken(format!("the broker refused the connection: {code:?}"))
     }
 }
 
@@ -139,6 +158,7 @@ impl Mqtt {
         };
         let (settings, logins, source) = (&self.settings, &mut self.logins, &mut self.source);
         let backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_MOST);
+        let (mut reasons, mut standing) = (Few::default(), Standing::default());
         let mut reconnect = Reconnect::new(&intake, backoff, &settings.name, settings.address());
         loop {
             receipts.all().await;
@@ -154,15 +174,24 @@ impl Mqtt {
                 intake: &intake,
                 receipts: &mut receipts,
                 works: reconnect.works(),
+                standing: &mut standing,
             };
             let Err(lost) = connection::session(&mut parts, &mut stop).await;
-            if matches!(lost, Lost::Stopped) || !reconnect.again(&lost, &mut stop).await {
+            if matches!(lost, Lost::Stopped) {
+                break;
+            }
+            settings.tell_other_reason(&lost, &mut reasons, &intake.stats);
+            if !reconnect.again(&lost, &mut stop).await {
                 break;
             }
         }
         // Receipts of a connection that is gone cannot be given to anyone: the broker offers again.
         receipts.all().await;
-        info!(source = %self.settings.name, "mqtt source stopped");
+        if timeout(REMEMBER, session.end()).await.is_err() {
+            warn!(source = %settings.name, "the disk does not take which retained messages were seen; they may come again after the start");
+        }
+        let (repeated, old) = source.left_out();
+        info!(source = %settings.name, retained_repeated = repeated, retained_old = old, "mqtt source stopped");
     }
 }
 
@@ -175,6 +204,24 @@ struct Parts<'a> {
     intake: &'a Intake,
     receipts: &'a mut Receipts,
     works: &'a Works<'a>,
+    standing: &'a mut Standing,
+}
+
+impl section::Settings {
+    /// The first failure of a series is logged by [`Reconnect`]. Another reason within the series is news: a broker that could not
+    /// be reached may now refuse our password.
+    fn tell_other_reason(&self, lost: &Lost, reasons: &mut Few, stats: &SourceStats) {
+        if stats.connected.load(Ordering::Relaxed) {
+            reasons.clear();
+        }
+        let is_first = reasons.is_empty();
+        if reasons.is_news(lost.to_string().as_bytes()) && !is_first {
+            warn!(source = %self.name, peer = %self.address(), error = %lost, "the source is still lost, for another reason; reconnecting until it works");
+        }
+    }
 }
 
 type Ended = Result<Infallible, Lost>;
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -28,13 +30,23 @@ pub struct TlsError {
     reason: String,
 }
 
-pub(crate) fn client(section: &TlsSection) -> Result<Arc<ClientConfig>, TlsError> {
+/// How a server's certificate is judged, where not by the authorities that are trusted.
+pub(crate) type Verifier<'a> = &'a dyn Fn(Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier>;
+
+pub(crate) fn client(
+    section: &TlsSection,
+    verifier: Option<Verifier<'_>>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder
-        .map_err(|error| bad(Path::new("TLS"), &error))?
-        .with_root_certificates(roots(section)?);
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(Path::new("TLS"), &error))?;
+    let builder = match verifier {
+        Some(verifier) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier(provider)),
+        None => builder.with_root_certificates(roots(section)?),
+    };
     let config = match (&section.cert_file, &section.key_file) {
         (Some(cert), Some(key)) => {
             let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, &error))?;

@@ -4,8 +4,12 @@ use std::fmt;
 
 /// `plant/{line}/{device}/alarm/#`: an MQTT topic filter (MQTT 3.1.1 section 4.7) in which `{name}`
 /// stands for `+` and takes the level's text.
+///
+/// Of a shared subscription, `$share/group/plant/#` (MQTT 5 section 4.8.2), the part behind the group is what topics match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
+    /// Of a shared subscription.
+    group: Option<String>,
     levels: Vec<Level>,
 }
 
@@ -21,6 +25,10 @@ enum Level {
 pub enum PatternError {
     #[error("an empty topic filter matches nothing")]
     Empty,
+    #[error(
+        "`{0}` is no shared subscription; it needs the name of a group without `+` and `#`, and a filter behind it, as in `$share/gateways/plant/#`"
+    )]
+    Share(String),
     #[error("in `{0}` the `#` must be the last level and stand alone")]
     Rest(String),
     #[error(
@@ -38,8 +46,9 @@ impl Pattern {
         if text.is_empty() {
             return Err(PatternError::Empty);
         }
-        let count = text.split('/').count();
-        let levels = text
+        let (group, filter) = share(text)?;
+        let count = filter.split('/').count();
+        let levels = filter
             .split('/')
             .enumerate()
             .map(|(index, level)| match level {
@@ -60,6 +69,7 @@ impl Pattern {
                 },
             });
         Ok(Pattern {
+            group: group.map(str::to_owned),
             levels: levels.collect::<Result<_, _>>()?,
         })
     }
@@ -72,7 +82,11 @@ impl Pattern {
             Level::Any | Level::Named(_) => "+",
             Level::Rest => "#",
         });
-        levels.collect::<Vec<_>>().join("/")
+        let filter = levels.collect::<Vec<_>>().join("/");
+        match &self.group {
+            Some(group) => format!("{SHARE}{group}/{filter}"),
+            None => filter,
+        }
     }
 
     /// The named levels of `topic`, if it matches.
@@ -110,6 +124,24 @@ impl Pattern {
             Level::Is(_) | Level::Any | Level::Rest => None,
         })
     }
+}
+
+/// What a shared subscription begins with.
+const SHARE: &str = "$share/";
+
+/// The group of a shared subscription, and the filter.
+fn share(text: &str) -> Result<(Option<&str>, &str), PatternError> {
+    let Some(shared) = text.strip_prefix(SHARE) else {
+        return Ok((None, text));
+    };
+    let parts = shared.split_once('/');
+    let is_right = |(group, filter): &(&str, &str)| {
+        !group.is_empty() && !group.contains(['+', '#', '{', '}']) && !filter.is_empty()
+    };
+    let (group, filter) = parts
+        .filter(is_right)
+        .ok_or_else(|| PatternError::Share(text.into()))?;
+    Ok((Some(group), filter))
 }
 
 fn is_name(name: &str) -> bool {
@@ -162,8 +194,32 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_subscription_matches_what_its_filter_matches() {
+        let pattern = Pattern::parse("$share/gw/plant/{device}/state/#").unwrap();
+        assert_eq!(pattern.filter(), "$share/gw/plant/+/state/#");
+        let device = pattern.capture("plant/press-3/state/temp");
+        assert_eq!(device, Some(vec![("device", "press-3")]));
+        assert_eq!(pattern.capture("$share/gw/plant/press-3/state/temp"), None);
+        let all = Pattern::parse("$share/gw/#").unwrap();
+        assert!(all.matches("plant/press-3") && !all.matches("$SYS/uptime"));
+    }
+
+    #[test]
     fn what_is_not_a_filter_is_named() {
-        for text in ["", "a/#/b", "a/b#", "a/x+", "a/{b}c", "a/{}", "a/{b-c}"] {
+        for text in [
+            "$share/",
+            "$share/gw",
+            "$share/gw/",
+            "$share//a",
+            "$share/+/a",
+            "",
+            "a/#/b",
+            "a/b#",
+            "a/x+",
+            "a/{b}c",
+            "a/{}",
+            "a/{b-c}",
+        ] {
             assert!(Pattern::parse(text).is_err(), "{text}");
         }
     }

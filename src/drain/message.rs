@@ -30,9 +30,9 @@ impl Drain {
         let epoch = epoch.format(next.placed.epoch);
         let sequence = sequence.format(next.placed.sequence);
         let name = self.names.get(lane.index()).map_or("", String::as_str);
-        let synced = trust != Trust::Wrong;
         let unverified = trust == Trust::Unverified;
         let bad = record.origin.quality == adapters::Quality::Bad;
+        let retained = record.origin.tags.contains_key(adapters::mqtt::RETAINED);
         let headers = [
             ("ce_specversion", Some(b"1.0".as_slice())),
             ("ce_id", Some(&id)),
@@ -44,10 +44,7 @@ impl Drain {
             ("tg-epoch", Some(epoch.as_bytes())),
             ("tg-seq", Some(sequence.as_bytes())),
             ("tg-replay", Some(if replay { b"true" } else { b"false" })),
-            (
-                "tg-clock",
-                Some(if synced { b"synced" } else { b"unsynced" }),
-            ),
+            ("tg-clock", Some(clock(trust))),
             (
                 "content-type",
                 record.origin.content_type.as_deref().map(str::as_bytes),
@@ -55,6 +52,7 @@ impl Drain {
             ("tg-quality", bad.then_some(b"bad".as_slice())),
             ("tg-clamped", clamped.then_some(b"true".as_slice())),
             ("tg-unverified", unverified.then_some(b"true".as_slice())),
+            ("tg-retained", retained.then_some(b"true".as_slice())),
         ];
         let message = Message {
             lane,
@@ -82,5 +80,13 @@ impl Drain {
             let time = time.unwrap_or(Timestamp::UNIX_EPOCH);
             self.time = (unix_us, time.to_string());
         }
+    }
+}
+
+/// What `tg-clock` says.
+fn clock(trust: Trust) -> &'static [u8] {
+    match trust {
+        Trust::Wrong => b"unsynced",
+        Trust::Unverified | Trust::Vouched => b"synced",
     }
 }

@@ -37,6 +37,8 @@ mod limits;
 
 mod pause;
 
+mod brokers;
+
 mod bursts;
 
 mod followed;

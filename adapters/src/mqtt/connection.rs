@@ -6,13 +6,15 @@ use futures_util::FutureExt;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
 use super::packet::{Message, Received, Sent};
+use super::reason::{FAILURE, not_granted};
 use super::repeats::Repeats;
+use super::retained::Retained;
 use super::section::Version;
 use super::subscriptions::{Subscriptions, until};
-use super::unacked::{Unacked, Unacknowledged};
+use super::unacked::{Unacked, Unacknowledged, WaitsFor};
 use super::wire::Wire;
 use super::{Ended, LAST_RECEIPTS, Lost, PATIENCE, Parts};
-use crate::{Patience, Stamp, Stop, parted, stopped};
+use crate::{Outcome, Patience, Stamp, Stop, parted, stopped};
 
 /// Packets taken in before acknowledgements are looked at again.
 const BATCH: usize = 128;
@@ -32,6 +34,11 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
             () = stopped(stop) => return Err(Lost::Stopped),
         }
     }
+    parts.session.retained.connected(session_present);
+    let others = tokio::select! {
+        others = parts.session.subscribing(&parts.settings.filters) => others,
+        () = stopped(stop) => return Err(Lost::Stopped),
+    };
     let window = parts.settings.window;
     let most = match parts.settings.version {
         Version::V311 => UNACKED_MAX,
@@ -43,7 +50,8 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
         // acknowledgement while it has messages queued).
         unacked: Unacked::new(window, most, parts.settings.unacked_bytes),
         subscriptions: Subscriptions::new(&parts.settings.filters),
-        subscribed: 0,
+        asked: 0,
+        others,
         session_present,
         keep_alive,
         heard: Instant::now(),
@@ -51,8 +59,9 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
         parts,
         stop: stop.clone(),
     };
-    connection.subscribe().await?;
-    connection.run(stop).await
+    let ended = connection.run(stop).await;
+    connection.forget_unkept();
+    ended
 }
 
 /// Whether the broker knows our session, and how often it wants to hear of us.
@@ -78,19 +87,23 @@ struct Connection<'a, 'b> {
     parts: &'a mut Parts<'b>,
     unacked: Unacked,
     subscriptions: Subscriptions,
-    /// Packet identifier of the last SUBSCRIBE.
-    subscribed: u16,
+    /// Packet identifier of the last SUBSCRIBE or UNSUBSCRIBE.
+    asked: u16,
+    /// Filters that the broker's session may have and that are no longer wanted.
+    others: Vec<String>,
     session_present: bool,
     keep_alive: Duration,
-    /// When the last packets were taken in, and the last ping was sent.
+    /// When the last packets were taken in.
     heard: Instant,
-    pinged: Option<Instant>,
+    /// Bytes that had come when the last ping was sent.
+    pinged: Option<u64>,
     /// For what is sent: see [`Connection::flush`].
     stop: Stop,
 }
 
 impl Connection<'_, '_> {
     async fn run(&mut self, stop: &mut Stop) -> Ended {
+        self.subscribe().await?;
         let mut ping_at = Instant::now() + self.keep_alive;
         let mut stop_by: Option<Instant> = None;
         loop {
@@ -140,7 +153,8 @@ impl Connection<'_, '_> {
             match packet {
                 Received::Publish(message) => self.publish(&message, stamp).await,
                 Received::PubRel(packet_id) => self.wire.write(&Sent::PubComp(packet_id))?,
-                Received::SubAck(granted) => self.granted(&granted),
+                Received::SubAck(codes) => self.granted(&codes)?,
+                Received::UnsubAck(codes) => self.unsubscribed(&codes).await,
                 Received::PingResp => {}
                 Received::ConnAck { .. } => return Err(Lost::Broken("a second CONNACK".into())),
             }
@@ -160,36 +174,84 @@ impl Connection<'_, '_> {
         } else {
             (0, Patience::CannotWait)
         };
-        let mark = is_offered_again.then(|| self.parts.session.mark(message, content));
-        let event = self
-            .parts
-            .source
-            .event(&message.topic, &message.payload, mark, stamp);
+        let waits_for = match self.parts.session.retained.take(message) {
+            Retained::No => WaitsFor::Receipt,
+            Retained::New(place) => WaitsFor::ReceiptOfRetained(place),
+            is @ (Retained::Repeated | Retained::Old) => {
+                self.parts.source.leave_out(message, is);
+                WaitsFor::Turn
+            }
+        };
         let bytes = message.topic.len() + message.payload.len();
         self.unacked.push(Unacknowledged {
             packet_id: message.packet_id,
             qos: message.qos,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             content,
+            waits_for,
         });
+        if waits_for == WaitsFor::Turn {
+            return;
+        }
+        let mark = is_offered_again.then(|| self.parts.session.mark(message, content));
+        let is_retained = waits_for != WaitsFor::Receipt;
+        let stats = &self.parts.intake.stats;
+        let source = &mut *self.parts.source;
+        let event = source.event(message, is_retained, mark, stamp, stats);
         self.parts.intake.submit(event, patience).await;
     }
 
-    fn granted(&mut self, granted: &[bool]) {
-        let granted = granted.iter().copied();
-        if self.subscriptions.answer(granted, Instant::now()) {
-            self.parts.works.now();
-            let settings = self.parts.settings;
-            tracing::info!(source = %settings.name, broker = %settings.address(), session_present = self.session_present, "mqtt source connected");
+    fn granted(&mut self, codes: &[u8]) -> Result<(), Lost> {
+        let (settings, stats) = (self.parts.settings, &self.parts.intake.stats);
+        let standing = &mut *self.parts.standing;
+        let tell = |filter: &_, code| standing.tell(&settings.name, filter, code, stats);
+        if !self.subscriptions.answer(codes, Instant::now(), tell) {
+            return Ok(());
         }
-        self.subscriptions
-            .tell_refused(&self.parts.settings.name, &self.parts.intake.stats);
+        self.parts.works.now();
+        tracing::info!(source = %settings.name, broker = %settings.address(), session_present = self.session_present, "mqtt source connected");
+        if self.others.is_empty() {
+            return Ok(());
+        }
+        self.asked = self.asked.checked_add(1).unwrap_or(1);
+        let unsubscribe = Sent::Unsubscribe(self.asked, &self.others);
+        self.wire.write(&unsubscribe)
+    }
+
+    /// The broker's session has let go of the filters that are no longer wanted, or says why not.
+    async fn unsubscribed(&mut self, codes: &[u8]) {
+        let settings = self.parts.settings;
+        let others = std::mem::take(&mut self.others);
+        if let Some(code) = codes.iter().find(|code| **code >= FAILURE) {
+            let reason = not_granted(*code);
+            tracing::warn!(source = %settings.name, filters = ?others, reason, "the broker keeps subscriptions that are no longer configured, so that their messages still come; it is asked again at the next connection; remove them there");
+            return;
+        }
+        tracing::info!(source = %settings.name, filters = ?others, "unsubscribed from what is no longer configured; what the broker has queued for it may still come");
+        tokio::select! {
+            () = self.parts.session.has_only(&settings.filters) => {}
+            () = parted(&mut self.stop) => {}
+        }
+    }
+
+    /// Retained messages whose receipt never came are new when they come again.
+    fn forget_unkept(&mut self) {
+        for place in self.unacked.retained().flatten() {
+            self.parts.session.retained.forget(place);
+        }
     }
 
     /// Acknowledges all that has its receipt, as one write with what else is to be sent.
     async fn acknowledge(&mut self) -> Result<(), Lost> {
-        while let Some(outcome) = self.parts.receipts.ready() {
-            if let Some(message) = self.unacked.settle(outcome, &self.parts.intake.stats) {
+        loop {
+            let message = if let Some(message) = self.unacked.left_out() {
+                (message.qos > 0).then_some(message)
+            } else if let Some(outcome) = self.parts.receipts.ready() {
+                self.settle(outcome)
+            } else {
+                break;
+            };
+            if let Some(message) = message {
                 self.wire.write(&match message.qos {
                     2 => Sent::PubRec(message.packet_id),
                     _ => Sent::PubAck(message.packet_id),
@@ -204,11 +266,19 @@ impl Connection<'_, '_> {
         Ok(())
     }
 
+    /// The oldest message has its receipt. Returns what is to be acknowledged.
+    fn settle(&mut self, outcome: Outcome) -> Option<Unacknowledged> {
+        let retained = self.unacked.retained().next().flatten();
+        if let (Outcome::Refused(_), Some(place)) = (outcome, retained) {
+            self.parts.session.retained.forget(place);
+        }
+        self.unacked.settle(outcome, &self.parts.intake.stats)
+    }
+
     async fn subscribe(&mut self) -> Result<(), Lost> {
-        self.subscribed = self.subscribed.checked_add(1).unwrap_or(1);
+        self.asked = self.asked.checked_add(1).unwrap_or(1);
         let filters = self.subscriptions.ask(Instant::now());
-        self.wire
-            .write(&Sent::Subscribe(self.subscribed, filters))?;
+        self.wire.write(&Sent::Subscribe(self.asked, filters))?;
         self.flush().await
     }
 
@@ -223,10 +293,11 @@ impl Connection<'_, '_> {
 
     /// Sends a ping; nothing heard since an earlier one means that the connection has stalled, unless we did not listen.
     fn ping(&mut self, listening: bool) -> Result<(), Lost> {
-        if listening && self.pinged.is_some_and(|at| self.heard < at) {
+        let heard = self.wire.heard();
+        if listening && self.pinged == Some(heard) {
             return Err(Lost::Silent);
         }
-        self.pinged = Some(Instant::now());
+        self.pinged = Some(heard);
         self.wire.write(&Sent::PingReq)
     }
 }

@@ -1,6 +1,6 @@
 //! Where a packet ends, and what a PUBLISH says.
 //!
-//! rumqttc codes the other packets. A PUBLISH is read here: whoever publishes chooses its properties, of which none is needed, and
+//! The other packets are read by `answer`. A PUBLISH is read here: whoever publishes chooses its properties, of which none is needed, and
 //! a packet of four mebibytes of them would take forty in memory. Pure, and the same for both versions but for the properties.
 
 use bytes::{Buf, Bytes};
@@ -21,6 +21,8 @@ pub(super) enum Frame {
     /// All of it is here, and ends after so many bytes.
     Publish(usize),
     Other(usize),
+    /// A PUBLISH that is longer than is read. All of its head is here, and it ends after so many bytes.
+    TooLarge(usize),
     /// It ends after so many bytes more, at least.
     Part(usize),
 }
@@ -34,17 +36,20 @@ pub(super) fn first(input: &[u8]) -> Result<Frame, Lost> {
         return Ok(Frame::Part(1));
     };
     let is_publish = kind >> 4 == PUBLISH;
-    let most = if is_publish {
-        PACKET_BYTES_MAX as usize
-    } else {
-        CONTROL_BYTES_MAX
-    };
-    if length > most {
+    let end = 1 + digits + length;
+    if is_publish && length > PACKET_BYTES_MAX as usize {
+        let more = head_bytes(rest, digits).saturating_sub(rest.len());
+        return Ok(if more > 0 {
+            Frame::Part(more)
+        } else {
+            Frame::TooLarge(end)
+        });
+    }
+    if !is_publish && length > CONTROL_BYTES_MAX {
         return Err(Lost::Broken(format!(
-            "the broker sent a packet of {length} bytes; at most {most} are read"
+            "the broker sent a packet of {length} bytes that is no message; at most {CONTROL_BYTES_MAX} are read"
         )));
     }
-    let end = 1 + digits + length;
     Ok(match end.checked_sub(input.len()) {
         Some(more) if more > 0 => Frame::Part(more),
         Some(_) | None if is_publish => Frame::Publish(end),
@@ -52,8 +57,16 @@ pub(super) fn first(input: &[u8]) -> Result<Frame, Lost> {
     })
 }
 
+/// Bytes of a PUBLISH up to the end of its packet identifier, behind its first one, as far as is known yet.
+fn head_bytes(rest: &[u8], digits: usize) -> usize {
+    let length = rest.get(digits..digits + 2);
+    let number = |sum, byte: &u8| sum << 8 | usize::from(*byte);
+    let topic = length.map_or(0, |pair| pair.iter().fold(0, number));
+    digits + 2 + topic + 2
+}
+
 /// A variable byte integer at the beginning of `input`, and how many bytes it has; none while its end is not here.
-fn number(input: &[u8]) -> Result<Option<(usize, usize)>, Lost> {
+pub(super) fn number(input: &[u8]) -> Result<Option<(usize, usize)>, Lost> {
     let mut number = 0;
     for (place, byte) in input.iter().take(NUMBER_BYTES_MAX).enumerate() {
         number |= usize::from(byte & 0x7f) << (7 * place);
@@ -71,12 +84,40 @@ fn number(input: &[u8]) -> Result<Option<(usize, usize)>, Lost> {
 /// The message in a whole PUBLISH; one of version 5 `has_properties`.
 pub(super) fn publish(packet: Bytes, has_properties: bool) -> Result<Message, Lost> {
     let mut rest = packet;
+    let mut message = head(&mut rest)?;
+    if has_properties {
+        let (length, digits) = number(&rest)?.ok_or_else(|| malformed("its properties"))?;
+        rest.advance(digits);
+        take(&mut rest, length, "its properties")?;
+    }
+    message.payload = rest;
+    Ok(message)
+}
+
+/// What the head says of a PUBLISH that is too large to be read, and is `end` bytes long.
+pub(super) fn too_large(packet: &[u8], end: usize) -> Result<Message, Lost> {
+    let behind = packet.get(1..).unwrap_or_default();
+    let (_, digits) = number(behind)?.ok_or_else(|| malformed("its length"))?;
+    let head_end = 1 + head_bytes(behind, digits);
+    let here = packet
+        .get(..head_end)
+        .ok_or_else(|| malformed("its head"))?;
+    let mut rest = Bytes::copy_from_slice(here);
+    let message = head(&mut rest)?;
+    Ok(Message {
+        left_out: end - head_end + rest.len(),
+        ..message
+    })
+}
+
+/// What is before the properties and the payload, which `rest` begins with then.
+fn head(rest: &mut Bytes) -> Result<Message, Lost> {
     let first = rest.try_get_u8().map_err(|_| malformed("its head"))?;
-    let (_, digits) = number(&rest)?.ok_or_else(|| malformed("its length"))?;
+    let (_, digits) = number(rest)?.ok_or_else(|| malformed("its length"))?;
     rest.advance(digits);
-    let (qos, dup) = (first >> 1 & 3, first & 8 != 0);
+    let (qos, dup, retain) = (first >> 1 & 3, first & 8 != 0, first & 1 != 0);
     let length = rest.try_get_u16().map_err(|_| malformed("its topic"))?;
-    let topic = take(&mut rest, length.into(), "its topic")?;
+    let topic = take(rest, length.into(), "its topic")?;
     if qos > 2 || topic.is_empty() {
         return Err(malformed("its head"));
     }
@@ -91,28 +132,25 @@ pub(super) fn publish(packet: Bytes, has_properties: bool) -> Result<Message, Lo
         }
         id
     };
-    if has_properties {
-        let (length, digits) = number(&rest)?.ok_or_else(|| malformed("its properties"))?;
-        rest.advance(digits);
-        take(&mut rest, length, "its properties")?;
-    }
     Ok(Message {
         topic,
-        payload: rest,
+        payload: Bytes::new(),
+        left_out: 0,
         packet_id,
         qos,
         dup,
+        retain,
     })
 }
 
-fn take(rest: &mut Bytes, length: usize, what: &str) -> Result<Bytes, Lost> {
+pub(super) fn take(rest: &mut Bytes, length: usize, what: &str) -> Result<Bytes, Lost> {
     if length > rest.len() {
         return Err(malformed(what));
     }
     Ok(rest.split_to(length))
 }
 
-fn malformed(what: &str) -> Lost {
+pub(super) fn malformed(what: &str) -> Lost {
     Lost::Broken(format!("the broker sent a malformed packet: {what}"))
 }
 
@@ -126,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_known_where_a_packet_ends_and_one_that_is_too_long_is_refused_at_its_head() {
+    fn it_is_known_where_a_packet_ends_and_at_its_head_that_it_is_too_long() {
         for (input, expected) in [
             (&[][..], Some(Frame::Part(2))),
             (&[0x30], Some(Frame::Part(1))),
@@ -134,7 +172,15 @@ mod tests {
             (&[0x30, 3, 0, 1, b'a', 9, 9], Some(Frame::Publish(5))),
             (&[0xd0, 0], Some(Frame::Other(2))),
             (&[0x30, 0x80, 0x80, 0x80, 2], Some(Frame::Part(4 << 20))),
-            (&[0x30, 0x81, 0x80, 0x80, 2], None),
+            (&[0x30, 0x81, 0x80, 0x80, 2], Some(Frame::Part(4))),
+            (
+                &[0x30, 0x81, 0x80, 0x80, 2, 0, 1, b'a'],
+                Some(Frame::Part(2)),
+            ),
+            (
+                &[0x30, 0x81, 0x80, 0x80, 2, 0, 1, b'a', 0, 7],
+                Some(Frame::TooLarge(5 + (4 << 20) + 1)),
+            ),
             (&[0x90, 0x80, 0x80, 4], Some(Frame::Part(64 * 1024))),
             (&[0x90, 0x81, 0x80, 4], None),
             (&[0x30, 0xff, 0xff, 0xff, 0xff], None),
@@ -151,18 +197,21 @@ mod tests {
             qos in 0_u8..3,
             packet_id in 1_u16..,
             dup: bool,
+            retain: bool,
             properties in prop::collection::vec((".{0,9}", ".{0,9}"), 0..4),
         ) {
             let level = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)];
             let more = PublishProperties { user_properties: properties, ..PublishProperties::default() };
             let mut publish = Publish::new(topic.clone(), level, payload.clone(), Some(more));
             (publish.pkid, publish.dup) = (if qos == 0 { 0 } else { packet_id }, dup);
+            publish.retain = retain;
             let (id, mut written) = (publish.pkid, BytesMut::new());
             Packet::Publish(publish).write(&mut written, None).unwrap();
             prop_assert_eq!(first(&written).ok(), Some(Frame::Publish(written.len())));
             let read = super::publish(written.freeze(), true).unwrap();
             prop_assert_eq!((read.topic, read.payload), (topic.into(), payload.into()));
             prop_assert_eq!((read.packet_id, read.qos, read.dup), (id, qos, dup));
+            prop_assert_eq!((read.retain, read.left_out), (retain, 0));
         }
     }
 }

@@ -8,8 +8,9 @@ use rustls::ClientConfig;
 use tracing::{info, warn};
 
 use super::MqttError;
-use super::section::MqttSection;
-use crate::tls::{self, TlsSection};
+use super::certificate::Pin;
+use super::section::{MqttSection, MqttTlsSection};
+use crate::tls::{self, TlsError};
 use crate::{SecretRef, Watched, off_task};
 
 /// What a broker is shown.
@@ -25,7 +26,7 @@ pub(super) struct Login {
 struct Given {
     username: Option<String>,
     password: Option<SecretRef>,
-    tls: Option<TlsSection>,
+    tls: Option<MqttTlsSection>,
 }
 
 /// A login that follows its files.
@@ -45,7 +46,8 @@ impl Logins {
             password: section.password.clone(),
             tls: section.tls.clone(),
         };
-        let files = Watched::of_login(section.password.as_ref(), section.tls.as_ref());
+        let tls = section.tls.as_ref().map(MqttTlsSection::files);
+        let files = Watched::of_login(section.password.as_ref(), tls.as_ref());
         Ok(Logins {
             now: given.read()?,
             given,
@@ -105,7 +107,15 @@ impl Given {
         let password = password.unwrap_or_default();
         Ok(Login {
             user: self.username.clone().map(|user| (user, password)),
-            tls: self.tls.as_ref().map(tls::client).transpose()?,
+            tls: self.tls.as_ref().map(client).transpose()?,
         })
+    }
+}
+
+fn client(section: &MqttTlsSection) -> Result<Arc<ClientConfig>, TlsError> {
+    let pin = section.pin.as_deref().and_then(Pin::parse);
+    match pin {
+        Some(pin) => tls::client(&section.files(), Some(&|provider| pin.verifier(provider))),
+        None => tls::client(&section.files(), None),
     }
 }

@@ -6,8 +6,8 @@ use super::login::Login;
 use super::section::Settings;
 use super::subscriptions::Filter;
 
-/// Larger packets end the connection with a broker of 3.1.1; one of 5 drops them (MQTT 5 section 3.1.2.11.4). The record limit is
-/// far below; a message between the two is acknowledged, dropped and counted.
+/// Larger messages are passed over: acknowledged, dropped by their lane and counted, as are those between the record limit, which
+/// is far below, and this. No broker is told of it: one of MQTT 5 would drop them in silence (section 3.1.2.11.4).
 pub(super) const PACKET_BYTES_MAX: u32 = 4 * 1024 * 1024;
 
 /// What comes from a broker.
@@ -21,8 +21,10 @@ pub(super) enum Received {
     Publish(Message),
     /// Of the QoS 2 message with this packet identifier.
     PubRel(u16),
-    /// Whether each filter of the last SUBSCRIBE was granted.
-    SubAck(Vec<bool>),
+    /// For each filter of the last SUBSCRIBE the QoS that was granted, or a code from [`FAILURE`](super::reason::FAILURE) on.
+    SubAck(Vec<u8>),
+    /// The same for the last UNSUBSCRIBE; MQTT 3.1.1 has no codes here.
+    UnsubAck(Vec<u8>),
     PingResp,
 }
 
@@ -30,11 +32,15 @@ pub(super) enum Received {
 pub(super) struct Message {
     pub(super) topic: Bytes,
     pub(super) payload: Bytes,
+    /// Bytes that were not read, as there are too many: those of its properties and its payload, which is empty then.
+    pub(super) left_out: usize,
     /// 0 with QoS 0.
     pub(super) packet_id: u16,
     pub(super) qos: u8,
     /// The broker has sent it before.
     pub(super) dup: bool,
+    /// It is one that the broker keeps, sent because we subscribed (MQTT 3.1.1 section 3.3.1.3).
+    pub(super) retain: bool,
 }
 
 /// What goes to a broker.
@@ -42,6 +48,7 @@ pub(super) struct Message {
 pub(super) enum Sent<'a> {
     Connect(&'a Settings, &'a Login),
     Subscribe(u16, &'a [Filter]),
+    Unsubscribe(u16, &'a [String]),
     PubAck(u16),
     PubRec(u16),
     PubComp(u16),

@@ -75,9 +75,11 @@ mod tests {
         Message {
             topic: "plant/press-3/state".into(),
             payload: payload.into(),
+            left_out: 0,
             packet_id,
             qos: 1,
             dup: false,
+            retain: false,
         }
     }
 

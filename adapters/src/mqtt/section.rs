@@ -1,12 +1,15 @@
 //! `[[mqtt]]` as written, and as meant.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::MqttError;
+use super::certificate::Pin;
 use crate::tls::TlsSection;
 use crate::topic::Pattern;
 use crate::{Context, SecretRef, Span};
@@ -35,7 +38,7 @@ pub struct MqttSection {
     pub username: Option<String>,
     pub password: Option<SecretRef>,
     /// Use TLS.
-    pub tls: Option<TlsSection>,
+    pub tls: Option<MqttTlsSection>,
     /// Time between pings on a silent connection. Default: `"30s"`.
     #[serde(default = "default_keep_alive")]
     pub keep_alive: Span,
@@ -49,6 +52,67 @@ pub struct MqttSection {
     pub window: Option<u16>,
     /// What to subscribe to; the first that matches a topic says what it is.
     pub subscribe: Vec<SubscribeSection>,
+}
+
+/// TLS to a broker.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MqttTlsSection {
+    /// PEM file of the authorities to trust. Default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of the gateway's own certificate and key, for mutual TLS.
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    /// The name that the broker's certificate is to have, where it is not for `host`.
+    pub server_name: Option<String>,
+    /// SHA-256 fingerprint of the broker's certificate, as `openssl x509 -noout -fingerprint -sha256` prints it: this one is
+    /// trusted and no other, also where it is self-signed, for another name, or has expired.
+    pub pin: Option<String>,
+}
+
+impl MqttTlsSection {
+    /// What it takes of files.
+    pub(super) fn files(&self) -> TlsSection {
+        TlsSection {
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+        }
+    }
+
+    fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        if self.cert_file.is_some() != self.key_file.is_some() {
+            problems.push((
+                "tls".into(),
+                "mutual TLS needs both `cert_file` and `key_file`".into(),
+            ));
+        }
+        if let Some(name) = &self.server_name
+            && ServerName::try_from(name.as_str()).is_err()
+        {
+            problems.push((
+                "tls.server_name".into(),
+                format!("`{name}` is no host name or address; use one that is in the broker's certificate"),
+            ));
+        }
+        if let Some(pin) = &self.pin {
+            if Pin::parse(pin).is_none() {
+                problems.push((
+                    "tls.pin".into(),
+                    format!("`{pin}` is no SHA-256 fingerprint; use the 64 hexadecimal digits that `openssl x509 -noout -fingerprint -sha256` prints"),
+                ));
+            }
+            if self.ca_file.is_some() {
+                problems.push((
+                    "tls.ca_file".into(),
+                    "has no use beside `pin`, which trusts one certificate; leave one of them out"
+                        .into(),
+                ));
+            }
+        }
+        problems
+    }
 }
 
 /// One subscription.
@@ -147,14 +211,7 @@ impl MqttSection {
                 "`0` lets nothing in; use 1 to 65535".into(),
             ));
         }
-        if let Some(tls) = &self.tls
-            && tls.cert_file.is_some() != tls.key_file.is_some()
-        {
-            problems.push((
-                "tls".into(),
-                "mutual TLS needs both `cert_file` and `key_file`".into(),
-            ));
-        }
+        problems.extend(self.tls.iter().flat_map(MqttTlsSection::problems));
         if self.password.is_some() && self.username.is_none() {
             problems.push((
                 "username".into(),
@@ -171,6 +228,8 @@ pub(super) struct Settings {
     pub(super) name: String,
     pub(super) host: String,
     pub(super) port: u16,
+    /// The name that the broker's certificate is to have.
+    pub(super) server_name: String,
     pub(super) version: Version,
     pub(super) client_id: String,
     pub(super) keep_alive: Duration,
@@ -193,9 +252,12 @@ impl Settings {
                 subscription.qos,
             ));
         }
+        let tls = section.tls.as_ref();
+        let server_name = tls.and_then(|tls| tls.server_name.as_ref());
         Ok(Settings {
             name: section.name.clone(),
             host: section.host.clone(),
+            server_name: server_name.unwrap_or(&section.host).clone(),
             port: section
                 .port
                 .unwrap_or(if section.tls.is_some() { 8883 } else { 1883 }),
@@ -224,5 +286,34 @@ impl Settings {
 
     pub(super) fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_and_a_name_are_checked_and_a_pin_stands_alone() {
+        let fingerprint = "ab:".repeat(31) + "cd";
+        let tls = |pin: Option<&str>, name: Option<&str>, ca: Option<&str>| MqttTlsSection {
+            pin: pin.map(Into::into),
+            server_name: name.map(Into::into),
+            ca_file: ca.map(Into::into),
+            ..MqttTlsSection::default()
+        };
+        for (section, keys) in [
+            (tls(Some(&fingerprint), Some("broker"), None), &[][..]),
+            (tls(None, Some("192.0.2.1"), Some("ca.pem")), &[]),
+            (tls(None, Some("not a name"), None), &["tls.server_name"]),
+            (tls(Some("abc"), None, None), &["tls.pin"]),
+            (
+                tls(Some(&fingerprint), None, Some("ca.pem")),
+                &["tls.ca_file"],
+            ),
+        ] {
+            let problems = section.problems();
+            assert!(problems.iter().map(|(key, _)| key).eq(keys), "{problems:?}");
+        }
     }
 }

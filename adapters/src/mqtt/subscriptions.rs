@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::SourceStats;
+use super::reason::FAILURE;
 
 /// A SUBACK that takes longer is asked for again (MQTT 3.1.1 section 3.8.4 sets no time).
 const ANSWER: Duration = Duration::from_secs(10);
@@ -44,32 +44,26 @@ impl Subscriptions {
         self.due
     }
 
-    /// Takes in a SUBACK: whether each filter was granted, in the order of the SUBSCRIBE. Returns
-    /// whether it is the first of this connection. One that came late, after what it answers was asked
-    /// for again and granted, has another number of codes and says nothing about what is open now.
+    /// Takes in a SUBACK: for each filter, in the order of the SUBSCRIBE, the QoS that was granted or a code of failure; each is
+    /// told with its filter. Returns whether it is the first of this connection. One that came late, after what it answers was
+    /// asked for again and granted, has another number of codes and says nothing about what is open now.
     pub(super) fn answer(
         &mut self,
-        mut granted: impl ExactSizeIterator<Item = bool>,
+        codes: &[u8],
         now: Instant,
+        mut tell: impl FnMut(&Filter, u8),
     ) -> bool {
-        if granted.len() != self.open.len() {
+        if codes.len() != self.open.len() {
             return false;
         }
-        self.open.retain(|_| !granted.next().unwrap_or(false));
+        let mut codes = codes.iter().copied();
+        self.open.retain(|filter| {
+            let code = codes.next().unwrap_or(FAILURE);
+            tell(filter, code);
+            code >= FAILURE
+        });
         self.due = (!self.open.is_empty()).then_some(now + RETRY);
         !std::mem::replace(&mut self.answered, true)
-    }
-
-    /// Tells of each filter that the broker refused; the others go on.
-    pub(super) fn tell_refused(&self, source: &str, stats: &SourceStats) {
-        for (filter, _) in &self.open {
-            tracing::error!(
-                source,
-                filter,
-                "the broker refused the subscription, and is asked again every minute; give this user the right to read it"
-            );
-            stats.error(&format!("the broker refused the subscription to {filter}"));
-        }
     }
 }
 
@@ -93,13 +87,18 @@ mod tests {
         assert_eq!(all.ask(start).len(), 3);
         assert_eq!(all.due(), Some(start + ANSWER));
         assert_eq!(all.ask(start + ANSWER).len(), 3, "no answer came");
-        assert!(all.answer([true, false, true].into_iter(), start));
+        let mut told = Vec::new();
+        let tell = |filter: &Filter, code| told.push((filter.0.clone(), code));
+        assert!(all.answer(&[1, 0x87, 0], start, tell));
+        let expected = [("a", 1), ("b", 0x87), ("c", 0)];
+        assert_eq!(told, expected.map(|(name, code)| (name.to_owned(), code)));
         assert_eq!(all.due(), Some(start + RETRY));
         assert_eq!(all.ask(start + RETRY), [("b".to_owned(), 1)]);
-        let late = [true, true, true];
-        assert!(!all.answer(late.into_iter(), start), "of the first asking");
+        let late = [1, 1, 1];
+        let nothing = |_: &Filter, _| panic!("it is told of nothing");
+        assert!(!all.answer(&late, start, nothing), "of the first asking");
         assert_eq!(all.due(), Some(start + RETRY + ANSWER), "still open");
-        assert!(!all.answer([true].into_iter(), start), "not the first");
+        assert!(!all.answer(&[1], start, |_, _| {}), "not the first");
         assert_eq!(all.due(), None);
     }
 }

@@ -23,6 +23,26 @@ pub(super) struct Unacknowledged {
     pub(super) bytes: u32,
     /// Tells it from others with its packet identifier.
     pub(super) content: u32,
+    pub(super) waits_for: WaitsFor,
+}
+
+/// What a message waits for before it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WaitsFor {
+    Receipt,
+    /// The same, of a retained message with this place in the memory of them.
+    ReceiptOfRetained(usize),
+    /// Nothing but those before it: it is left out, and has no event.
+    Turn,
+}
+
+impl Unacknowledged {
+    pub(super) fn retained(&self) -> Option<usize> {
+        match self.waits_for {
+            WaitsFor::ReceiptOfRetained(place) => Some(place),
+            WaitsFor::Receipt | WaitsFor::Turn => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -53,6 +73,18 @@ impl Unacked {
     pub(super) fn push(&mut self, message: Unacknowledged) {
         self.bytes += message.bytes as usize;
         self.waiting.push_back(message);
+    }
+
+    /// The oldest message, where it waits for no receipt; it is to be acknowledged.
+    pub(super) fn left_out(&mut self) -> Option<Unacknowledged> {
+        let is_next = |message: &Unacknowledged| message.waits_for == WaitsFor::Turn;
+        self.waiting.front().copied().filter(is_next)?;
+        self.waiting.pop_front()
+    }
+
+    /// The places of the retained messages that have no receipt yet, the oldest message first.
+    pub(super) fn retained(&self) -> impl Iterator<Item = Option<usize>> {
+        self.waiting.iter().map(Unacknowledged::retained)
     }
 
     /// The oldest message has its receipt. Returns what is to be acknowledged.
@@ -108,6 +140,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_left_out_is_acknowledged_in_its_turn() {
+        let mut unacked = Unacked::new(200, 100, 1000);
+        let message = |packet_id, waits_for| Unacknowledged {
+            packet_id,
+            qos: 1,
+            bytes: 0,
+            content: 0,
+            waits_for,
+        };
+        unacked.push(message(1, WaitsFor::ReceiptOfRetained(5)));
+        unacked.push(message(2, WaitsFor::Turn));
+        unacked.push(message(3, WaitsFor::Receipt));
+        assert_eq!(unacked.left_out(), None);
+        assert!(unacked.retained().eq([Some(5), None, None]));
+        let stats = SourceStats::default();
+        let first = unacked.settle(Outcome::Kept, &stats).unwrap();
+        let second = unacked.left_out().unwrap();
+        assert_eq!((first.packet_id, second.packet_id), (1, 2));
+        assert_eq!(unacked.left_out(), None);
+    }
+
+    #[test]
     fn what_waits_for_receipts_is_bounded_in_messages_and_in_bytes_and_one_message_always_fits() {
         for (bytes, fits) in [(0, 100), (10, 100), (400, 3), (5_000_000, 1)] {
             let mut unacked = Unacked::new(200, 100, 1000);
@@ -116,6 +170,7 @@ mod tests {
                 qos: 1,
                 bytes,
                 content: 0,
+                waits_for: WaitsFor::Receipt,
             };
             let taken = (1..1000).find(|_| {
                 unacked.push(message);

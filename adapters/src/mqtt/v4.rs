@@ -1,44 +1,13 @@
-//! The packets of MQTT 3.1.1.
+//! The packets of MQTT 3.1.1 that go to a broker.
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::qos;
 use rumqttc::mqttbytes::v4::{
-    Connect, ConnectReturnCode, Login, Packet, PubAck, PubComp, PubRec, Subscribe, SubscribeFilter,
-    SubscribeReasonCode,
+    Connect, Login, Packet, PubAck, PubComp, PubRec, Subscribe, SubscribeFilter, Unsubscribe,
 };
 
 use super::Lost;
-use super::packet::{PACKET_BYTES_MAX, Received, Sent};
-
-/// The next packet, which is all here and is no PUBLISH.
-pub(super) fn read(input: &mut BytesMut) -> Result<Received, Lost> {
-    let packet = Packet::read(input, PACKET_BYTES_MAX as usize).map_err(Lost::broken)?;
-    Ok(match packet {
-        Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => Received::ConnAck {
-            session_present: answer.session_present,
-            keep_alive: None,
-        },
-        Packet::ConnAck(answer) => return Err(Lost::refused(answer.code)),
-        Packet::PubRel(release) => Received::PubRel(release.pkid),
-        Packet::SubAck(answer) => {
-            let codes = answer.return_codes.iter();
-            Received::SubAck(codes.map(|c| *c != SubscribeReasonCode::Failure).collect())
-        }
-        Packet::PingResp => Received::PingResp,
-        Packet::Publish(_)
-        | Packet::Connect(_)
-        | Packet::PubAck(_)
-        | Packet::PubRec(_)
-        | Packet::PubComp(_)
-        | Packet::Subscribe(_)
-        | Packet::Unsubscribe(_)
-        | Packet::UnsubAck(_)
-        | Packet::PingReq
-        | Packet::Disconnect => {
-            return Err(Lost::unexpected());
-        }
-    })
-}
+use super::packet::{PACKET_BYTES_MAX, Sent};
 
 pub(super) fn write(packet: &Sent<'_>, output: &mut BytesMut) -> Result<(), Lost> {
     let packet = match packet {
@@ -62,6 +31,10 @@ pub(super) fn write(packet: &Sent<'_>, output: &mut BytesMut) -> Result<(), Lost
             }
             Packet::Subscribe(subscribe)
         }
+        Sent::Unsubscribe(packet_id, filters) => Packet::Unsubscribe(Unsubscribe {
+            pkid: *packet_id,
+            topics: filters.to_vec(),
+        }),
         Sent::PubAck(packet_id) => Packet::PubAck(PubAck::new(*packet_id)),
         Sent::PubRec(packet_id) => Packet::PubRec(PubRec::new(*packet_id)),
         Sent::PubComp(packet_id) => Packet::PubComp(PubComp::new(*packet_id)),

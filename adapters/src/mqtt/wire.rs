@@ -1,25 +1,29 @@
 //! The socket to a broker, and packets on it, of either version.
 //!
-//! rumqttc codes the packets. Its own loops take each acknowledgement through a channel and flush it alone, which costs four
+//! rumqttc writes the packets. Its own loops take each acknowledgement through a channel and flush it alone, which costs four
 //! times the CPU, and read ten packets for each that they write, so that a broker which sends more than it may fills our
 //! memory. So reading and writing are ours.
 
+use std::io;
+use std::net::SocketAddr;
+
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use rumqttc::tokio_rustls::TlsConnector;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::frame::{self, Frame};
+use super::certificate::words;
+use super::input::Input;
 use super::login::Login;
 use super::packet::{Received, Sent};
 use super::section::{Settings, Version};
 use super::{Lost, PATIENCE, v4, v5};
 
-const READ_BYTES: usize = 16 * 1024;
-/// What the input holds on to while it is empty: a large packet does not keep its room.
-const INPUT_BYTES: usize = 8 * READ_BYTES;
+/// Packets before a DISCONNECT that are passed over when nothing can be written any more: the broker offers messages again.
+const LAST_PACKETS: usize = 1000;
 
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -28,28 +32,31 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 pub(super) struct Wire {
     version: Version,
     socket: Box<dyn Socket>,
-    input: BytesMut,
+    input: Input,
+    /// Bytes that came, since the connection began.
+    heard: u64,
     output: BytesMut,
 }
 
 impl Wire {
     pub(super) async fn open(settings: &Settings, login: &Login) -> Result<Wire, Lost> {
-        let address = (settings.host.as_str(), settings.port);
-        let tcp = TcpStream::connect(address).await.map_err(Lost::broken)?;
+        let tcp = connect(&settings.host, settings.port).await?;
         // Acknowledgements are gathered here, not in the kernel.
         tcp.set_nodelay(true).map_err(Lost::broken)?;
         let socket: Box<dyn Socket> = match &login.tls {
             None => Box::new(tcp),
             Some(tls) => {
-                let name = ServerName::try_from(settings.host.clone()).map_err(Lost::broken)?;
-                let connector = TlsConnector::from(tls.clone());
-                Box::new(connector.connect(name, tcp).await.map_err(Lost::broken)?)
+                let name = ServerName::try_from(settings.server_name.clone());
+                let name = name.map_err(Lost::broken)?;
+                let opened = TlsConnector::from(tls.clone()).connect(name, tcp).await;
+                Box::new(opened.map_err(|error| Lost::Broken(words(&error)))?)
             }
         };
         Ok(Wire {
             version: settings.version,
             socket,
-            input: BytesMut::new(),
+            input: Input::new(settings.version),
+            heard: 0,
             output: BytesMut::new(),
         })
     }
@@ -57,18 +64,22 @@ impl Wire {
     /// The next packet. Nothing is lost where this is cancelled.
     pub(super) async fn read(&mut self) -> Result<Received, Lost> {
         loop {
-            if let Some(packet) = next(self.version, &mut self.input)? {
+            if let Some(packet) = self.input.next()? {
                 return Ok(packet);
             }
-            if self.input.is_empty() && self.input.capacity() > INPUT_BYTES {
-                self.input = BytesMut::new();
-            }
-            self.input.reserve(READ_BYTES);
-            let read = self.socket.read_buf(&mut self.input).await;
-            if read.map_err(Lost::broken)? == 0 {
+            self.input.make_room();
+            let read = self.socket.read_buf(&mut self.input.bytes).await;
+            let read = read.map_err(Lost::broken)?;
+            if read == 0 {
                 return Err(Lost::Broken("the broker closed the connection".into()));
             }
+            self.heard += read as u64;
         }
+    }
+
+    /// Bytes that came, since the connection began: also those of a packet that is not all here yet.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard
     }
 
     /// To be sent with the next flush.
@@ -87,26 +98,42 @@ impl Wire {
             self.socket.write_all_buf(&mut self.output).await?;
             self.socket.flush().await
         });
-        written
-            .await
-            .map_err(|_| Lost::Silent)?
-            .map_err(Lost::broken)
+        match written.await {
+            Err(_) => Err(Lost::Silent),
+            Ok(Err(error)) => Err(self.last_words(&error)),
+            Ok(Ok(())) => Ok(()),
+        }
+    }
+
+    /// Why nothing can be written any more: what the broker said before it hung up is better than that it did.
+    fn last_words(&mut self, error: &io::Error) -> Lost {
+        for _ in 0..LAST_PACKETS {
+            match self.read().now_or_never() {
+                Some(Ok(_)) => {}
+                Some(Err(said)) => return said,
+                None => break,
+            }
+        }
+        Lost::broken(error)
     }
 }
 
-/// Takes the first packet out of `input`, once all of it is here.
-pub(super) fn next(version: Version, input: &mut BytesMut) -> Result<Option<Received>, Lost> {
-    let received = match (frame::first(input)?, version) {
-        (Frame::Part(more), _) => {
-            input.reserve(more);
-            return Ok(None);
-        }
-        (Frame::Publish(end), version) => {
-            let packet = input.split_to(end).freeze();
-            Received::Publish(frame::publish(packet, version == Version::V5)?)
-        }
-        (Frame::Other(_), Version::V311) => v4::read(input)?,
-        (Frame::Other(_), Version::V5) => v5::read(input)?,
-    };
-    Ok(Some(received))
+/// Connects to one of the addresses that the name has, one after the other: one that does not answer leaves time for the next.
+async fn connect(host: &str, port: u16) -> Result<TcpStream, Lost> {
+    let found = lookup_host((host, port)).await;
+    let found = found.map_err(|error| Lost::Broken(format!("cannot find {host}: {error}")))?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    let share = u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut last = Lost::Broken(format!("{host} has no address"));
+    for address in addresses {
+        last = match timeout(PATIENCE / share, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => Lost::Broken(format!("{address}: {error}")),
+            Err(_) => Lost::Broken(format!(
+                "no answer from {address} within {:?}",
+                PATIENCE / share
+            )),
+        };
+    }
+    Err(last)
 }
