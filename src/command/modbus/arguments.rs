@@ -254,10 +254,11 @@ mod tests {
     }
 
     fn place(options: &str) -> Result<Place, String> {
-        match parse(&format!("modbus read --tcp h:502 {options}")).unwrap() {
-            Task::Read { target, .. } => target.place(),
-            other => panic!("{other:?}"),
-        }
+        let task = parse(&format!("modbus read --tcp h:502 {options}")).unwrap();
+        let Task::Read { target, .. } = task else {
+            panic!("{task:?}");
+        };
+        target.place()
     }
 
     #[test]
