@@ -253,7 +253,7 @@ fn a_rejected_record_is_kept_encrypted() {
         let text = fs::read_to_string(gateway.path("state/set-aside/rejected.jsonl")).ok()?;
         text.ends_with('\n').then_some(())
     });
-    assert_not_on_disk(&gateway, &["\"payload\"", "plant/", "\"origin\""]);
+    assert_not_on_disk(&gateway, &["\"payload\"", "plant/d0/", "\"origin\""]);
     let printed = buffer(&gateway, &["rejected"]);
     let record: Value = serde_json::from_str(&out(&printed)).unwrap();
     assert_eq!(record["lane"], "state");

@@ -42,7 +42,7 @@ pub async fn publish(job: Publish) {
     options
         .set_inflight(1000)
         .set_keep_alive(Duration::from_mins(1))
-        .set_max_packet_size(1 << 20, 1 << 20);
+        .set_max_packet_size(1 << 20, 8 << 20);
     let (client, mut eventloop) = AsyncClient::new(options, 1000);
     // An event's time begins when its source could send it.
     while !matches!(

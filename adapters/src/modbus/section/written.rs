@@ -82,7 +82,10 @@ mod tests {
             keys::<GroupSection>()[..3],
             ["name", "function", "interval"]
         );
-        assert_eq!(keys::<FieldSection>()[..3], ["name", "address", "type"]);
+        assert_eq!(
+            keys::<FieldSection>()[..4],
+            ["name", "address", "addresses", "type"]
+        );
         let table = |text: &str| toml::from_str(text).unwrap();
         let group = || WrittenGroup {
             head: table("interval = \"1s\"\nname = \"g\"\nfunction = 4"),

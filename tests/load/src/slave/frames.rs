@@ -4,7 +4,8 @@
 pub(super) fn good(asked: &[u8]) -> Vec<u8> {
     let word = |at: usize| u16::from_be_bytes([asked[at], asked[at + 1]]);
     let (first, count) = (word(2), word(4));
-    let values = (0..count).map(|index| u16::from(asked[0]) * 100 + first.wrapping_add(index));
+    let values =
+        (0..count).map(|index| (u16::from(asked[0]) * 100).wrapping_add(first.wrapping_add(index)));
     let mut frame = vec![
         asked[0],
         asked[1],
