@@ -52,6 +52,7 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
         subscriptions: Subscriptions::new(&parts.settings.filters),
         asked: 0,
         others,
+        unsubscribing: false,
         session_present,
         keep_alive,
         heard: Instant::now(),
@@ -91,6 +92,8 @@ struct Connection<'a, 'b> {
     asked: u16,
     /// Filters that the broker's session may have and that are no longer wanted.
     others: Vec<String>,
+    /// The broker was asked to let go of them.
+    unsubscribing: bool,
     session_present: bool,
     keep_alive: Duration,
     /// When the last packets were taken in.
@@ -214,12 +217,16 @@ impl Connection<'_, '_> {
             return Ok(());
         }
         self.asked = self.asked.checked_add(1).unwrap_or(1);
+        self.unsubscribing = true;
         let unsubscribe = Sent::Unsubscribe(self.asked, &self.others);
         self.wire.write(&unsubscribe)
     }
 
     /// The broker's session has let go of the filters that are no longer wanted, or says why not.
     async fn unsubscribed(&mut self, codes: &[u8]) {
+        if !std::mem::take(&mut self.unsubscribing) {
+            return;
+        }
         let settings = self.parts.settings;
         let others = std::mem::take(&mut self.others);
         if let Some(code) = codes.iter().find(|code| **code >= FAILURE) {

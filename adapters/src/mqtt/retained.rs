@@ -1,18 +1,20 @@
 //! Which messages that the broker keeps ("retained") are new to us.
 //!
-//! A broker sends what it keeps with the flag RETAIN when it is subscribed to: with MQTT 3.1.1 at each connection, with 5 only
-//! where the subscription is new to it (Retain Handling 1), which it also is after the broker has lost our session. Left out are
+//! A broker sends what it keeps with the flag RETAIN when it is subscribed to, at each connection (with MQTT 5 it need not: Retain
+//! Handling; but what was lost with a connection would then never come). Left out are
 //!
 //! - what is the same as the last message of its topic,
 //! - what is the same as the last message of its topic with the flag, where the broker has sent on all others since (the session
 //!   went on, and the QoS is not 0),
-//! - what is older than a message of its topic without the flag on this connection.
+//! - what is older than a message of its topic without the flag on this connection. In a session that went on, such a message may
+//!   have waited at the broker, whose queue may have lost newer ones: there, only what was seen with the flag before is surely older.
 //!
 //! The flag tells them apart because we do not ask for Retain As Published: with it, a broker sets the flag on new messages too,
 //! and which is which could not be told.
 //!
 //! What was seen is in a table of a fixed size: a topic may take the place of another, which is then new again. It is on disk
-//! over a stop (64 KiB at most), so that a reload or a restart repeats none; after a kill they come again.
+//! over a stop (64 KiB at most), so that a reload or a restart repeats none; after a kill they come again, as what was seen since
+//! the start is not known then.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -57,9 +59,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// From what was written; anything else is nothing.
+    /// From what was written, which is to be written again at the stop; anything else is nothing.
     pub(super) fn read(bytes: &[u8]) -> Memory {
-        let mut memory = Memory::default();
+        let mut memory = Memory {
+            changed: !bytes.is_empty(),
+            ..Memory::default()
+        };
         for entry in bytes.chunks_exact(ENTRY_BYTES) {
             let words = entry.chunks_exact(4).map(|word| match word {
                 [a, b, c, d] => u32::from_le_bytes([*a, *b, *c, *d]),
@@ -100,7 +105,8 @@ impl Memory {
 
     /// Takes in a message.
     pub(super) fn take(&mut self, message: &Message) -> Retained {
-        let (connection, goes_on) = (self.connection, self.goes_on && message.qos > 0);
+        let (connection, went_on) = (self.connection, self.goes_on);
+        let goes_on = went_on && message.qos > 0;
         let topic = xxh3_64(&message.topic);
         let payload = hash(xxh3_64(&message.payload) ^ message.left_out as u64);
         let (place, topic) = (hash(topic) as usize % TOPICS, hash(topic >> 32));
@@ -124,7 +130,10 @@ impl Memory {
         if !message.dup && (last == payload || (goes_on && seen.kept == payload)) {
             return Retained::Repeated;
         }
-        if !message.dup && seen.connection == connection {
+        let is_older = !went_on || seen.kept == payload;
+        if !message.dup && seen.connection == connection && is_older {
+            let is_changed = std::mem::replace(&mut seen.kept, payload) != payload;
+            self.changed |= is_changed;
             return Retained::Old;
         }
         (seen.kept, seen.live) = (payload, 0);
@@ -188,11 +197,14 @@ mod tests {
             (1, "b", "on", true, "new"),
             (1, "c", "live", false, "live"),
             (1, "c", "old", true, "old"),
+            (2, "c", "old", true, "repeated"),
             (2, "a", "on", true, "repeated"),
             (2, "a", "off", true, "new"),
             (2, "a", "on", false, "live"),
             (2, "a", "off", true, "repeated"),
-            (2, "a", "older", true, "old"),
+            // It may have waited at the broker, and the broker lost what came after it.
+            (2, "d", "live", false, "live"),
+            (2, "d", "of now", true, "new"),
             (3, "a", "off", true, "repeated"),
             (3, "a", "on", true, "repeated"),
             (3, "c", "live", true, "repeated"),
@@ -204,7 +216,7 @@ mod tests {
         ] {
             while connection < on {
                 connection += 1;
-                memory.connected(connection != 4);
+                memory.connected(connection != 1 && connection != 4);
             }
             let message = message(topic, payload, retain);
             let context = format!("{on} {topic} {payload} {retain}");

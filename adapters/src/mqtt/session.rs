@@ -44,14 +44,19 @@ impl SessionFile {
         let [number, filters, retained] = read.unwrap_or_default();
         let text = str::from_utf8(&number).ok();
         let stored = text.and_then(|text| text.trim().parse().ok());
-        SessionFile {
+        let mut session = SessionFile {
             path: path.to_owned(),
             write,
             number: stored.unwrap_or_else(fresh_number),
             repeats: Repeats::default(),
             filters: serde_json::from_slice(&filters).unwrap_or_default(),
             retained: Memory::read(&retained),
+        };
+        // From here on it is out of date: after a kill, what it says was seen last may not have been.
+        if !retained.is_empty() && session.store("retained", Vec::new()).await.is_err() {
+            session.retained = Memory::default();
         }
+        session
     }
 
     /// The broker knows no session: what comes from here on is new. The number is on disk before a message is marked with it.

@@ -205,7 +205,7 @@ async fn a_retained_message_comes_once_over_connections_and_restarts_and_never_a
         for connection in 1..=3 {
             let (mut peer, subscribe) = rig.accept(version, connection > 1).await;
             if version == "5" {
-                assert_eq!(subscribe.last(), Some(&0x11), "Retain Handling 1");
+                assert_eq!(subscribe.last(), Some(&0x01), "Retain Handling 0");
             }
             peer.publish(version, true, 1, "a/1", b"kept").await;
             if connection == 1 {
@@ -238,7 +238,7 @@ async fn a_message_that_no_filter_matches_is_taken_and_counted() {
     let state = tempfile::tempdir().unwrap();
     let mut rig = Rig::start("5", state.path(), &["$share/gw/a/{device}"]).await;
     let (mut peer, subscribe) = rig.accept("5", false).await;
-    assert!(subscribe.ends_with(b"$share/gw/a/+\x11"), "{subscribe:x?}");
+    assert!(subscribe.ends_with(b"$share/gw/a/+\x01"), "{subscribe:x?}");
     peer.publish("5", false, 1, "a/press-3", b"1").await;
     assert_eq!(rig.event().await.origin.device, "press-3");
     assert_eq!(rig.stats.errors.load(Ordering::Relaxed), 0);

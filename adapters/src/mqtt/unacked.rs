@@ -78,8 +78,9 @@ impl Unacked {
     /// The oldest message, where it waits for no receipt; it is to be acknowledged.
     pub(super) fn left_out(&mut self) -> Option<Unacknowledged> {
         let is_next = |message: &Unacknowledged| message.waits_for == WaitsFor::Turn;
-        self.waiting.front().copied().filter(is_next)?;
-        self.waiting.pop_front()
+        let message = self.waiting.pop_front_if(|message| is_next(message))?;
+        self.bytes -= message.bytes as usize;
+        Some(message)
     }
 
     /// The places of the retained messages that have no receipt yet, the oldest message first.
@@ -145,7 +146,7 @@ mod tests {
         let message = |packet_id, waits_for| Unacknowledged {
             packet_id,
             qos: 1,
-            bytes: 0,
+            bytes: 400,
             content: 0,
             waits_for,
         };
@@ -159,6 +160,7 @@ mod tests {
         let second = unacked.left_out().unwrap();
         assert_eq!((first.packet_id, second.packet_id), (1, 2));
         assert_eq!(unacked.left_out(), None);
+        assert!(unacked.has_room(), "only the third takes room");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Filter, Login, Packet, PingReq,
-    PubAck, PubComp, PubRec, RetainForwardRule, Subscribe, Unsubscribe,
+    PubAck, PubComp, PubRec, Subscribe, Unsubscribe,
 };
 use rumqttc::v5::mqttbytes::{QoS, qos};
 
@@ -15,11 +15,10 @@ pub(super) fn write(packet: &Sent<'_>, output: &mut BytesMut) -> Result<(), Lost
     let packet = match packet {
         Sent::Connect(settings, shown) => connect(settings, shown.user.as_ref()),
         Sent::Subscribe(packet_id, filters) => {
+            // Retain Handling stays 0: what the broker keeps comes again at each connection (MQTT 5 section 3.8.3.1). With 1, what
+            // of it was lost with a connection would never come.
             let filters = filters.iter().map(|(filter, level)| {
-                let mut filter = Filter::new(filter, qos(*level).unwrap_or(QoS::AtLeastOnce));
-                // What the broker keeps is sent only if the subscription is new to it (MQTT 5 section 3.8.3.1).
-                filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
-                filter
+                Filter::new(filter, qos(*level).unwrap_or(QoS::AtLeastOnce))
             });
             let mut subscribe = Subscribe::new_many(filters, None);
             subscribe.pkid = *packet_id;
