@@ -10,6 +10,8 @@ use super::place::{Place, micros, open_to_read};
 
 /// Files of a directory that are looked at for one that was rotated. More are no logs of one program.
 const BESIDE_MAX: usize = 1024;
+/// Digits that a date in a name has at least: `260101`.
+const DATE_DIGITS: usize = 6;
 
 /// A file that was opened by its name.
 #[derive(Debug)]
@@ -118,23 +120,30 @@ fn beside(path: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> + use<> {
 }
 
 /// Whether `name` is one that `path` is given when it is rotated: `f.1`, `f-20260101`, `f.2026-01-01T00`, `f.old`, or the same before
-/// the extension. What was compressed cannot be read.
+/// the extension. What was compressed cannot be read. Before an extension, or where there is none, `-` and `_` stand before a date
+/// only: `cam-1.jsonl` is the log of another camera than `cam.jsonl`.
 fn is_rotated(name: &Path, path: &Path) -> bool {
     let text = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
     let (Some(name), Some(base)) = (text(name), text(path)) else {
         return false;
     };
-    let more = name.strip_prefix(&base).map(str::to_owned).or_else(|| {
+    let behind = name.strip_prefix(&base);
+    let before = || {
         let (stem, extension) = base.rsplit_once('.')?;
         let more = name.strip_prefix(stem)?.strip_suffix(extension)?;
-        more.strip_suffix('.').map(str::to_owned)
-    });
-    more.is_some_and(|more| {
-        let mut rest = more.chars();
-        let separated = matches!(rest.next(), Some('.' | '-' | '_'));
-        let is_number = |c: char| c.is_ascii_digit() || ".-_:TZ".contains(c);
-        separated && (rest.as_str() == "old" || rest.as_str().chars().all(is_number))
-    })
+        more.strip_suffix('.')
+    };
+    let Some(more) = behind.or_else(before) else {
+        return false;
+    };
+    let mut rest = more.chars();
+    let separator = rest.next();
+    let rest = rest.as_str();
+    let is_number = |c: char| c.is_ascii_digit() || ".-_:TZ".contains(c);
+    let digits = rest.chars().filter(char::is_ascii_digit).count();
+    let may_be_short = separator == Some('.') || (behind.is_some() && base.contains('.'));
+    matches!(separator, Some('.' | '-' | '_'))
+        && (rest == "old" || rest.chars().all(is_number) && (may_be_short || digits >= DATE_DIGITS))
 }
 
 #[cfg(test)]
@@ -168,6 +177,14 @@ mod tests {
             ("a-20260101.jsonl", "a.jsonl", true),
             ("a.1.jsonl", "a.jsonl", true),
             ("a.jsonl.old", "a.jsonl", true),
+            ("a_260101.jsonl", "a.jsonl", true),
+            ("a-2026-01-01.jsonl", "a.jsonl", true),
+            ("a.jsonl-1", "a.jsonl", true),
+            ("a-old.jsonl", "a.jsonl", true),
+            ("a-1.jsonl", "a.jsonl", false),
+            ("a_02.jsonl", "a.jsonl", false),
+            ("a-1", "a", false),
+            ("a-20260101", "a", true),
             ("a.jsonl", "a.jsonl", false),
             ("a.jsonl.1.gz", "a.jsonl", false),
             ("a-debug.jsonl", "a.jsonl", false),
