@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Inference;
@@ -21,6 +21,8 @@ use crate::{Intake, Stop, stopped};
 const FILES_MAX: usize = 64;
 /// How often new files are looked for.
 const SEARCH: Duration = Duration::from_secs(2);
+/// A file that cannot be read is tried again after this.
+const AGAIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn follow_all(
     input: &Arc<Inference>,
@@ -34,6 +36,7 @@ pub(super) async fn follow_all(
         known: Arc::new(Known::of(names.clone())),
         tasks: JoinSet::new(),
         paths: BTreeMap::new(),
+        failed: BTreeMap::new(),
         is_crowded: false,
     };
     while !*stop.borrow() {
@@ -68,17 +71,15 @@ struct Files<'a> {
     known: Arc<Known>,
     tasks: JoinSet<io::Result<Ended>>,
     paths: BTreeMap<Id, PathBuf>,
+    /// When following a file failed last.
+    failed: BTreeMap<PathBuf, Instant>,
     is_crowded: bool,
 }
 
 impl Files<'_> {
     fn begin(&mut self, new: Vec<PathBuf>, intake: &Intake, stop: &Stop) {
-        let being = self.paths.values();
-        let being: Vec<PathBuf> = being.cloned().collect();
-        let new: Vec<PathBuf> = new
-            .into_iter()
-            .filter(|path| !being.contains(path))
-            .collect();
+        let new = new.into_iter().filter(|path| self.may_begin(path));
+        let new: Vec<PathBuf> = new.collect();
         let room = FILES_MAX.saturating_sub(self.paths.len());
         let waiting = new.len().saturating_sub(room);
         if (waiting > 0) != self.is_crowded {
@@ -116,6 +117,19 @@ impl Files<'_> {
         }
     }
 
+    /// Whether a file is not followed already, and is not one that failed just now.
+    fn may_begin(&self, path: &PathBuf) -> bool {
+        let failed = self.failed.get(path);
+        failed.is_none_or(|at| at.elapsed() >= AGAIN) && !self.paths.values().any(|is| is == path)
+    }
+
+    /// Whether it is new that this file fails, and not the next of its attempts.
+    fn fails_anew(&mut self, path: &Path) -> bool {
+        self.failed.retain(|_, at| at.elapsed() < AGAIN * 3);
+        let before = self.failed.insert(path.to_owned(), Instant::now());
+        before.is_none()
+    }
+
     fn ended(&mut self, ended: Result<(Id, io::Result<Ended>), JoinError>, intake: &Intake) {
         let source = self.input.section.name.as_str();
         let id = match &ended {
@@ -132,9 +146,15 @@ impl Files<'_> {
                 tracing::info!(source, path = %path.display(), "a followed file has gone, after it was read to its end");
             }
             // It is found again, if it is there.
-            Ok((_, Err(error))) => intake.stats.error(&error),
+            Ok((_, Err(error))) => {
+                intake.stats.error(&error);
+                if self.fails_anew(&path) {
+                    tracing::warn!(source, path = %path.display(), %error, "a file that fits `tail` cannot be read; its lines wait, and it is tried again every 5 s; look at its rights and its disk, or make the pattern narrower");
+                }
+            }
             Err(error) => {
                 intake.stats.error(&error);
+                self.fails_anew(&path);
                 tracing::error!(source, path = %path.display(), %error, "the task that follows a file panicked; it is followed again from its last place; report this line");
             }
         }
@@ -160,8 +180,10 @@ async fn forget(place: &Path) {
 mod tests {
     use std::fs;
     use std::io::Write;
+    use std::sync::atomic::Ordering;
 
     use tokio::sync::watch;
+    use tokio::task::JoinHandle;
 
     use super::*;
     use crate::Backoff;
@@ -171,6 +193,26 @@ mod tests {
     fn append(path: &Path, number: usize) {
         let file = fs::File::options().create(true).append(true).open(path);
         writeln!(file.unwrap(), "{{\"n\":{number}}}").unwrap();
+    }
+
+    fn followed(
+        pattern: &Path,
+        directory: &Path,
+        intake: Intake,
+    ) -> (watch::Sender<bool>, JoinHandle<()>) {
+        let text = format!("name = \"f\"\ntail = {pattern:?}");
+        let section = toml::from_str(&text).unwrap();
+        let input = Inference::of(section, directory.join("places"), write_whole);
+        let (stopper, mut stop) = watch::channel(false);
+        let names = Names::of(pattern).unwrap();
+        let following = tokio::spawn(async move {
+            let second = Duration::from_secs(1);
+            let retry = Reconnect::new(&intake, Backoff::new(second, second), "f", String::new());
+            let (input, works) = (Arc::new(input), retry.works());
+            let ended = follow_all(&input, names, &intake, works, &mut stop);
+            ended.await.unwrap();
+        });
+        (stopper, following)
     }
 
     async fn count(agent: &Agent, count: usize) {
@@ -190,16 +232,7 @@ mod tests {
         append(&at("b.jsonl"), 1);
         append(&at("c.log"), 2);
         let (intake, _receipts, _) = agent.run();
-        let text = format!("name = \"f\"\ntail = {path:?}");
-        let input = Inference::of(toml::from_str(&text).unwrap(), at("places"), write_whole);
-        let (stopper, mut stop) = watch::channel(false);
-        let following = tokio::spawn(async move {
-            let (second, names) = (Duration::from_secs(1), Names::of(&path).unwrap());
-            let retry = Reconnect::new(&intake, Backoff::new(second, second), "f", String::new());
-            let (input, works) = (Arc::new(input), retry.works());
-            let ended = follow_all(&input, names, &intake, works, &mut stop);
-            ended.await.unwrap();
-        });
+        let (stopper, following) = followed(&path, directory.path(), intake);
         count(&agent, 2).await;
         append(&at("d.jsonl"), 3);
         count(&agent, 3).await;
@@ -223,6 +256,29 @@ mod tests {
             sleep(SEARCH).await;
         }
         fs::remove_file(at("a.jsonl")).unwrap();
+        stopper.send_replace(true);
+        following.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_cannot_be_read_is_tried_again_only_after_a_pause() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        // A regular file that can be opened, and not be read at its beginning, whoever tries.
+        std::os::unix::fs::symlink("/proc/self/mem", at("a.jsonl")).unwrap();
+        append(&at("b.jsonl"), 0);
+        let agent = Agent::default();
+        let (intake, _receipts, _) = agent.run();
+        let stats = Arc::clone(&intake.stats);
+        let errors = || stats.errors.load(Ordering::Relaxed);
+        let (stopper, following) = followed(&at("*.jsonl"), directory.path(), intake);
+        for _ in 0..1000 {
+            tokio::task::yield_now().await; // no time passes
+        }
+        assert_eq!(errors(), 1);
+        sleep(AGAIN * 10).await;
+        assert!((5..=11).contains(&errors()), "{}", errors());
+        count(&agent, 1).await;
         stopper.send_replace(true);
         following.await.unwrap();
     }

@@ -112,6 +112,8 @@ impl Place {
 
     /// The file from its place on, up to `most` bytes of it; none if the place does not fit.
     pub(super) fn read(&self, file: &File, most: usize) -> io::Result<Option<Chunk>> {
+        // Before it is read: what is written from then on may be no more of what is read here, as when the file is cut.
+        let written = micros(file.metadata()?.modified());
         let head = read_at(file, 0, self.head.bytes)?;
         let before = self.before.bytes;
         let begin = self.offset.saturating_sub(before as u64);
@@ -119,7 +121,11 @@ impl Place {
         let fits = file.metadata()?.len() >= self.offset
             && self.head.fits(&head)
             && bytes.get(..before).is_some_and(|is| self.before.fits(is));
-        Ok(fits.then_some(Chunk { bytes, before }))
+        Ok(fits.then_some(Chunk {
+            bytes,
+            before,
+            written,
+        }))
     }
 
     /// What was read of the beginning tells the file from others from now on, also before the place moves over it.
@@ -131,14 +137,14 @@ impl Place {
         }
     }
 
-    /// The place moves over so many bytes of a chunk that was read at it, of a file that was last written to then.
-    pub(super) fn advance(&mut self, chunk: &Chunk, count: usize, written: io::Result<SystemTime>) {
+    /// The place moves over so many bytes of a chunk that was read at it.
+    pub(super) fn advance(&mut self, chunk: &Chunk, count: usize) {
         self.look(chunk);
         let all = chunk.bytes.get(..chunk.before + count).unwrap_or_default();
         let before = all.len().saturating_sub(PRINT_BYTES);
         self.before = Print::of(all.get(before..).unwrap_or_default());
         self.offset += count as u64;
-        self.written = micros(written);
+        self.written = chunk.written;
     }
 
     /// The place moves over what was not kept; the file is known by its beginning alone until more was read.
@@ -201,6 +207,8 @@ impl Place {
 pub(super) struct Chunk {
     bytes: Vec<u8>,
     before: usize,
+    /// When the file was last written to, before this was read: microseconds since 1970.
+    written: u64,
 }
 
 impl Chunk {
@@ -257,7 +265,7 @@ mod tests {
         let file = open_to_read(path).unwrap();
         let mut place = Place::beginning(&file.metadata().unwrap());
         let chunk = place.read(&file, count).unwrap().unwrap();
-        place.advance(&chunk, count, Ok(UNIX_EPOCH));
+        place.advance(&chunk, count);
         place
     }
 
@@ -338,7 +346,7 @@ mod tests {
         let mut place = Place::beginning(&file.metadata().unwrap());
         for step in [10, 500, 514, 1, 2000] {
             let chunk = place.read(&file, step).unwrap().unwrap();
-            place.advance(&chunk, step, Ok(UNIX_EPOCH));
+            place.advance(&chunk, step);
             let offset = usize::try_from(place.offset).unwrap();
             assert_eq!(place, after(&path, offset), "the same as in one step");
         }

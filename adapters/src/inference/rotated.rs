@@ -1,15 +1,17 @@
 //! Where a followed file has gone, and what comes after it: the files beside it. `has_own` says which of them have a follower of
 //! their own, and are read by that.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, DirEntry, File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::place::{Place, micros, open_to_read};
 
-/// Files of a directory that are looked at for one that was rotated. More are no logs of one program.
+/// Files named as rotated ones are that are looked at for one. More are no logs of one program.
 const BESIDE_MAX: usize = 1024;
+/// Digits that a date in a name has at least: `260101`.
+const DATE_DIGITS: usize = 6;
 
 /// A file that was opened by its name.
 #[derive(Debug)]
@@ -28,22 +30,36 @@ pub(super) fn find(place: &Place, path: &Path, has_own: impl Fn(&Path) -> bool) 
     if let Some(found) = at_path.filter(is_same) {
         return Some(found);
     }
-    let with_inode = beside(path).filter(|(_, metadata)| metadata.ino() == place.inode);
-    let mut renamed = with_inode.filter_map(|(name, _)| open(name));
+    let with_inode = entries(path).filter(|entry| entry.ino() == place.inode);
+    let mut renamed = with_inode.filter_map(|entry| open(entry.path()));
     renamed.find(is_same).or_else(|| copy(place, path, has_own))
 }
 
-/// A file that has what was read up to `place`, and may have more. One that is not named as a rotated one is, or has the name of
-/// `path`, only if that is no chance: it may be another program's, or a new one, that begins in the same way.
+/// A file that has what was read up to `place`, and may have more: of several, the oldest that was written to since `place` was, as
+/// those that were rotated before may begin in the same way, and so may those that came after. Where that is not known, the newest.
+/// One that is not named as a rotated one is, or has the name of `path`, only if that is no chance: it may be another program's, or
+/// a new one, that begins in the same way.
 pub(super) fn copy(place: &Place, path: &Path, has_own: impl Fn(&Path) -> bool) -> Option<Found> {
     if !place.is_known_by_content() {
         return None;
     }
-    let long = beside(path).filter(|(_, metadata)| metadata.len() >= place.offset);
-    let likely = long.filter(|(name, _)| {
-        (name == path || !has_own(name)) && (is_rotated(name, path) || place.is_distinct())
+    let is_free = |name: &Path| name == path || !has_own(name);
+    let rotated = beside(path, |name| is_free(name) && is_rotated(name, path));
+    let others = beside(path, |name| {
+        place.is_distinct() && is_free(name) && !is_rotated(name, path)
     });
-    let mut files = likely.filter_map(|(name, _)| open(name));
+    let mut likely: Vec<(PathBuf, Metadata)> = rotated
+        .chain(others)
+        .filter(|(_, metadata)| {
+            metadata.len() >= place.offset && micros(metadata.modified()) >= place.written
+        })
+        .collect();
+    likely.sort_by_key(|(_, metadata)| age(metadata));
+    // Earlier versions did not say when it was written to.
+    if place.written == 0 {
+        likely.reverse();
+    }
+    let mut files = likely.into_iter().filter_map(|(name, _)| open(name));
     files.find(|found| fits(place, found))
 }
 
@@ -55,10 +71,9 @@ pub(super) fn copied_since(
     path: &Path,
     has_own: impl Fn(&Path) -> bool,
 ) -> Option<Found> {
-    let copies = beside(path).filter(|(name, metadata)| {
-        let is_between = place.is_before(metadata) && age(metadata) < age(own);
-        is_rotated(name, path) && !has_own(name) && is_between
-    });
+    let rotated = beside(path, |name| is_rotated(name, path) && !has_own(name));
+    let copies =
+        rotated.filter(|(_, metadata)| place.is_before(metadata) && age(metadata) < age(own));
     let (name, _) = copies.min_by_key(|(_, metadata)| age(metadata))?;
     open(name)
 }
@@ -72,13 +87,10 @@ pub(super) fn next(
     has_own: impl Fn(&Path) -> bool,
 ) -> io::Result<Found> {
     let is_done = |metadata: &Metadata| done.is_some_and(|done| is_one(done, metadata));
-    let later = beside(path).filter(|(name, metadata)| {
-        name != path
-            && is_rotated(name, path)
-            && !has_own(name)
-            && !is_done(metadata)
-            && age(metadata) > after
+    let rotated = beside(path, |name| {
+        name != path && is_rotated(name, path) && !has_own(name)
     });
+    let later = rotated.filter(|(_, metadata)| !is_done(metadata) && age(metadata) > after);
     let oldest = later.min_by_key(|(_, metadata)| age(metadata));
     if let Some(found) = oldest.and_then(|(name, _)| open(name)) {
         return Ok(found);
@@ -107,34 +119,49 @@ fn open(name: PathBuf) -> Option<Found> {
     Some(Found { name, file })
 }
 
-/// Regular files in the directory of `path`.
-fn beside(path: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> + use<> {
+/// All that is in the directory of `path`, which may be much.
+fn entries(path: &Path) -> impl Iterator<Item = DirEntry> + use<> {
     let entries = path.parent().and_then(|parent| fs::read_dir(parent).ok());
-    let entries = entries.into_iter().flatten().take(BESIDE_MAX).flatten();
-    entries.filter_map(|entry| {
+    entries.into_iter().flatten().flatten()
+}
+
+/// Regular files of such names in the directory of `path`.
+fn beside(
+    path: &Path,
+    is_named: impl Fn(&Path) -> bool,
+) -> impl Iterator<Item = (PathBuf, Metadata)> {
+    let named = entries(path).filter(move |entry| is_named(&entry.path()));
+    named.take(BESIDE_MAX).filter_map(|entry| {
         let metadata = entry.metadata().ok().filter(Metadata::is_file)?;
         Some((entry.path(), metadata))
     })
 }
 
 /// Whether `name` is one that `path` is given when it is rotated: `f.1`, `f-20260101`, `f.2026-01-01T00`, `f.old`, or the same before
-/// the extension. What was compressed cannot be read.
+/// the extension. What was compressed cannot be read. Before an extension, or where there is none, `-` and `_` stand before a date
+/// only: `cam-1.jsonl` is the log of another camera than `cam.jsonl`.
 fn is_rotated(name: &Path, path: &Path) -> bool {
     let text = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
     let (Some(name), Some(base)) = (text(name), text(path)) else {
         return false;
     };
-    let more = name.strip_prefix(&base).map(str::to_owned).or_else(|| {
+    let behind = name.strip_prefix(&base);
+    let before = || {
         let (stem, extension) = base.rsplit_once('.')?;
         let more = name.strip_prefix(stem)?.strip_suffix(extension)?;
-        more.strip_suffix('.').map(str::to_owned)
-    });
-    more.is_some_and(|more| {
-        let mut rest = more.chars();
-        let separated = matches!(rest.next(), Some('.' | '-' | '_'));
-        let is_number = |c: char| c.is_ascii_digit() || ".-_:TZ".contains(c);
-        separated && (rest.as_str() == "old" || rest.as_str().chars().all(is_number))
-    })
+        more.strip_suffix('.')
+    };
+    let Some(more) = behind.or_else(before) else {
+        return false;
+    };
+    let mut rest = more.chars();
+    let separator = rest.next();
+    let rest = rest.as_str();
+    let is_number = |c: char| c.is_ascii_digit() || ".-_:TZ".contains(c);
+    let digits = rest.chars().filter(char::is_ascii_digit).count();
+    let may_be_short = separator == Some('.') || (behind.is_some() && base.contains('.'));
+    matches!(separator, Some('.' | '-' | '_'))
+        && (rest == "old" || rest.chars().all(is_number) && (may_be_short || digits >= DATE_DIGITS))
 }
 
 #[cfg(test)]
@@ -154,7 +181,7 @@ mod tests {
         let file = open_to_read(path).unwrap();
         let mut place = Place::beginning(&file.metadata().unwrap());
         let chunk = place.read(&file, 8192).unwrap().unwrap();
-        place.advance(&chunk, count, Ok(UNIX_EPOCH));
+        place.advance(&chunk, count);
         place
     }
 
@@ -168,6 +195,14 @@ mod tests {
             ("a-20260101.jsonl", "a.jsonl", true),
             ("a.1.jsonl", "a.jsonl", true),
             ("a.jsonl.old", "a.jsonl", true),
+            ("a_260101.jsonl", "a.jsonl", true),
+            ("a-2026-01-01.jsonl", "a.jsonl", true),
+            ("a.jsonl-1", "a.jsonl", true),
+            ("a-old.jsonl", "a.jsonl", true),
+            ("a-1.jsonl", "a.jsonl", false),
+            ("a_02.jsonl", "a.jsonl", false),
+            ("a-1", "a", false),
+            ("a-20260101", "a", true),
             ("a.jsonl", "a.jsonl", false),
             ("a.jsonl.1.gz", "a.jsonl", false),
             ("a-debug.jsonl", "a.jsonl", false),
@@ -210,6 +245,56 @@ mod tests {
         fs::copy(&path, directory.path().join("g")).unwrap();
         fs::rename(directory.path().join("g"), &path).unwrap();
         assert_eq!(find(&place, &path, |_| false).unwrap().name, path);
+    }
+
+    #[test]
+    fn a_renamed_or_copied_file_is_found_among_however_many_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for number in 0..BESIDE_MAX * 2 {
+            fs::write(at(&format!("{number}.result")), "").unwrap();
+        }
+        let path = at("f");
+        write(&path, "line 1\nline 2\n", 1);
+        let place = after(&path, 7);
+        let name = || find(&place, &path, |_| false).map(|found| found.name);
+        for to in 0..3 {
+            fs::rename(&path, at(&format!("{to}.renamed"))).unwrap();
+            assert_eq!(name(), Some(at(&format!("{to}.renamed"))));
+            fs::rename(at(&format!("{to}.renamed")), &path).unwrap();
+        }
+        fs::copy(&path, at("f.1")).unwrap();
+        fs::write(&path, "").unwrap();
+        assert_eq!(name(), Some(at("f.1")));
+        assert!(next(&path, (1, 0), None, |_| false).unwrap().name == at("f.1"));
+    }
+
+    #[test]
+    fn of_copies_that_begin_in_the_same_way_it_is_the_first_since_it_was_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let path = at("f");
+        write(&path, "header\nline\n", 10);
+        let mut place = after(&path, 7);
+        // In no order of names or of making.
+        for (name, seconds) in [
+            ("f.4", 9),
+            ("f.2", 11),
+            ("f.1", 12),
+            ("f.3", 10),
+            ("f.5", 8),
+        ] {
+            write(&at(name), "header\nline\n", seconds);
+        }
+        write(&path, "", 13);
+        let name = |place: &Place| copy(place, &path, |_| false).map(|found| found.name);
+        assert_eq!(name(&place), Some(at("f.3")));
+        fs::remove_file(at("f.3")).unwrap();
+        assert_eq!(name(&place), Some(at("f.2")));
+        place.written = 0;
+        assert_eq!(name(&place), Some(at("f.1")), "where it is not known");
+        place.written = 12_000_001;
+        assert_eq!(name(&place), None, "none is its copy");
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl Tail<'_> {
         // A file that was cut under a program that goes on at its old place begins with a hole.
         let hole = new.iter().take_while(|byte| **byte == 0).count();
         if hole > 0 {
-            self.place.advance(&chunk, hole, self.modified());
+            self.place.advance(&chunk, hole);
             return Ok(Step::More);
         }
         let end = new.iter().rposition(|byte| *byte == b'\n');
@@ -207,10 +207,6 @@ impl Tail<'_> {
     fn chunk(&self) -> io::Result<Option<Chunk>> {
         let most = CHUNK.max(self.maker.section.max_event() + 1);
         self.place.read(&self.file, most)
-    }
-
-    fn modified(&self) -> io::Result<std::time::SystemTime> {
-        self.file.metadata()?.modified()
     }
 
     /// Whether a last line without its end is one: an object to which nothing is added.
@@ -316,7 +312,7 @@ impl Tail<'_> {
         }
         let count = usize::try_from(done - begin).unwrap_or(0);
         if count > 0 {
-            self.place.advance(chunk, count, self.modified());
+            self.place.advance(chunk, count);
         }
         self.half = None;
         step
