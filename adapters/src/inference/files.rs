@@ -12,12 +12,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Inference;
 use super::names::{Known, Names};
+use super::places;
 use super::tail::{Ended, Followed, follow};
 use crate::retry::Works;
 use crate::{Intake, Stop, stopped};
 
-/// Files that are followed at once: each has a descriptor, a queue and up to 128 KiB of lines under way. The oldest come first, and
-/// more wait until one of these has gone.
+/// Files that are followed at once: each has a descriptor, a queue and up to 128 KiB of lines under way. Of more than these the
+/// newest come first, and the others wait until one of them has gone.
 const FILES_MAX: usize = 64;
 /// How often new files are looked for.
 const SEARCH: Duration = Duration::from_secs(2);
@@ -79,7 +80,7 @@ struct Files<'a> {
 impl Files<'_> {
     fn begin(&mut self, new: Vec<PathBuf>, intake: &Intake, stop: &Stop) {
         let new = new.into_iter().filter(|path| self.may_begin(path));
-        let new: Vec<PathBuf> = new.collect();
+        let mut new: Vec<PathBuf> = new.collect();
         let room = FILES_MAX.saturating_sub(self.paths.len());
         let waiting = new.len().saturating_sub(room);
         if (waiting > 0) != self.is_crowded {
@@ -89,11 +90,14 @@ impl Files<'_> {
                 tracing::warn!(
                     source,
                     waiting,
-                    "more files fit `tail` than are followed at once (64); the oldest are followed, and the others are read when one of those has gone; nothing is lost while they stay; remove files that are finished, or make the pattern narrower"
+                    "more files fit `tail` than are followed at once (64); the newest are followed, and the others, and files that are made from now on, are read when one of those has gone; nothing is lost while they stay; remove files that are finished, or make the pattern narrower"
                 );
             } else {
                 tracing::info!(source, "all files that fit `tail` are followed");
             }
+        }
+        if waiting > 0 {
+            new.reverse();
         }
         for path in new.into_iter().take(room) {
             let (input, known) = (Arc::clone(self.input), Arc::clone(&self.known));
@@ -169,6 +173,7 @@ fn place_of(input: &Path, followed: &Path) -> PathBuf {
 
 /// A place that cannot be removed costs a few bytes, and is of no file that is there.
 async fn forget(place: &Path) {
+    places::forget(place);
     let path = place.to_owned();
     let removed = crate::off_task(move || std::fs::remove_file(path)).await;
     if let Err(error) = removed {

@@ -36,8 +36,7 @@ fn ahead() -> MutexGuard<'static, BTreeMap<PathBuf, Ahead>> {
     AHEAD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As if the process had ended.
-#[cfg(test)]
+/// The file that this is a place in has gone.
 pub(super) fn forget(path: &Path) {
     ahead().remove(path);
 }
