@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
@@ -15,6 +16,11 @@ use load::publish::Publish;
 use crate::rig::{Gateway, Rig, publish_to, received, run, send_signal, wait_for};
 
 const AWAY: &str = "[uplink]\nbrokers = [\"127.0.0.1:9\"]\n";
+
+pub(crate) fn make_fifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
 
 #[test]
 fn a_frame_of_cbor_is_acknowledged_and_its_bytes_arrive_as_they_are() {
@@ -45,8 +51,7 @@ fn a_fifo_is_followed_also_when_its_writer_goes_and_another_comes() {
         "{AWAY}[[inference]]\nname = \"results\"\ntail = \"$DIR/results\"\n"
     ));
     let path = gateway.path("results");
-    let made = Command::new("mkfifo").arg(&path).status().unwrap();
-    assert!(made.success());
+    make_fifo(&path);
     gateway.launch();
     for count in 1..=2 {
         fs::write(&path, format!("{{\"score\":{count}}}\n")).unwrap();
@@ -62,13 +67,7 @@ fn a_fifo_that_is_written_without_a_pause_loses_no_line_over_reloads() {
         "{AWAY}[[inference]]\nname = \"results\"\ntail = \"$DIR/results\"\n"
     ));
     let path = gateway.path("results");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&path)
-            .status()
-            .unwrap()
-            .success()
-    );
+    make_fifo(&path);
     gateway.launch();
     // Held open for reading as well, so that it outlives the agents.
     let mut pipe = fs::File::options()

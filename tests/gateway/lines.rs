@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 
+use crate::inputs::make_fifo;
 use crate::keeping::{AWAY, buffer, out};
 use crate::needs_kafka;
 use crate::peers::Kafka;
@@ -25,13 +25,7 @@ fn odd_lines_are_kept_by_whatever_way_they_come() {
         let path = gateway.path("odd");
         match way {
             "file" => fs::write(&path, LINES).unwrap(),
-            "fifo" => assert!(
-                Command::new("mkfifo")
-                    .arg(&path)
-                    .status()
-                    .unwrap()
-                    .success()
-            ),
+            "fifo" => make_fifo(&path),
             _ => {}
         }
         gateway.launch();
@@ -142,13 +136,7 @@ fn while_a_lane_refuses_the_writer_of_a_fifo_waits_and_nothing_is_lost() {
     let config = uplink + crate::followed::TAIL + &kafka.topics(&[("diagnostic", full)]);
     let mut gateway = Gateway::new(&config);
     let path = gateway.path("results");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&path)
-            .status()
-            .unwrap()
-            .success()
-    );
+    make_fifo(&path);
     gateway.launch();
     let lines = 20_000;
     let to = path.clone();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::inputs::make_fifo;
 use crate::keeping::{AWAY, VISION, keep, offer};
 use crate::rig::{Gateway, children, send_signal, wait_for};
 
@@ -119,8 +120,7 @@ fn peers_that_hang_hold_up_no_stop() {
     );
     let mut gateway = Gateway::new(&config);
     let pipe = gateway.path("pipe");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-    assert!(made.unwrap().success());
+    make_fifo(&pipe);
     gateway.launch();
     // A slave that accepts and does not answer, a broker that does the same, a line that is not ended, a status that is not asked.
     let _held: Vec<_> = (0..2).map(|_| silent.accept().unwrap()).collect();
@@ -162,8 +162,7 @@ fn a_followed_file_that_becomes_a_pipe_without_a_writer_holds_up_nobody() {
         (gateway.lane("diagnostic")["accepted"] == 1).then_some(())
     });
     fs::remove_file(&path).unwrap();
-    let made = std::process::Command::new("mkfifo").arg(&path).status();
-    assert!(made.unwrap().success());
+    make_fifo(&path);
     gateway.wait_for_log("is no regular file any more");
     keep(&gateway, 0..10);
     let mut writer = fs::File::options().write(true).open(&path).unwrap();

@@ -22,7 +22,7 @@ use crate::{Intake, Stop, stopped};
 const FILES_MAX: usize = 64;
 /// How often new files are looked for.
 const SEARCH: Duration = Duration::from_secs(2);
-/// A file that cannot be read is tried again after this.
+/// How long after a failure a file is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn follow_all(

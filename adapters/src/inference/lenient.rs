@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 
 /// How deep values may lie in each other. The parser takes no more in a value that it looks into, and nor do most consumers.
-const DEPTH_MAX: usize = 128;
+pub(super) const DEPTH_MAX: usize = 128;
 
 /// A line without what is around it: white space, CR of CRLF, a byte order mark, and NULs, which stand where a file was cut under a
 /// program that goes on at its old place.

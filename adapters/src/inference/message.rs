@@ -8,6 +8,7 @@
 //!
 //! What can be understood only in part is an event all the same, with a flaw, which makes its quality bad.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use serde::de::Error as _;
 use serde_json::value::RawValue;
 
-use super::lenient::{bare, is_too_deep, with_finite_numbers};
+use super::lenient::{DEPTH_MAX, bare, is_too_deep, with_finite_numbers};
 use super::tags::Tags;
 use super::time::Time;
 
@@ -41,7 +42,10 @@ pub(super) struct Message {
 pub(super) enum MessageError {
     #[error("not JSON: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("not JSON that can be read on: values lie in each other deeper than 128")]
+    #[error(
+        "not JSON that can be read on: values lie in each other deeper than {}",
+        DEPTH_MAX
+    )]
     TooDeep,
     #[error("not CBOR: {0}")]
     Cbor(String),
@@ -91,7 +95,7 @@ impl Message {
             return Err(MessageError::TooDeep);
         }
         let text = String::from_utf8_lossy(line);
-        let is_lossy = text.len() != line.len() || text.as_bytes() != line;
+        let is_lossy = matches!(text, Cow::Owned(_));
         let flaw = is_lossy.then_some(Flaw::NotUtf8);
         match json_envelope(&text) {
             Ok(envelope) => Ok(Message::of(envelope, &text, flaw)),

@@ -15,7 +15,7 @@ pub(super) const PRINT_BYTES: usize = 1024;
 
 /// A place in a file. The file is known by its inode and by when that was made, as an inode is used again; not by its name, which
 /// is another file's once the log was rotated. Where its content was copied it is known by what is at its beginning and before the
-/// place: that is only compared while nothing was written there anew.
+/// place: that is only compared until something is written there again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     /// Of the file in which the lines were first read: what was copied from it keeps its marks.
@@ -31,7 +31,7 @@ pub(super) struct Place {
     pub(super) written: u64,
 }
 
-/// What so many bytes were; none fit anything.
+/// A hash of some bytes, and how many they were; no bytes fit anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Print {
     hash: u64,
@@ -77,7 +77,7 @@ impl Place {
         self.inode == other.inode && same
     }
 
-    /// Whether the file has what was read up to the place: it was neither cut nor written anew.
+    /// Whether the file has what was read up to the place: it was neither cut nor rewritten.
     pub(super) fn fits(&self, file: &File) -> io::Result<bool> {
         Ok(self.read(file, 0)?.is_some())
     }
@@ -137,7 +137,7 @@ impl Place {
         }
     }
 
-    /// The place moves over so many bytes of a chunk that was read at it.
+    /// The place moves over `count` bytes of a chunk that was read at it.
     pub(super) fn advance(&mut self, chunk: &Chunk, count: usize) {
         self.look(chunk);
         let all = chunk.bytes.get(..chunk.before + count).unwrap_or_default();
@@ -260,7 +260,7 @@ mod tests {
 
     use super::*;
 
-    /// A place after so many bytes of this file.
+    /// A place after `count` bytes of this file.
     fn after(path: &Path, count: usize) -> Place {
         let file = open_to_read(path).unwrap();
         let mut place = Place::beginning(&file.metadata().unwrap());

@@ -394,6 +394,6 @@ mod tests {
         ] {
             assert_eq!(said(sent.as_bytes()).await, all, "{sent:?}");
         }
-        assert_eq!(said(b"{\"a\":").await.len(), 1, "half a line is told of");
+        assert_eq!(said(b"{\"a\":").await.len(), 1, "half a line is refused");
     }
 }

@@ -203,7 +203,7 @@ impl Tail<'_> {
         Ok(self.submit(&chunk, end).await)
     }
 
-    /// The next bytes; none if the file was cut or written anew.
+    /// The next bytes; none if the file was cut or rewritten.
     fn chunk(&self) -> io::Result<Option<Chunk>> {
         let most = CHUNK.max(self.maker.section.max_event() + 1);
         self.place.read(&self.file, most)
@@ -275,7 +275,7 @@ impl Tail<'_> {
         self.maker.left_out(&error, self.intake);
     }
 
-    /// Offers the lines of so many bytes; the place moves over all that need not be offered again.
+    /// Offers the lines of these bytes; the place moves over all that need not be offered again.
     async fn submit(&mut self, chunk: &Chunk, count: usize) -> Step {
         let lines = chunk.new_bytes().get(..count).unwrap_or_default();
         let (begin, mut at) = (self.place.offset, self.place.offset);
@@ -379,7 +379,7 @@ impl Tail<'_> {
         Ok(())
     }
 
-    /// An editor, say, writes a file anew and gives it the name: then the one before has none any more.
+    /// An editor, say, writes a new file and gives it the name: then the old file has no name any more.
     fn is_replaced_by_a_copy(&self, own: &fs::Metadata, next: &File) -> io::Result<bool> {
         use std::os::unix::fs::MetadataExt;
         Ok(own.nlink() == 0 && self.place.is_distinct() && self.place.fits(next)?)

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::message::{Flaw, MessageError};
 
-/// A kind of trouble is told again after this.
+/// How long after a kind of trouble was logged it is logged again.
 const AGAIN: Duration = Duration::from_hours(1);
 
-/// When each kind of trouble of an input was last told of. There are as many as the two enums have variants.
+/// When each kind of trouble of an input was last logged. There are as many as the two enums have variants.
 #[derive(Debug, Default)]
 pub(super) struct Troubles(Mutex<Vec<(Kind, Instant)>>);
 

@@ -39,9 +39,7 @@ impl Bus<'_> {
                 Some(Next::Read(index)) => {
                     if let Some(group) = self.groups.get_mut(index) {
                         group.again = None;
-                        if group.due <= now {
-                            group.due = schedule::next_due(group.due, group.interval, now);
-                        }
+                        schedule::take_turn(group, now);
                     }
                     self.miss(index, &why, now).await;
                 }

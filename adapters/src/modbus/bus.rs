@@ -68,9 +68,7 @@ impl<'a> Bus<'a> {
         stop: &mut Stop,
     ) -> Option<LineError> {
         let mut talk = Talk::new(line, &self.section.line);
-        let now = Instant::now();
-        let standings = self.standings.values_mut();
-        standings.for_each(|standing| standing.look_again(now));
+        self.look_again();
         let mut works = Some(works);
         while !*stop.borrow() {
             let now = Instant::now();
@@ -111,10 +109,7 @@ impl<'a> Bus<'a> {
         let Some(group) = self.groups.get_mut(index) else {
             return Ok(());
         };
-        let again = group.again.take_if(|(at, _)| *at <= now);
-        if group.due <= now {
-            group.due = schedule::next_due(group.due, group.interval, now);
-        }
+        let again = schedule::take_turn(group, now);
         let standing = self.standings.entry(group.slave);
         let standing = standing.or_insert_with(|| Standing::new(now));
         if !standing.may_be_asked(now) {
@@ -129,11 +124,10 @@ impl<'a> Bus<'a> {
         let was_asked = group.blocks.is_asked(now);
         let outcome = self.read(talk, index, retries, now).await;
         if let Err(ExchangeError::Line(error)) = outcome {
-            self.lose(&error).await;
             self.miss(index, &error.to_string(), now).await;
             return Err(error);
         }
-        let left = again.map_or(self.section.retries, |(_, left)| left);
+        let left = again.unwrap_or(self.section.retries);
         let is_busy = outcome.as_ref().is_err_and(ExchangeError::is_busy);
         if is_busy && left > 0 {
             self.ask_again(index, left - 1);
@@ -159,18 +153,20 @@ impl<'a> Bus<'a> {
         }
         let anybody = self.standings.values().any(|one| !one.is_silent());
         self.intake.stats.connected.fetch_and(anybody, Relaxed);
-        let now = Instant::now();
-        if !talk.is_deaf(now) {
+        if !talk.is_deaf(Instant::now()) {
             return Ok(());
         }
         info!(source = %self.section.name, port = %self.section.line.name(), "nobody answers on the modbus connection; it is made again");
-        if let Err(error) = talk.open_again().await {
-            self.lose(&error).await;
-            return Err(error);
-        }
+        talk.open_again().await?;
+        self.look_again();
+        Ok(())
+    }
+
+    /// On another connection a slave may be back.
+    fn look_again(&mut self) {
+        let now = Instant::now();
         let standings = self.standings.values_mut();
         standings.for_each(|standing| standing.look_again(now));
-        Ok(())
     }
 
     fn ask_again(&mut self, index: usize, left: u8) {

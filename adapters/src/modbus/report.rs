@@ -125,26 +125,11 @@ pub(super) fn line(
     count: u64,
 ) -> Event {
     let report = json!({ "state": state, "error": why, "source": source });
-    let origin = Origin {
-        adapter: AdapterKind::Modbus,
-        source: source.to_owned(),
-        subject: format!("{source}/line/health"),
-        device: String::new(),
-        kind: "line".into(),
-        tags: BTreeMap::new(),
-        intent: Some(intent.to_owned()),
-        content_type: Some("application/json".into()),
-        quality: Quality::Good,
-    };
-    Event {
-        origin: Arc::new(origin),
-        stamp,
-        mark: mark(stamp, count),
-        payload: Bytes::from(report.to_string()),
-    }
+    let origin = origin(source, "line", "line", intent);
+    health_event(origin, &report, stamp, count)
 }
 
-/// An event of the intent for health.
+/// An event of the intent for health, of a slave.
 pub(super) fn health(
     change: &SlaveChange,
     group: &Group,
@@ -166,17 +151,31 @@ pub(super) fn health(
         report.insert("source".into(), json!(source));
         report.insert("slave".into(), json!(group.slave));
     }
+    let slave = group.slave.to_string();
     let origin = Origin {
+        device: group.good.device.clone(),
+        tags: BTreeMap::from([("slave".into(), slave.clone())]),
+        ..origin(source, &slave, "slave", intent)
+    };
+    health_event(origin, &report, stamp, count)
+}
+
+/// Of an event on what is called `part` in its subject.
+fn origin(source: &str, part: &str, kind: &str, intent: &str) -> Origin {
+    Origin {
         adapter: AdapterKind::Modbus,
         source: source.to_owned(),
-        subject: format!("{source}/{}/health", group.slave),
-        device: group.good.device.clone(),
-        kind: "slave".into(),
-        tags: BTreeMap::from([("slave".into(), group.slave.to_string())]),
+        subject: format!("{source}/{part}/health"),
+        device: String::new(),
+        kind: kind.to_owned(),
+        tags: BTreeMap::new(),
         intent: Some(intent.to_owned()),
         content_type: Some("application/json".into()),
         quality: Quality::Good,
-    };
+    }
+}
+
+fn health_event(origin: Origin, report: &Value, stamp: Stamp, count: u64) -> Event {
     Event {
         origin: Arc::new(origin),
         stamp,

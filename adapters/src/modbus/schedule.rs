@@ -46,8 +46,17 @@ pub(super) fn begin(groups: &mut [Group], now: Instant) {
     }
 }
 
+/// The group has its turn, and is due again in its phase. Returns how often a busy slave may be asked again, if that is what it is for.
+pub(super) fn take_turn(group: &mut Group, now: Instant) -> Option<u8> {
+    if group.due <= now {
+        group.due = next_due(group.due, group.interval, now);
+    }
+    let again = group.again.take_if(|(at, _)| *at <= now);
+    again.map(|(_, left)| left)
+}
+
 /// Keeps the phase: after a stall the missed polls are left out, not made up for.
-pub(super) fn next_due(due: Instant, interval: Duration, now: Instant) -> Instant {
+fn next_due(due: Instant, interval: Duration, now: Instant) -> Instant {
     let next = due + interval;
     if next > now {
         return next;

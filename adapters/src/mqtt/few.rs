@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Things that are told of one kind. What comes beyond them is only counted.
+/// Things of one kind that are logged. What comes beyond them is only counted.
 const MOST: usize = 32;
 
 #[derive(Debug, Default)]

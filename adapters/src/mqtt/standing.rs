@@ -10,7 +10,7 @@ use crate::SourceStats;
 #[derive(Debug, Default)]
 pub(super) struct Standing(HashMap<String, u8>);
 
-/// What is to be told of a filter.
+/// What is to be logged of a filter.
 #[derive(Debug, PartialEq, Eq)]
 enum News {
     Refused,
