@@ -13,14 +13,13 @@ use xxhash_rust::xxh3::xxh3_64;
 /// read at each look.
 pub(super) const PRINT_BYTES: usize = 1024;
 
-/// A place in a file. The file is known by its inode and by when that was made, as an inode is used again; not by its name, which
-/// is another file's once the log was rotated. Where its content was copied it is known by what is at its beginning and before the
-/// place: that is only compared until something is written there again.
+/// A place in a file. The file is known by its inode and, as an inode is used again, by what is at its beginning and before the
+/// place; not by its name, which is another file's once the log was rotated, and not by when it was made, which few systems say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     /// Of the file in which the lines were first read: what was copied from it keeps its marks.
     pub(super) inode: u64,
-    /// Microseconds since 1970; 0 where the file system does not say it.
+    /// When the file was made, where an earlier version noted it: lines keep their marks. This version notes 0.
     born: u64,
     /// How often offsets began again: how many files were read before it, and how often they were cut.
     cuts: u64,
@@ -53,7 +52,7 @@ impl Place {
     pub(super) fn beginning(file: &Metadata) -> Place {
         Place {
             inode: file.ino(),
-            born: micros(file.created()),
+            born: 0,
             cuts: 0,
             offset: 0,
             head: Print::default(),
@@ -72,9 +71,7 @@ impl Place {
 
     /// Whether it is in the file with this inode.
     pub(super) fn is_in(&self, file: &Metadata) -> bool {
-        let other = Place::beginning(file);
-        let same = self.born == other.born || self.born == 0 || other.born == 0;
-        self.inode == other.inode && same
+        self.inode == file.ino()
     }
 
     /// Whether the file has what was read up to the place: it was neither cut nor rewritten.
@@ -100,9 +97,9 @@ impl Place {
         self.written = micros(file.modified());
     }
 
-    /// Whether a file was made after the one that it is in was last written to, as far as that was read.
+    /// Whether a file was written to after the one that it is in was, as far as that was read.
     pub(super) fn is_before(&self, file: &Metadata) -> bool {
-        micros(file.created()) > self.written
+        micros(file.modified()) > self.written
     }
 
     /// Whether nothing was seen of the file yet.

@@ -63,8 +63,8 @@ pub(super) fn copy(place: &Place, path: &Path, has_own: impl Fn(&Path) -> bool) 
     files.find(|found| fits(place, found))
 }
 
-/// The oldest copy of the file that a blank place is in: made since that was written to, so it is none that was rotated before, and
-/// written to before the file was cut, so it is none that came after.
+/// The oldest copy of the file that a blank place is in: written to since that was, so it is none that was rotated before, and before
+/// the file was cut, so it is none that came after.
 pub(super) fn copied_since(
     place: &Place,
     own: &Metadata,
@@ -82,7 +82,7 @@ pub(super) fn copied_since(
 /// the one that has it now.
 pub(super) fn next(
     path: &Path,
-    after: (u64, u64),
+    after: (u64, i64),
     done: Option<&Metadata>,
     has_own: impl Fn(&Path) -> bool,
 ) -> io::Result<Found> {
@@ -100,9 +100,11 @@ pub(super) fn next(
     Ok(Found { name, file })
 }
 
-/// When a file was last written to, and when it was made: what was rotated later has more.
-pub(super) fn age(metadata: &Metadata) -> (u64, u64) {
-    (micros(metadata.modified()), micros(metadata.created()))
+/// When a file was last written to, and when it was renamed last or else changed: what was rotated later has more.
+pub(super) fn age(metadata: &Metadata) -> (u64, i64) {
+    let changed = metadata.ctime().saturating_mul(1_000_000_000);
+    let changed = changed.saturating_add(metadata.ctime_nsec());
+    (micros(metadata.modified()), changed)
 }
 
 /// Whether both are of one file.
@@ -312,7 +314,7 @@ mod tests {
             order.push(found.name);
         }
         assert_eq!(order, [at("f.2"), at("f.1"), at("f")]);
-        let later = next(&at("f"), (2_000_000, u64::MAX), None, |_| false);
+        let later = next(&at("f"), (2_000_000, i64::MAX), None, |_| false);
         assert_eq!(
             later.unwrap().name,
             at("f.1"),

@@ -27,7 +27,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Bytes read at a time.
 const CHUNK: usize = 64 * 1024;
 /// A program may write to the file that was renamed until it is signalled to open the new one: the old one is left when nothing came
-/// for this long, and after that long in any case. The end of a last line is waited for as long.
+/// for this long, and after that long in any case; while the new one is empty, when nothing came for that long. The end of a last line
+/// is waited for as long as the first.
 const QUIET: Duration = Duration::from_secs(1);
 const LEFT_AFTER: Duration = Duration::from_secs(10);
 
@@ -80,8 +81,7 @@ pub(super) async fn follow(
         let read = tail.read().await?;
         let now = Instant::now();
         let (named, mut left) = (tail.named(), false);
-        let may_leave = named == Named::Other || (named == Named::None && tail.known.are_several());
-        if read == Step::End && tail.is_left(may_leave, now) && tail.finish(stop).await? {
+        if read == Step::End && tail.is_left(named, now) && tail.finish(stop).await? {
             if named == Named::None {
                 return Ok(Ended::Gone);
             }
@@ -144,6 +144,8 @@ enum Step {
 enum Named {
     Same,
     Other,
+    /// Another file, to which nothing was written yet.
+    Empty,
     None,
 }
 
@@ -324,14 +326,16 @@ impl Tail<'_> {
         };
         if is_one(&named, &own) {
             Named::Same
+        } else if named.len() == 0 {
+            Named::Empty
         } else {
             Named::Other
         }
     }
 
     /// Whether the file, which was read to its end, has lost its name, and is left alone by who wrote it.
-    fn is_left(&mut self, may_leave: bool, now: Instant) -> bool {
-        if !may_leave {
+    fn is_left(&mut self, named: Named, now: Instant) -> bool {
+        if named == Named::Same || (named == Named::None && !self.known.are_several()) {
             self.rotated = None;
             return false;
         }
@@ -339,7 +343,11 @@ impl Tail<'_> {
             since: now,
             gave: now,
         });
-        now - rotated.gave >= QUIET || now - rotated.since >= LEFT_AFTER
+        let quiet = now - rotated.gave;
+        if named == Named::Empty {
+            return quiet >= LEFT_AFTER;
+        }
+        quiet >= QUIET || now - rotated.since >= LEFT_AFTER
     }
 
     /// Reads what is left of a file that is not written to any more: a line that was not ended. A stop may come first.

@@ -36,15 +36,15 @@ impl Rig {
         self.directory.path().join(name)
     }
 
-    /// The clock of the file system ticks before anything else is made or written.
+    /// The clock of the file system ticks before anything else is written.
     fn tick(&self, after: &Path) {
         let after = fs::metadata(after).unwrap().modified().unwrap();
         let probe = self.path("probe");
         loop {
             fs::write(&probe, "").unwrap();
-            let made = fs::metadata(&probe).unwrap().created().unwrap();
+            let written = fs::metadata(&probe).unwrap().modified().unwrap();
             fs::remove_file(&probe).unwrap();
-            if made > after {
+            if written > after {
                 return;
             }
         }
@@ -250,6 +250,31 @@ async fn files_that_were_rotated_while_the_agent_was_down_are_all_read_once() {
     rig.write(10, false);
     let numbers = rig.all().await;
     assert_eq!(numbers.len(), 10 + 3 * 11 + 10);
+    assert!(numbers.values().all(|marks| marks.len() == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_opens_the_new_file_late_loses_nothing() {
+    let mut rig = Rig::new();
+    rig.write(10, false);
+    rig.start();
+    sleep(Duration::from_secs(5)).await;
+    rig.rename();
+    for _ in 0..20 {
+        let text = line(rig.written);
+        rig.written += 1;
+        let mut renamed = fs::File::options().append(true).open(rig.path("f.1"));
+        renamed
+            .as_mut()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+        rig.tick(&rig.path("f.1"));
+        sleep(Duration::from_secs(3)).await;
+    }
+    rig.write(10, false);
+    let numbers = rig.all().await;
+    assert_eq!(numbers.len(), 40);
     assert!(numbers.values().all(|marks| marks.len() == 1));
 }
 
