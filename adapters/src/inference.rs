@@ -35,6 +35,7 @@ mod names;
 mod tail;
 
 mod files;
+mod followed;
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -50,9 +51,9 @@ use crate::{
     AdapterKind, Backoff, Context, Event, Intake, Origin, Quality, Receipts, Stamp, Stop,
     WriteWhole,
 };
+use followed::Followed;
 use message::{Message, MessageError};
 use names::{Known, Names};
-use tail::Followed;
 use time::Time;
 use troubles::Troubles;
 

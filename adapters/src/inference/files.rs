@@ -11,14 +11,15 @@ use tokio::time::{Instant, sleep};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Inference;
+use super::followed::Followed;
 use super::names::{Known, Names};
 use super::places;
-use super::tail::{Ended, Followed, follow};
+use super::tail::{Ended, follow};
 use crate::retry::Works;
 use crate::{Intake, Stop, stopped};
 
 /// Files that are followed at once: each has a descriptor, a queue and up to 128 KiB of lines under way. Of more than these the
-/// newest come first, and the others wait until one of them has gone.
+/// newest come first, and the others wait until one of them has gone or rests.
 const FILES_MAX: usize = 64;
 /// How often new files are looked for.
 const SEARCH: Duration = Duration::from_secs(2);
@@ -34,15 +35,17 @@ pub(super) async fn follow_all(
 ) -> io::Result<()> {
     let mut all = Files {
         input,
-        known: Arc::new(Known::of(names.clone())),
+        known: Arc::new(Known::of(names)),
         tasks: JoinSet::new(),
         paths: BTreeMap::new(),
         failed: BTreeMap::new(),
-        is_crowded: false,
     };
     while !*stop.borrow() {
-        let found = match names.found() {
-            Ok(found) => found,
+        let new = match all
+            .known
+            .new_files(|path| place_of(&input.place, path).exists())
+        {
+            Ok(new) => new,
             Err(error) if all.paths.is_empty() => return Err(error),
             Err(error) => {
                 intake.stats.error(&error);
@@ -50,10 +53,6 @@ pub(super) async fn follow_all(
             }
         };
         works.now();
-        let new = found
-            .into_iter()
-            .filter(|(path, file)| !all.known.is_followed(path) && !all.known.is_read(path, file));
-        let new: Vec<PathBuf> = new.map(|(path, _)| path).collect();
         all.begin(new, intake, stop);
         tokio::select! {
             Some(ended) = all.tasks.join_next_with_id() => all.ended(ended, intake),
@@ -74,7 +73,6 @@ struct Files<'a> {
     paths: BTreeMap<Id, PathBuf>,
     /// When following a file failed last.
     failed: BTreeMap<PathBuf, Instant>,
-    is_crowded: bool,
 }
 
 impl Files<'_> {
@@ -83,14 +81,13 @@ impl Files<'_> {
         let mut new: Vec<PathBuf> = new.collect();
         let room = FILES_MAX.saturating_sub(self.paths.len());
         let waiting = new.len().saturating_sub(room);
-        if (waiting > 0) != self.is_crowded {
-            self.is_crowded = waiting > 0;
+        if self.known.set_crowded(waiting > 0) {
             let source = self.input.section.name.as_str();
-            if self.is_crowded {
+            if waiting > 0 {
                 tracing::warn!(
                     source,
                     waiting,
-                    "more files fit `tail` than are followed at once (64); the newest are followed, and the others, and files that are made from now on, are read when one of those has gone; nothing is lost while they stay; remove files that are finished, or make the pattern narrower"
+                    "more files fit `tail` than are followed at once (64); the newest are followed, and the others are read when one of those has gone or is not written to for 10 s; nothing is lost while they stay; remove files that are finished, or make the pattern narrower"
                 );
             } else {
                 tracing::info!(source, "all files that fit `tail` are followed");
@@ -146,6 +143,7 @@ impl Files<'_> {
         self.known.ended(&path);
         match ended {
             Ok((_, Ok(Ended::Stopped))) => {}
+            Ok((_, Ok(Ended::Rests(written)))) => self.known.rests(&path, written),
             Ok((_, Ok(Ended::Gone))) => {
                 tracing::info!(source, path = %path.display(), "a followed file has gone, after it was read to its end");
             }
@@ -166,7 +164,7 @@ impl Files<'_> {
 }
 
 /// Where the place in a file is remembered: in a directory beside the place of an input that follows a single file.
-fn place_of(input: &Path, followed: &Path) -> PathBuf {
+pub(super) fn place_of(input: &Path, followed: &Path) -> PathBuf {
     let name = xxh3_64(followed.as_os_str().as_encoded_bytes());
     input.with_extension("d").join(format!("{name:016x}"))
 }
@@ -175,7 +173,13 @@ fn place_of(input: &Path, followed: &Path) -> PathBuf {
 async fn forget(place: &Path) {
     places::forget(place);
     let path = place.to_owned();
-    let removed = crate::off_task(move || std::fs::remove_file(path)).await;
+    let remove = move || std::fs::remove_file(path);
+    // Virtual time does not wait for a thread.
+    let removed = if cfg!(test) {
+        remove()
+    } else {
+        crate::off_task(remove).await
+    };
     if let Err(error) = removed {
         tracing::debug!(%error, path = %place.display(), "the place in a file that has gone cannot be removed");
     }
@@ -254,13 +258,13 @@ mod tests {
         while places() != 3 {
             sleep(SEARCH).await;
         }
-        for number in 7..80 {
+        for number in 7..200 {
             append(&at(&format!("{number}.jsonl")), number);
         }
-        while agent.count() < FILES_MAX {
-            sleep(SEARCH).await;
-        }
-        fs::remove_file(at("a.jsonl")).unwrap();
+        count(&agent, 199).await;
+        append(&at("7.jsonl"), 200);
+        append(&at("199.jsonl"), 201);
+        count(&agent, 201).await;
         stopper.send_replace(true);
         following.await.unwrap();
     }

@@ -1,13 +1,15 @@
 //! Which files are followed by one input, and where each of its followers is.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::place::Place;
-use super::rotated::age;
+use super::place::{Place, micros};
+use super::rotated::{age, names_before};
 
 /// Places in files that were left, as they may be found under another name that is followed as well.
 const LEFT_MAX: usize = 64;
@@ -91,21 +93,33 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
 pub(super) struct Known {
     names: Option<Names>,
     places: Mutex<Places>,
+    is_crowded: AtomicBool,
+}
+
+/// A place, and the inode of the file that is read there: the place is in another if this is its copy.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    inode: u64,
+    place: Place,
 }
 
 #[derive(Debug, Default)]
 struct Places {
     /// Where each follower is, by the path that it follows.
-    now: BTreeMap<PathBuf, Place>,
+    now: BTreeMap<PathBuf, At>,
     /// Where files were left; bounded by [`LEFT_MAX`].
-    left: VecDeque<Place>,
+    left: VecDeque<At>,
+    /// Files that were read to their ends and made room for others, and when they were written to, in microseconds since 1970.
+    resting: BTreeMap<PathBuf, u64>,
+    /// The names that fit and were there when they were last looked for.
+    found: BTreeSet<PathBuf>,
 }
 
 impl Known {
     pub(super) fn of(names: Names) -> Known {
         Known {
             names: Some(names),
-            places: Mutex::default(),
+            ..Known::default()
         }
     }
 
@@ -118,29 +132,67 @@ impl Known {
         self.names.is_some()
     }
 
-    /// Whether a file of this name has a follower of its own.
-    pub(super) fn has_own(&self, path: &Path) -> bool {
+    /// Whether files of this name are followed.
+    pub(super) fn matches(&self, path: &Path) -> bool {
         self.names.as_ref().is_some_and(|names| names.matches(path))
     }
 
-    /// The follower of `path` is here.
-    pub(super) fn is_at(&self, path: &Path, place: Place) {
+    /// The files that are there and that nobody follows, as [`Names::found`]. One that was rotated is read by who follows the name
+    /// that it had, unless there is a place in it: it was read before that name was there.
+    pub(super) fn new_files(&self, has_place: impl Fn(&Path) -> bool) -> io::Result<Vec<PathBuf>> {
+        let names = self.names.as_ref();
+        let found = names.map_or(Ok(Vec::new()), Names::found)?;
         let mut places = self.places();
-        let now = &mut places.now;
-        let before = now.insert(path.to_owned(), place);
-        if let Some(before) = before.filter(|before| before.inode != place.inode) {
+        places.found = found.iter().map(|(path, _)| path.clone()).collect();
+        let mut resting = std::mem::take(&mut places.resting);
+        let is_resting = |(path, file): &(PathBuf, Metadata)| {
+            let written = resting.remove(path)?;
+            (written == micros(file.modified())).then(|| (path.clone(), written))
+        };
+        places.resting = found.iter().filter_map(is_resting).collect();
+        let new = found.into_iter().filter(|(path, file)| {
+            !places.now.contains_key(path)
+                && !places.resting.contains_key(path)
+                && (!places.was_rotated(path) || has_place(path))
+                && !places.now.values().any(|at| at.inode == file.ino())
+        });
+        Ok(new.map(|(path, _)| path).collect())
+    }
+
+    /// Whether this is the name of a file that was rotated, and the name that it had is followed as well.
+    pub(super) fn was_rotated(&self, path: &Path) -> bool {
+        self.places().was_rotated(path)
+    }
+
+    /// The follower of `path` is here, in this file.
+    pub(super) fn is_at(&self, path: &Path, place: Place, file: &Metadata) {
+        let mut places = self.places();
+        let inode = file.ino();
+        let before = places.now.insert(path.to_owned(), At { inode, place });
+        if let Some(before) = before.filter(|before| before.inode != inode) {
             places.leave(before);
         }
     }
 
-    pub(super) fn is_followed(&self, path: &Path) -> bool {
-        self.places().now.contains_key(path)
+    /// Nothing more is to be read of this file until it is written to.
+    pub(super) fn rests(&self, path: &Path, written: u64) {
+        self.places().resting.insert(path.to_owned(), written);
+    }
+
+    /// Whether files wait until others make room.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded.load(Ordering::Relaxed)
+    }
+
+    /// Whether this was not known before.
+    pub(super) fn set_crowded(&self, is_crowded: bool) -> bool {
+        self.is_crowded.swap(is_crowded, Ordering::Relaxed) != is_crowded
     }
 
     pub(super) fn ended(&self, path: &Path) {
         let mut places = self.places();
-        if let Some(place) = places.now.remove(path) {
-            places.leave(place);
+        if let Some(at) = places.now.remove(path) {
+            places.leave(at);
         }
     }
 
@@ -148,15 +200,15 @@ impl Known {
     pub(super) fn is_read(&self, path: &Path, file: &Metadata) -> bool {
         let places = self.places();
         let mut others = places.now.iter().filter(|(other, _)| *other != path);
-        others.any(|(_, place)| place.is_in(file))
+        others.any(|(_, at)| at.inode == file.ino())
     }
 
     /// Up to where a file was read under another name.
     pub(super) fn left_at(&self, file: &File) -> io::Result<Option<Place>> {
         let metadata = file.metadata()?;
-        for place in self.places().left.iter().rev() {
-            if place.is_in(&metadata) && place.fits(file)? {
-                return Ok(Some(*place));
+        for at in self.places().left.iter().rev() {
+            if at.inode == metadata.ino() && at.place.fits(file)? {
+                return Ok(Some(at.place));
             }
         }
         Ok(None)
@@ -164,11 +216,16 @@ impl Known {
 }
 
 impl Places {
-    fn leave(&mut self, place: Place) {
+    fn was_rotated(&self, path: &Path) -> bool {
+        let is_there = |name: &PathBuf| self.found.contains(name) || self.now.contains_key(name);
+        names_before(path).any(|name| is_there(&name))
+    }
+
+    fn leave(&mut self, at: At) {
         if self.left.len() == LEFT_MAX {
             self.left.pop_front();
         }
-        self.left.push_back(place);
+        self.left.push_back(at);
     }
 }
 

@@ -1,5 +1,4 @@
-//! Where a followed file has gone, and what comes after it: the files beside it. `has_own` says which of them have a follower of
-//! their own, and are read by that.
+//! Where a followed file has gone, and what comes after it: the files beside it. `is_others` says which of them are read by others.
 
 use std::fs::{self, DirEntry, File, Metadata};
 use std::io;
@@ -21,7 +20,7 @@ pub(super) struct Found {
 }
 
 /// The file that `place` is in, under whatever name, in the directory of `path`: the same inode first, then a copy of it.
-pub(super) fn find(place: &Place, path: &Path, has_own: impl Fn(&Path) -> bool) -> Option<Found> {
+pub(super) fn find(place: &Place, path: &Path, is_others: impl Fn(&Path) -> bool) -> Option<Found> {
     let is_same = |found: &Found| {
         let metadata = found.file.metadata();
         metadata.is_ok_and(|metadata| place.is_in(&metadata)) && fits(place, found)
@@ -32,21 +31,22 @@ pub(super) fn find(place: &Place, path: &Path, has_own: impl Fn(&Path) -> bool) 
     }
     let with_inode = entries(path).filter(|entry| entry.ino() == place.inode);
     let mut renamed = with_inode.filter_map(|entry| open(entry.path()));
-    renamed.find(is_same).or_else(|| copy(place, path, has_own))
+    renamed
+        .find(is_same)
+        .or_else(|| copy(place, path, is_others))
 }
 
 /// A file that has what was read up to `place`, and may have more: of several, the oldest that was written to since `place` was, as
 /// those that were rotated before may begin in the same way, and so may those that came after. Where that is not known, the newest.
 /// One that is not named as a rotated one is, or has the name of `path`, only if that is no chance: it may be another program's, or
 /// a new one, that begins in the same way.
-pub(super) fn copy(place: &Place, path: &Path, has_own: impl Fn(&Path) -> bool) -> Option<Found> {
+pub(super) fn copy(place: &Place, path: &Path, is_others: impl Fn(&Path) -> bool) -> Option<Found> {
     if !place.is_known_by_content() {
         return None;
     }
-    let is_free = |name: &Path| name == path || !has_own(name);
-    let rotated = beside(path, |name| is_free(name) && is_rotated(name, path));
+    let rotated = beside(path, |name| is_rotated(name, path));
     let others = beside(path, |name| {
-        place.is_distinct() && is_free(name) && !is_rotated(name, path)
+        place.is_distinct() && !is_rotated(name, path) && (name == path || !is_others(name))
     });
     let mut likely: Vec<(PathBuf, Metadata)> = rotated
         .chain(others)
@@ -65,32 +65,24 @@ pub(super) fn copy(place: &Place, path: &Path, has_own: impl Fn(&Path) -> bool) 
 
 /// The oldest copy of the file that a blank place is in: written to since that was, so it is none that was rotated before, and before
 /// the file was cut, so it is none that came after.
-pub(super) fn copied_since(
-    place: &Place,
-    own: &Metadata,
-    path: &Path,
-    has_own: impl Fn(&Path) -> bool,
-) -> Option<Found> {
-    let rotated = beside(path, |name| is_rotated(name, path) && !has_own(name));
+pub(super) fn copied_since(place: &Place, own: &Metadata, path: &Path) -> Option<Found> {
+    let rotated = beside(path, |name| is_rotated(name, path));
     let copies =
         rotated.filter(|(_, metadata)| place.is_before(metadata) && age(metadata) < age(own));
     let (name, _) = copies.min_by_key(|(_, metadata)| age(metadata))?;
     open(name)
 }
 
-/// What is to be read after a file that was last written to at `after`: the oldest of those that had the name of `path` since, or
-/// the one that has it now.
+/// What is to be read after a file that was last written to at `after`: the oldest of those that had the name of `path` since and are
+/// not done, or the one that has it now.
 pub(super) fn next(
     path: &Path,
     after: (u64, i64),
-    done: Option<&Metadata>,
-    has_own: impl Fn(&Path) -> bool,
+    is_done: impl Fn(&Path, &Metadata) -> bool,
 ) -> io::Result<Found> {
-    let is_done = |metadata: &Metadata| done.is_some_and(|done| is_one(done, metadata));
-    let rotated = beside(path, |name| {
-        name != path && is_rotated(name, path) && !has_own(name)
-    });
-    let later = rotated.filter(|(_, metadata)| !is_done(metadata) && age(metadata) > after);
+    let rotated = beside(path, |name| name != path && is_rotated(name, path));
+    let later =
+        rotated.filter(|(name, metadata)| age(metadata) > after && !is_done(name, metadata));
     let oldest = later.min_by_key(|(_, metadata)| age(metadata));
     if let Some(found) = oldest.and_then(|(name, _)| open(name)) {
         return Ok(found);
@@ -142,7 +134,7 @@ fn beside(
 /// Whether `name` is one that `path` is given when it is rotated: `f.1`, `f-20260101`, `f.2026-01-01T00`, `f.old`, or the same before
 /// the extension. What was compressed cannot be read. Before an extension, or where there is none, `-` and `_` stand before a date
 /// only: `cam-1.jsonl` is the log of another camera than `cam.jsonl`.
-fn is_rotated(name: &Path, path: &Path) -> bool {
+pub(super) fn is_rotated(name: &Path, path: &Path) -> bool {
     let text = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
     let (Some(name), Some(base)) = (text(name), text(path)) else {
         return false;
@@ -164,6 +156,28 @@ fn is_rotated(name: &Path, path: &Path) -> bool {
     let may_be_short = separator == Some('.') || (behind.is_some() && base.contains('.'));
     matches!(separator, Some('.' | '-' | '_'))
         && (rest == "old" || rest.chars().all(is_number) && (may_be_short || digits >= DATE_DIGITS))
+}
+
+/// The names that a file of this name may have had before it was rotated.
+pub(super) fn names_before(name: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let text = name.file_name().and_then(|name| name.to_str());
+    let text = text.unwrap_or_default().to_owned();
+    let ends = text.match_indices(['.', '-', '_']);
+    let ends: Vec<usize> = ends.map(|(at, _)| at).collect();
+    let extension = text.rfind('.').and_then(|at| text.get(at..));
+    let extension = extension.unwrap_or_default().to_owned();
+    let name = name.to_owned();
+    let stems = ends
+        .into_iter()
+        .filter_map(move |end| text.get(..end).map(str::to_owned));
+    stems.flat_map(move |stem| {
+        let before = [stem.clone(), stem + &extension];
+        let before = before.map(|before| name.with_file_name(before));
+        before.into_iter().filter({
+            let name = name.clone();
+            move |before| is_rotated(&name, before)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -212,7 +226,10 @@ mod tests {
             ("a1.jsonl", "a.jsonl", false),
             ("b.jsonl.1", "a.jsonl", false),
         ] {
-            assert_eq!(is_rotated(Path::new(name), Path::new(path)), is, "{name}");
+            let (name, path) = (Path::new(name), Path::new(path));
+            assert_eq!(is_rotated(name, path), is, "{name:?}");
+            let is_before = names_before(name).any(|before| before == path);
+            assert_eq!(is_before, is, "{name:?}");
         }
     }
 
@@ -268,7 +285,7 @@ mod tests {
         fs::copy(&path, at("f.1")).unwrap();
         fs::write(&path, "").unwrap();
         assert_eq!(name(), Some(at("f.1")));
-        assert!(next(&path, (1, 0), None, |_| false).unwrap().name == at("f.1"));
+        assert!(next(&path, (1, 0), |_, _| false).unwrap().name == at("f.1"));
     }
 
     #[test]
@@ -309,12 +326,12 @@ mod tests {
         let mut order = Vec::new();
         let mut done = fs::metadata(at("f.3")).unwrap();
         while order.last() != Some(&at("f")) {
-            let found = next(&at("f"), age(&done), Some(&done), |_| false).unwrap();
+            let found = next(&at("f"), age(&done), |_, other| is_one(&done, other)).unwrap();
             done = found.file.metadata().unwrap();
             order.push(found.name);
         }
         assert_eq!(order, [at("f.2"), at("f.1"), at("f")]);
-        let later = next(&at("f"), (2_000_000, i64::MAX), None, |_| false);
+        let later = next(&at("f"), (2_000_000, i64::MAX), |_, _| false);
         assert_eq!(
             later.unwrap().name,
             at("f.1"),

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::followed::Followed;
 use super::lenient::is_whole;
 use super::message::MessageError;
 use super::names::Known;
-use super::place::{Chunk, Place, open_to_read};
+use super::place::{Chunk, Place, micros};
 use super::places::PlaceFile;
 use super::rotated::{self, age, is_one};
 use super::{Inference, Maker};
@@ -31,22 +32,17 @@ const CHUNK: usize = 64 * 1024;
 /// is waited for as long as the first.
 const QUIET: Duration = Duration::from_secs(1);
 const LEFT_AFTER: Duration = Duration::from_secs(10);
-
-/// A file to follow, and where its place is remembered.
-#[derive(Clone, Copy)]
-pub(super) struct Followed<'a> {
-    pub(super) path: &'a Path,
-    pub(super) place: &'a Path,
-    /// Of the files that the input follows.
-    pub(super) known: &'a Known,
-}
+/// A file to which nothing was written for this long makes room for one that waits.
+const RESTS_AFTER: Duration = Duration::from_secs(10);
 
 /// How following a file ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     Stopped,
-    /// Nothing has its name any more, and it was read to its end.
+    /// Nothing has its name any more, or what has it is read by another, and it was read to its end.
     Gone,
+    /// It was read to its end, which was written at this time, in microseconds since 1970; others wait to be read.
+    Rests(u64),
 }
 
 pub(super) async fn follow(
@@ -59,7 +55,7 @@ pub(super) async fn follow(
 ) -> io::Result<Ended> {
     let (path, source) = (followed.path, input.section.name.as_str());
     let mut places = PlaceFile::new(followed.place, input.write, source);
-    let (file, place) = open(followed, source, places.recall())?;
+    let (file, place) = followed.open(source, places.recall())?;
     works();
     tracing::info!(source, path = %path.display(), "following inference results");
     let mut tail = Tail {
@@ -69,7 +65,8 @@ pub(super) async fn follow(
         file,
         place,
         kept: BTreeSet::new(),
-        rotated: None,
+        gave: Instant::now(),
+        renamed: None,
         scanned: 0,
         half: None,
         maker: Maker::new(input, intake.now()),
@@ -77,12 +74,16 @@ pub(super) async fn follow(
         receipts,
     };
     while !*stop.borrow() {
-        tail.known.is_at(path, tail.place);
+        tail.known.is_at(path, tail.place, &tail.file.metadata()?);
         let read = tail.read().await?;
         let now = Instant::now();
         let (named, mut left) = (tail.named(), false);
+        if let Some(written) = tail.rests(read, named)? {
+            places.remember_now(tail.place, &intake.stats).await;
+            return Ok(Ended::Rests(written));
+        }
         if read == Step::End && tail.is_left(named, now) && tail.finish(stop).await? {
-            if named == Named::None {
+            if named == Named::None || tail.known.was_rotated(path) {
                 return Ok(Ended::Gone);
             }
             tail.go_on()?;
@@ -100,35 +101,6 @@ pub(super) async fn follow(
     }
     places.remember_now(tail.place, &intake.stats).await;
     Ok(Ended::Stopped)
-}
-
-/// The file to read from, and where: where reading stopped before, if that file is still there.
-fn open(
-    followed: Followed<'_>,
-    source: &str,
-    recalled: Option<Place>,
-) -> io::Result<(File, Place)> {
-    let (path, known) = (followed.path, followed.known);
-    let Some(recalled) = recalled else {
-        let file = open_to_read(path)?;
-        let left = known.left_at(&file)?;
-        let beginning = Place::beginning(&file.metadata()?);
-        return Ok((file, left.unwrap_or(beginning)));
-    };
-    let has_own = |name: &Path| known.has_own(name);
-    if let Some(found) = rotated::find(&recalled, path, has_own) {
-        if found.name != path {
-            tracing::info!(source, path = %found.name.display(), offset = recalled.offset, "the followed file was renamed or copied; its rest is read first");
-        }
-        return Ok((found.file, recalled));
-    }
-    // Earlier versions did not say when it was written to.
-    let since = (recalled.written > 0).then_some((recalled.written, 0));
-    let next = rotated::next(path, since.unwrap_or((u64::MAX, 0)), None, has_own)?;
-    tracing::warn!(source, path = %path.display(), inode = recalled.inode, offset = recalled.offset, next = %next.name.display(),
-        "the file that was followed before is not in this directory any more, or was cut; lines after this offset of it were not read and may be lost; the next one is read from its beginning; rotate into the same directory, without compression, to keep them");
-    let place = recalled.next(&next.file.metadata()?);
-    Ok((next.file, place))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,13 +121,6 @@ enum Named {
     None,
 }
 
-/// A file that has lost its name, since when, and when it last gave something.
-#[derive(Debug, Clone, Copy)]
-struct Rotated {
-    since: Instant,
-    gave: Instant,
-}
-
 struct Tail<'a> {
     path: &'a Path,
     known: &'a Known,
@@ -164,7 +129,10 @@ struct Tail<'a> {
     place: Place,
     /// Where lines begin that were taken though one before them was refused: of one chunk, and not offered again.
     kept: BTreeSet<u64>,
-    rotated: Option<Rotated>,
+    /// When the file last gave something.
+    gave: Instant,
+    /// Since when it has lost its name.
+    renamed: Option<Instant>,
     /// Up to where the end of a line that is too long was looked for.
     scanned: u64,
     /// Bytes of a last line that was not ended, and since when there are no more.
@@ -199,9 +167,7 @@ impl Tail<'_> {
             None if self.is_ended(new) => new.len(),
             None => return Ok(Step::End),
         };
-        if let Some(rotated) = &mut self.rotated {
-            rotated.gave = Instant::now();
-        }
+        self.gave = Instant::now();
         Ok(self.submit(&chunk, end).await)
     }
 
@@ -223,7 +189,7 @@ impl Tail<'_> {
     fn cut(&mut self) {
         self.kept.clear();
         (self.scanned, self.half) = (0, None);
-        if let Some(copy) = rotated::copy(&self.place, self.path, |name| self.known.has_own(name)) {
+        if let Some(copy) = rotated::copy(&self.place, self.path, |name| self.known.matches(name)) {
             tracing::info!(source = self.source, path = %copy.name.display(), offset = self.place.offset, "the followed file was cut; the rest of its copy is read first");
             self.file = copy.file;
             return;
@@ -236,11 +202,10 @@ impl Tail<'_> {
     /// Nothing was read of the file, so that nobody can see whether it was cut: a copy that was made since then is read first.
     fn is_in_a_copy(&mut self) -> io::Result<bool> {
         let metadata = self.file.metadata()?;
-        let has_own = |name: &Path| self.known.has_own(name);
         if !self.place.is_written_since(&metadata) {
             return Ok(false);
         }
-        let Some(copy) = rotated::copied_since(&self.place, &metadata, self.path, has_own) else {
+        let Some(copy) = rotated::copied_since(&self.place, &metadata, self.path) else {
             self.place.seen(&metadata);
             return Ok(false);
         };
@@ -336,18 +301,26 @@ impl Tail<'_> {
     /// Whether the file, which was read to its end, has lost its name, and is left alone by who wrote it.
     fn is_left(&mut self, named: Named, now: Instant) -> bool {
         if named == Named::Same || (named == Named::None && !self.known.are_several()) {
-            self.rotated = None;
+            self.renamed = None;
             return false;
         }
-        let rotated = self.rotated.get_or_insert(Rotated {
-            since: now,
-            gave: now,
-        });
-        let quiet = now - rotated.gave;
+        let since = *self.renamed.get_or_insert(now);
+        let quiet = now - self.gave.max(since);
         if named == Named::Empty {
             return quiet >= LEFT_AFTER;
         }
-        quiet >= QUIET || now - rotated.since >= LEFT_AFTER
+        quiet >= QUIET || now - since >= LEFT_AFTER
+    }
+
+    /// When the file was last written to, if that is long ago, all of it was read, and others wait.
+    fn rests(&self, read: Step, named: Named) -> io::Result<Option<u64>> {
+        let quiet = self.gave.elapsed() >= RESTS_AFTER;
+        if read != Step::End || named != Named::Same || !quiet || !self.known.is_crowded() {
+            return Ok(None);
+        }
+        let metadata = self.file.metadata()?;
+        let is_read = metadata.len() == self.place.offset;
+        Ok(is_read.then(|| micros(metadata.modified())))
     }
 
     /// Reads what is left of a file that is not written to any more: a line that was not ended. A stop may come first.
@@ -373,8 +346,9 @@ impl Tail<'_> {
     /// Goes on with the file that comes next.
     fn go_on(&mut self) -> io::Result<()> {
         let own = self.file.metadata()?;
-        let has_own = |name: &Path| self.known.has_own(name);
-        let next = rotated::next(self.path, age(&own), Some(&own), has_own)?;
+        let next = rotated::next(self.path, age(&own), |_, file| {
+            is_one(&own, file) || self.known.is_read(self.path, file)
+        })?;
         if self.is_replaced_by_a_copy(&own, &next.file)? {
             tracing::info!(source = self.source, path = %self.path.display(), offset = self.place.offset, "the followed file was replaced by a copy, which is read on at the same place");
         } else {
@@ -383,7 +357,7 @@ impl Tail<'_> {
         }
         self.kept.clear();
         (self.scanned, self.half) = (0, None);
-        (self.file, self.rotated) = (next.file, None);
+        (self.file, self.renamed) = (next.file, None);
         Ok(())
     }
 

@@ -1,0 +1,54 @@
+//! A file that is followed, and where reading begins.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::names::Known;
+use super::place::Place;
+use super::rotated;
+
+/// A file to follow, and where its place is remembered.
+#[derive(Clone, Copy)]
+pub(super) struct Followed<'a> {
+    pub(super) path: &'a Path,
+    pub(super) place: &'a Path,
+    /// Of the files that the input follows.
+    pub(super) known: &'a Known,
+}
+
+impl Followed<'_> {
+    /// The file to read from, and where: where reading stopped before, if that file is still there.
+    pub(super) fn open(&self, source: &str, recalled: Option<Place>) -> io::Result<(File, Place)> {
+        let path = self.path;
+        let Some(recalled) = recalled else {
+            return self.begin();
+        };
+        if let Some(found) = rotated::find(&recalled, path, |name| self.known.matches(name)) {
+            if found.name != path {
+                tracing::info!(source, path = %found.name.display(), offset = recalled.offset, "the followed file was renamed or copied; its rest is read first");
+            }
+            return Ok((found.file, recalled));
+        }
+        // Earlier versions did not say when it was written to.
+        let since = (recalled.written > 0).then_some((recalled.written, 0));
+        let next = rotated::next(path, since.unwrap_or((u64::MAX, 0)), |_, file| {
+            self.known.is_read(path, file)
+        })?;
+        tracing::warn!(source, path = %path.display(), inode = recalled.inode, offset = recalled.offset, next = %next.name.display(),
+            "the file that was followed before is not in this directory any more, or was cut; lines after this offset of it were not read and may be lost; the next one is read from its beginning; rotate into the same directory, without compression, to keep them");
+        let place = recalled.next(&next.file.metadata()?);
+        Ok((next.file, place))
+    }
+
+    /// The file that has the name, or the oldest that had it and fits the pattern as well; from where it was left under another name.
+    fn begin(&self) -> io::Result<(File, Place)> {
+        let (path, known) = (self.path, self.known);
+        let first = rotated::next(path, (0, 0), |name, file| {
+            !known.matches(name) || known.is_read(path, file)
+        })?;
+        let left = known.left_at(&first.file)?;
+        let beginning = Place::beginning(&first.file.metadata()?);
+        Ok((first.file, left.unwrap_or(beginning)))
+    }
+}
