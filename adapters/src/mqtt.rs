@@ -55,6 +55,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 pub use section::{MqttSection, MqttTlsSection, SubscribeSection, Version};
+pub use source::origin_of;
 
 use crate::retry::{Reconnect, Works};
 use crate::secret::SecretError;

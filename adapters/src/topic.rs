@@ -117,6 +117,73 @@ impl Pattern {
         self.capture(topic).is_some()
     }
 
+    /// What both match, with the names of this one, if there is any such topic.
+    #[must_use]
+    pub fn meet(&self, other: &Pattern) -> Option<Pattern> {
+        // A wildcard at the start matches no topic of the broker's own.
+        let own = |pattern: &Pattern| matches!(pattern.levels.first(), Some(Level::Is(text)) if text.starts_with('$'));
+        let open = |pattern: &Pattern| !matches!(pattern.levels.first(), Some(Level::Is(_)));
+        if own(self) && open(other) || own(other) && open(self) {
+            return None;
+        }
+        let mut levels = Vec::new();
+        let (mut left, mut right) = (self.levels.iter(), other.levels.iter());
+        loop {
+            match (left.next(), right.next()) {
+                (None | Some(Level::Rest), None) | (None, Some(Level::Rest)) => break,
+                (Some(Level::Rest), Some(level)) => {
+                    levels.push(level.clone());
+                    levels.extend(right.cloned());
+                    break;
+                }
+                (Some(level), Some(Level::Rest)) => {
+                    levels.push(level.clone());
+                    levels.extend(left.cloned());
+                    break;
+                }
+                (Some(Level::Is(one)), Some(Level::Is(two))) if one != two => return None,
+                (Some(Level::Any), Some(level)) => levels.push(level.clone()),
+                // A name stays, with what the level must be, only where that is open.
+                (Some(Level::Named(_)), Some(Level::Is(text))) => {
+                    levels.push(Level::Is(text.clone()));
+                }
+                (Some(level), Some(_)) => levels.push(level.clone()),
+                (Some(_), None) | (None, Some(_)) => return None,
+            }
+        }
+        let group = self.group.clone();
+        Some(Pattern { group, levels })
+    }
+
+    /// Whether both spell out the same level at the same place.
+    #[must_use]
+    pub fn names_level_of(&self, other: &Pattern) -> bool {
+        let both = self.levels.iter().zip(&other.levels);
+        let mut both = both.filter(|(one, _)| matches!(one, Level::Is(_)));
+        both.any(|(one, two)| one == two)
+    }
+
+    /// Whether it is `#`, which matches every topic but the broker's own.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        self.levels == [Level::Rest]
+    }
+
+    /// A topic that it matches: `named` says what a level with a name is to be, and `other` stands at the wildcards.
+    #[must_use]
+    pub fn example<'a>(
+        &'a self,
+        named: impl Fn(&str) -> Option<&'a str>,
+        other: &'a str,
+    ) -> String {
+        let levels = self.levels.iter().map(|level| match level {
+            Level::Is(text) => text.as_str(),
+            Level::Named(name) => named(name).unwrap_or(other),
+            Level::Any | Level::Rest => other,
+        });
+        levels.collect::<Vec<_>>().join("/")
+    }
+
     /// The names that a match gives.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.levels.iter().filter_map(|level| match level {
@@ -202,6 +269,38 @@ mod tests {
         assert_eq!(pattern.capture("$share/gw/plant/press-3/state/temp"), None);
         let all = Pattern::parse("$share/gw/#").unwrap();
         assert!(all.matches("plant/press-3") && !all.matches("$SYS/uptime"));
+    }
+
+    #[test]
+    fn what_two_filters_both_match_is_a_filter() {
+        for (one, two, both) in [
+            ("a/{device}/c", "a/b/+", Some("a/b/c")),
+            ("a/#", "+/b/c", Some("a/b/c")),
+            ("+/b/c", "a/#", Some("a/b/c")),
+            ("#", "a/+/#", Some("a/+/#")),
+            ("a/#", "a", Some("a")),
+            ("a", "a/#", Some("a")),
+            ("a/+", "a", None),
+            ("a/b", "a/c", None),
+            ("a/b", "a/b/c", None),
+            ("#", "$aws/things", None),
+            ("$aws/things", "+/things", None),
+            ("$aws/#", "$aws/+/shadow", Some("$aws/+/shadow")),
+            ("$share/gw/a/#", "a/b", Some("$share/gw/a/b")),
+        ] {
+            let parse = |text| Pattern::parse(text).unwrap();
+            let met = parse(one).meet(&parse(two)).map(|met| met.filter());
+            assert_eq!(met.as_deref(), both, "{one} {two}");
+        }
+    }
+
+    #[test]
+    fn an_example_of_a_filter_is_a_topic_that_it_matches() {
+        let pattern = Pattern::parse("plant/{line}/{device}/+/#").unwrap();
+        let named = |name: &str| (name == "device").then_some("press-3");
+        let topic = pattern.example(named, "?");
+        assert_eq!(topic, "plant/?/press-3/?/?");
+        assert!(pattern.matches(&topic));
     }
 
     #[test]

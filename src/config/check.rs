@@ -2,6 +2,8 @@
 
 mod buses;
 
+mod changes;
+
 mod intents;
 
 mod link;
@@ -32,6 +34,7 @@ pub(super) fn problems(file: &File) -> Vec<Problem> {
     link::check(file, &intents, &mut found);
     intents::check(file, &intents, &mut found);
     routes(file, &intents, &mut found);
+    changes::check(file, &intents, &mut found);
     found.0
 }
 

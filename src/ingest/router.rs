@@ -63,6 +63,23 @@ impl Rule {
         }
     }
 
+    /// What it says of `field`: `device`, `kind` or the name of a tag.
+    pub(crate) fn wants(&self, field: &str) -> Option<&str> {
+        match field {
+            "device" => self.section.device.as_deref(),
+            "kind" => self.section.kind.as_deref(),
+            tag => self.section.tags.get(tag).map(String::as_str),
+        }
+    }
+
+    pub(crate) fn subject(&self) -> Option<&Pattern> {
+        self.subject.as_ref()
+    }
+
+    pub(crate) fn intent(&self) -> LaneId {
+        self.lane
+    }
+
     /// The lane that it sends events of `source` to, if it may match one.
     fn lane_of(&self, source: &str) -> Option<LaneId> {
         let named = self.section.source.as_deref();
@@ -71,7 +88,7 @@ impl Rule {
             .then_some(self.lane)
     }
 
-    fn matches(&self, origin: &Origin) -> bool {
+    pub(crate) fn matches(&self, origin: &Origin) -> bool {
         let rule = &self.section;
         let is = |wanted: &Option<String>, have: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted == have)

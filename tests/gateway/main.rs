@@ -39,6 +39,8 @@ mod pause;
 
 mod brokers;
 
+mod recipes;
+
 mod bursts;
 
 mod followed;

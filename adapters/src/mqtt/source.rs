@@ -13,7 +13,7 @@ use super::retained::Retained;
 use super::section::{MqttSection, SubscribeSection};
 use super::{MqttError, RETAINED};
 use crate::origins::Origins;
-use crate::topic::Pattern;
+use crate::topic::{Pattern, PatternError};
 use crate::{AdapterKind, Event, Origin, Quality, SourceStats, Stamp};
 
 /// The tag of an event that no subscription matches, as [`RETAINED`] a name that no level of a topic can have: a `[[route]]` may
@@ -145,6 +145,17 @@ impl Source {
 /// longer than what is read otherwise, as a broker may say any length.
 fn stand_in(bytes: usize) -> Bytes {
     vec![0; bytes.min(PACKET_BYTES_MAX as usize)].into()
+}
+
+/// What an event of `topic` is to the source of `section`.
+///
+/// # Errors
+/// When a subscription has no filter.
+pub fn origin_of(section: &MqttSection, topic: &str) -> Result<Origin, PatternError> {
+    let parse = |one: &SubscribeSection| Ok((Pattern::parse(&one.topic)?, one.clone()));
+    let subscriptions = section.subscribe.iter().map(parse);
+    let subscriptions: Vec<_> = subscriptions.collect::<Result<_, PatternError>>()?;
+    Ok(origin(&section.name, &subscriptions, topic))
 }
 
 fn origin(name: &str, subscriptions: &[(Pattern, SubscribeSection)], topic: &str) -> Origin {
