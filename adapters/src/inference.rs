@@ -262,6 +262,7 @@ impl Maker {
             stamp: stamp(intake.now(), message.time),
             mark,
             payload: message.payload,
+            properties: None,
         }
     }
 }

@@ -39,6 +39,8 @@ mod pause;
 
 mod brokers;
 
+mod properties;
+
 mod bursts;
 
 mod followed;
