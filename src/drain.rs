@@ -10,6 +10,8 @@ mod holdback;
 
 mod message;
 
+mod offer;
+
 mod outcome;
 
 mod rejected;
@@ -24,10 +26,10 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use adapters::Clock;
-use buffer::{LaneId, Lanes, Next};
+use buffer::{DropReason, LaneId, Lanes};
 use jiff::{Timestamp, Zoned};
 
-pub(crate) use address::{Addresses, LaneAddress};
+pub(crate) use address::{Addresses, Expired, LaneAddress};
 pub(crate) use rejected::Rejected;
 pub(crate) use template::{Identity, Template};
 
@@ -36,10 +38,10 @@ use crate::pace::{
     Allowance, Backlog, Bunches, Change, Decision, Flow, Hold, LanePace, Link, Period, Room,
     Shaper, Wait,
 };
-use crate::uplink::{Delivery, DeliveryReport, Signal, Standing, Unsent, Uplink};
-use backlog::Leave;
+use crate::uplink::{Delivery, DeliveryReport, Signal, Standing, Uplink};
 use hearsay::Hearsay;
 use holdback::Holdback;
+use offer::Offered;
 use timestamps::{Timestamps, Wall};
 use topics::Topics;
 
@@ -82,18 +84,6 @@ pub(crate) struct Drain {
     backlog: Vec<Backlog>,
     /// The last time that was written out: a batch of events shares it.
     time: (i64, String),
-}
-
-/// What became of a record that was to leave.
-enum Offered {
-    /// With the bytes that it takes in a request.
-    Sent(usize),
-    /// The client library knows at once what would become of it.
-    Failed(Delivery),
-    /// Its topic is held, and what is behind it may pass.
-    MakesWay,
-    /// It stays where it is.
-    Waits,
 }
 
 /// What [`Drain::pump`] leaves to be done.
@@ -300,6 +290,11 @@ impl Drain {
                 }
                 Offered::Waits => {}
                 Offered::MakesWay => lanes.defer(lane, token),
+                Offered::Expired => {
+                    lanes.give_up(lane, token, DropReason::Age);
+                    lanes.settle();
+                    continue;
+                }
                 Offered::Failed(outcome) => {
                     let report = DeliveryReport {
                         lane,
@@ -322,28 +317,6 @@ impl Drain {
         self.allowance.sent(lane, bytes);
         self.shaper
             .sent(lane, events, bytes, kind.unwrap_or(false), &self.link, now);
-    }
-
-    /// Hands a record over if its topic allows it.
-    fn offer(
-        &mut self,
-        lane: LaneId,
-        next: &Next<'_, Record>,
-        replay: bool,
-        now: Instant,
-    ) -> Offered {
-        let address = self.addresses.of(lane, &next.placed.record.origin);
-        match self.leave(lane, &address.topic, now) {
-            Leave::Waits { .. } => return Offered::Waits,
-            Leave::MakesWay => return Offered::MakesWay,
-            Leave::AsProbe => self.topics.probes(&address.topic),
-            Leave::Now => {}
-        }
-        match self.hand_over(lane, next, replay, &address, now) {
-            Ok(bytes) => Offered::Sent(bytes),
-            Err(Unsent::Full) => Offered::Waits,
-            Err(Unsent::Failed(outcome)) => Offered::Failed(outcome),
-        }
     }
 
     /// Events a second that a lane takes in on average.

@@ -50,7 +50,7 @@ impl Ingest {
         lanes: &mut Lanes<Record, Claim>,
         submission: Submission,
         moment: Moment,
-    ) -> Result<(), (Submission, Need)> {
+    ) -> Result<(), (Box<Submission>, Need)> {
         let Submission {
             event,
             claim,
@@ -68,7 +68,7 @@ impl Ingest {
                 claim,
                 patience,
             };
-            return Err((submission, Need { lane, bytes }));
+            return Err((Box::new(submission), Need { lane, bytes }));
         }
         let history = self.histories.get(lane.index()).copied().flatten();
         let copy = history.filter(|_| outage).map(|to| (to, record.clone()));

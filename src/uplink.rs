@@ -6,6 +6,7 @@ mod connection;
 mod credentials;
 mod extra;
 mod failure;
+mod headers;
 mod hosts;
 mod inquiry;
 mod kafka;
@@ -34,11 +35,20 @@ pub(crate) struct Message<'a> {
     pub token: u64,
     pub topic: &'a str,
     pub key: &'a str,
-    pub payload: &'a [u8],
+    /// None is Kafka's null: a tombstone in a compacted topic.
+    pub payload: Option<&'a [u8]>,
     /// Milliseconds since 1970.
     pub timestamp: i64,
     /// In order: name and value; one without a value is left out.
     pub headers: &'a [(&'static str, Option<&'a [u8]>)],
+    /// More of them, behind those.
+    pub more: &'a [(String, String)],
+}
+
+impl Message<'_> {
+    fn payload_bytes(&self) -> usize {
+        self.payload.map_or(0, <[u8]>::len)
+    }
 }
 
 /// What became of a record that was handed over.

@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -102,6 +102,24 @@ impl Clock {
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         self.belief().stamp(self.boot, boot_us())
+    }
+
+    /// How long ago it was stamped, unless that cannot be said for sure: of this boot by the boot clock, else where a witness vouches
+    /// for both times.
+    #[must_use]
+    pub fn age(&self, stamp: Stamp) -> Option<Duration> {
+        let now_us = boot_us();
+        let is_ours = stamp.boot.map(NonZeroU32::get) == Some(self.boot);
+        let us = match stamp.unsynced_boot_us {
+            Some(stamped_us) if is_ours => now_us.checked_sub(stamped_us)?,
+            _ => {
+                let (then, belief) = (self.settled(stamp), self.belief());
+                let vouched = [then.1, belief.trust] == [Trust::Vouched; 2];
+                let us = belief.at(now_us).checked_sub(then.0).filter(|_| vouched)?;
+                u64::try_from(us).ok()?
+            }
+        };
+        Some(Duration::from_micros(us))
     }
 
     /// When an event was seen, as far as that is known by now, in microseconds since 1970.
@@ -208,6 +226,45 @@ mod tests {
 
     fn belief(offset_us: i64, trust: Trust) -> Belief {
         Belief { offset_us, trust }
+    }
+
+    #[test]
+    fn an_age_is_only_said_where_it_is_known() {
+        let clock = Clock::new(OURS);
+        let hour = Duration::from_hours(1);
+        let now = boot_us();
+        let ago = |trust, boot| {
+            let stamp = belief(0, trust).stamp(boot, now);
+            Stamp {
+                unix_us: stamp.unix_us - HOUR,
+                unsynced_boot_us: stamp.unsynced_boot_us,
+                ..stamp
+            }
+        };
+        for (stamp, believed, known) in [
+            // Of this boot by the boot clock, whatever the time was believed to be.
+            (ago(Trust::Wrong, OURS), Trust::Wrong, Some(Duration::ZERO)),
+            (
+                ago(Trust::Unverified, OURS),
+                Trust::Vouched,
+                Some(Duration::ZERO),
+            ),
+            (ago(Trust::Vouched, OURS), Trust::Vouched, Some(hour)),
+            (ago(Trust::Vouched, OURS), Trust::Unverified, None),
+            (ago(Trust::Unverified, OURS + 1), Trust::Vouched, None),
+        ] {
+            clock.believe(belief(0, believed), std::iter::empty());
+            let age = clock.age(stamp);
+            let near = |known: Duration| known..known + Duration::from_mins(1);
+            let is_right = match known {
+                Some(known) => age.is_some_and(|age| near(known).contains(&age)),
+                None => age.is_none(),
+            };
+            assert!(is_right, "{stamp:?} {believed:?}: {age:?}");
+        }
+        clock.believe(belief(-2 * HOUR, Trust::Vouched), std::iter::empty());
+        let age = clock.age(ago(Trust::Vouched, OURS));
+        assert_eq!(age, None, "it is of the future");
     }
 
     #[test]

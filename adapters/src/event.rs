@@ -16,12 +16,44 @@ pub struct Event {
     /// offers an event again: the event's id is made from it.
     pub mark: u64,
     pub payload: Bytes,
+    /// None where the message says nothing of itself, as most do.
+    pub properties: Option<Arc<Properties>>,
 }
 
 impl Event {
     /// What it holds of memory at most, roughly: its origin may be shared.
     pub(crate) fn bytes(&self) -> usize {
-        self.payload.len() + self.origin.bytes()
+        let properties = self.properties.as_deref();
+        self.payload.len() + self.origin.bytes() + properties.map_or(0, Properties::bytes)
+    }
+}
+
+/// What one message says of itself beside its payload. Unlike the tags of an [`Origin`], it is no part of where an event goes, nor of
+/// its id.
+// Persisted in packed CBOR, by the place of each field: add fields at the end, never reorder or remove.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Properties {
+    /// Headers of the record: name and text.
+    pub headers: Vec<(String, String)>,
+    /// Media type of the payload; it counts for more than the one of the origin.
+    pub content_type: Option<String>,
+    /// Seconds after its stamp for which it is of use (MQTT 5 section 3.3.2.3.3).
+    pub expiry_s: Option<u32>,
+}
+
+impl Properties {
+    /// Bytes that they hold, roughly.
+    fn bytes(&self) -> usize {
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, text)| name.len() + text.len());
+        let content_type = self.content_type.as_ref().map_or(0, String::len);
+        headers.sum::<usize>() + content_type + self.surplus()
+    }
+
+    /// Bytes that they hold beyond their texts.
+    #[must_use]
+    pub fn surplus(&self) -> usize {
+        size_of::<Properties>() + self.headers.len() * TAG_BYTES
     }
 }
 

@@ -263,6 +263,7 @@ impl Maker {
             stamp: stamp(intake.now(), message.time),
             mark,
             payload: message.payload,
+            properties: None,
         }
     }
 }

@@ -53,7 +53,7 @@ pub mod inference;
 pub use backoff::Backoff;
 pub use clock::{Belief, Clock, Reading, Trust, read as read_clocks};
 pub use context::Context;
-pub use event::{AdapterKind, Event, Origin, Quality, Stamp};
+pub use event::{AdapterKind, Event, Origin, Properties, Quality, Stamp};
 pub use files::{WriteWhole, make_way_for_socket, off_task};
 pub use intake::{Intake, Urge};
 pub use memo::Memo;

@@ -26,6 +26,12 @@ mod reason;
 
 mod answer;
 
+mod properties;
+
+mod headers;
+
+mod allowed;
+
 mod input;
 
 mod subscriptions;

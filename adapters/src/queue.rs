@@ -218,7 +218,7 @@ impl<W> Queues<W> {
         &mut self,
         most: usize,
         now: Instant,
-        mut take: impl FnMut(Submission) -> Result<(), (Submission, W)>,
+        mut take: impl FnMut(Submission) -> Result<(), (Box<Submission>, W)>,
     ) {
         let mut left = most;
         while left > 0 {
@@ -230,7 +230,7 @@ impl<W> Queues<W> {
             let mut batch = self.batch.drain(..);
             let refused = batch.by_ref().find_map(|submission| take(submission).err());
             if let Some((first, waits_for)) = refused {
-                queue.put_back(first, batch);
+                queue.put_back(*first, batch);
                 self.pause(queue, waits_for, now);
                 continue;
             }

@@ -276,8 +276,8 @@ impl<R: Record, T: Claim> Lane<R, T> {
         }
     }
 
-    /// The cluster will never take it. Returns the record, to be set aside.
-    pub(crate) fn rejected(&mut self, token: u64) -> Option<Placed<R>> {
+    /// What was handed over is dropped. Returns the record, which may be set aside.
+    pub(crate) fn give_up(&mut self, token: u64, why: DropReason) -> Option<Placed<R>> {
         let entry = self.window.land(token, Flight::Done)?;
         self.done += 1;
         let placed = entry.placed.clone();
@@ -285,10 +285,8 @@ impl<R: Record, T: Claim> Lane<R, T> {
             claim.resolve(Kept::Dropped);
         }
         let sequence = placed.sequence;
-        self.note_drop(
-            DropReason::Rejected,
-            &std::iter::once(sequence..sequence + 1).collect(),
-        );
+        let one = std::iter::once(sequence..sequence + 1).collect();
+        self.note_drop(why, &one);
         Some(placed)
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::block::Placed;
 use crate::lane::{Lane, UNREPORTED_MAX};
 use crate::marks::LaneMark;
-use crate::settings::{Dropped, LaneSettings, Next, Refusal};
+use crate::settings::{DropReason, Dropped, LaneSettings, Next, Refusal};
 use crate::values::{LaneOpened, LaneWrite, Marked, ReadBack, Tidied, Written};
 use crate::{Claim, LaneId, Record};
 
@@ -156,9 +156,9 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         self.lane_mut(lane).delivered(token, now);
     }
 
-    /// The cluster will never take it; it is dropped and returned.
-    pub fn rejected(&mut self, lane: LaneId, token: u64) -> Option<Placed<R>> {
-        self.lane_mut(lane).rejected(token)
+    /// The cluster will never take it, or it is of no use any more; it is dropped and returned.
+    pub fn give_up(&mut self, lane: LaneId, token: u64, why: DropReason) -> Option<Placed<R>> {
+        self.lane_mut(lane).give_up(token, why)
     }
 
     /// It cannot be delivered for now, and must not hold up what follows.

@@ -115,6 +115,12 @@ pub fn encoded(record: &impl Serialize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The same the other way.
+#[doc(hidden)]
+pub fn decoded<R: DeserializeOwned>(encoded: &[u8]) -> std::io::Result<R> {
+    cbor::decode(encoded)
+}
+
 /// What a lane holds. Cloning is done only for what must be written to disk, and should be cheap.
 pub trait Record: Serialize + DeserializeOwned + Clone + Send + 'static {
     /// What [`WhenFull::CoalesceLatest`] keeps the latest record of.

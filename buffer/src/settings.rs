@@ -53,7 +53,7 @@ pub enum DropReason {
     Damage,
     /// The cluster will never take it.
     Rejected,
-    /// It grew older than its lane keeps.
+    /// It grew older than its lane keeps, or than it says that it is of use.
     Age,
     /// The lane's disk budget was used up, and it keeps what it has.
     Newest,

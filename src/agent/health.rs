@@ -55,6 +55,7 @@ impl Health {
             stamp: self.clock.stamp(),
             mark: (u64::from(self.epoch) << 32) | self.number,
             payload: Bytes::from(notice.to_string()),
+            properties: None,
         }
     }
 }

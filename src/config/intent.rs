@@ -1,9 +1,11 @@
 //! `[[intent]]`.
 
 use adapters::{Size, Span};
+use buffer::{Order, WhenFull};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::drain::Expired;
 use crate::uplink::CompressionKind;
 
 /// `[[intent]]`: what events are for and how they leave. For a built-in intent, what is not given
@@ -17,6 +19,13 @@ pub(crate) struct IntentSection {
     pub topic: Option<String>,
     /// Record key. A template: `"{device}"`.
     pub key: Option<String>,
+    /// An event with an empty payload is sent with the value null, Kafka's tombstone: a compacted topic forgets its key. Default:
+    /// with an empty value.
+    pub tombstones: Option<bool>,
+    /// What becomes of an event that waited here longer than its publisher says that it is of use (MQTT 5's message expiry
+    /// interval): `"drop"`, and it is counted, or `"mark"`, and it is sent with the header `tg-expired: true`. Default: `"drop"`;
+    /// an urgent intent drops none.
+    pub expired: Option<Expired>,
     pub order: Option<OrderKind>,
     /// How long an event may wait in memory for its delivery before it is written to disk; "0s"
     /// writes each while it is being sent.
@@ -75,6 +84,15 @@ pub(crate) enum OrderKind {
     LiveFirst,
 }
 
+impl From<OrderKind> for Order {
+    fn from(kind: OrderKind) -> Order {
+        match kind {
+            OrderKind::LiveFirst => Order::LiveFirst,
+            OrderKind::InOrder => Order::InOrder,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FullPolicy {
@@ -82,6 +100,17 @@ pub(crate) enum FullPolicy {
     DropOldest,
     DropNewest,
     CoalesceLatest,
+}
+
+impl From<FullPolicy> for WhenFull {
+    fn from(policy: FullPolicy) -> WhenFull {
+        match policy {
+            FullPolicy::Refuse => WhenFull::Refuse,
+            FullPolicy::DropNewest => WhenFull::DropNewest,
+            FullPolicy::CoalesceLatest => WhenFull::CoalesceLatest,
+            FullPolicy::DropOldest => WhenFull::DropOldest,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -8,7 +8,7 @@ use buffer::{Keep, LaneDisk, LaneId, LaneSettings, Order, WhenFull};
 use super::file::File;
 use super::intent::{CoalesceKind, ExpectedSection, FullPolicy, IntentSection, OrderKind};
 use super::memory::Profile;
-use crate::drain::{LaneAddress, Template};
+use crate::drain::{Expired, LaneAddress, Template};
 use crate::ingest::{Routes, Rule};
 use crate::pace::LanePace;
 use crate::pace::number;
@@ -165,6 +165,8 @@ fn blank(name: &str, topic: &str) -> IntentSection {
         name: name.into(),
         topic: Some(topic.into()),
         key: Some("{device}".into()),
+        tombstones: Some(false),
+        expired: None,
         order: Some(OrderKind::InOrder),
         persist_after: Some(Span(Duration::from_secs(2))),
         commit_every: Some(Span(Duration::from_millis(500))),
@@ -237,6 +239,8 @@ fn overlay(base: &mut IntentSection, change: &IntentSection) {
     take!(
         topic,
         key,
+        tombstones,
+        expired,
         order,
         persist_after,
         commit_every,
@@ -278,22 +282,16 @@ fn gather(section: &mut IntentSection, change: Option<&IntentSection>) {
     section.persist_after = section.persist_after.map(|after| Span(after.0 + METERED));
 }
 
+const WHOLE: &str = "every intent begins with all defaults";
+
 /// `section` has all that a lane needs: it is one of [`blank`]'s, with changes that were checked.
 fn meant(section: &IntentSection, profile: Profile) -> Intent {
-    const WHOLE: &str = "every intent begins with all defaults";
-    let parse = |text: &Option<String>| {
-        Template::parse(text.as_deref().expect(WHOLE)).unwrap_or_else(|_| Template::unreadable())
-    };
-    let when_full = when_full(section.when_full.expect(WHOLE));
-    let order = order(section.order.expect(WHOLE));
+    let when_full = WhenFull::from(section.when_full.expect(WHOLE));
+    let order = Order::from(section.order.expect(WHOLE));
     let (name, budget) = (section.name.clone(), section.budget.expect(WHOLE).0);
     let urgent = section.urgent.expect(WHOLE);
     Intent {
-        address: LaneAddress {
-            name: name.clone(),
-            topic: parse(&section.topic),
-            key: parse(&section.key),
-        },
+        address: address(section, urgent),
         disk: LaneDisk {
             name: name.clone(),
             budget,
@@ -340,19 +338,20 @@ fn meant(section: &IntentSection, profile: Profile) -> Intent {
     }
 }
 
-fn order(kind: OrderKind) -> Order {
-    match kind {
-        OrderKind::LiveFirst => Order::LiveFirst,
-        OrderKind::InOrder => Order::InOrder,
-    }
-}
-
-fn when_full(policy: FullPolicy) -> WhenFull {
-    match policy {
-        FullPolicy::Refuse => WhenFull::Refuse,
-        FullPolicy::DropNewest => WhenFull::DropNewest,
-        FullPolicy::CoalesceLatest => WhenFull::CoalesceLatest,
-        FullPolicy::DropOldest => WhenFull::DropOldest,
+fn address(section: &IntentSection, urgent: bool) -> LaneAddress {
+    let parse = |text: &Option<String>| {
+        Template::parse(text.as_deref().expect(WHOLE)).unwrap_or_else(|_| Template::unreadable())
+    };
+    LaneAddress {
+        name: section.name.clone(),
+        topic: parse(&section.topic),
+        key: parse(&section.key),
+        tombstones: section.tombstones.expect(WHOLE),
+        expired: match section.expired {
+            Some(expired) if !urgent => expired,
+            None if !urgent => Expired::Drop,
+            Some(_) | None => Expired::Mark,
+        },
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use adapters::{Memo, Origin};
 use buffer::LaneId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::DrainSettings;
@@ -16,6 +18,19 @@ pub(crate) struct LaneAddress {
     pub name: String,
     pub topic: Template,
     pub key: Template,
+    /// An empty payload leaves as Kafka's null, which deletes its key from a compacted topic.
+    pub tombstones: bool,
+    pub expired: Expired,
+}
+
+/// What becomes of an event that waited here longer than it says that it is of use (MQTT 5 section 3.3.2.3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Expired {
+    /// It is dropped and counted.
+    Drop,
+    /// It is sent with the header `tg-expired: true`.
+    Mark,
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -32,6 +32,8 @@ impl Drain {
         let name = self.names.get(lane.index()).map_or("", String::as_str);
         let unverified = trust == Trust::Unverified;
         let bad = record.origin.quality == adapters::Quality::Bad;
+        let properties = record.properties.as_deref();
+        let expired = self.has_expired(record);
         let retained = record.origin.tags.contains_key(adapters::mqtt::RETAINED);
         let headers = [
             ("ce_specversion", Some(b"1.0".as_slice())),
@@ -45,23 +47,22 @@ impl Drain {
             ("tg-seq", Some(sequence.as_bytes())),
             ("tg-replay", Some(if replay { b"true" } else { b"false" })),
             ("tg-clock", Some(clock(trust))),
-            (
-                "content-type",
-                record.origin.content_type.as_deref().map(str::as_bytes),
-            ),
+            ("content-type", record.content_type().map(str::as_bytes)),
             ("tg-quality", bad.then_some(b"bad".as_slice())),
             ("tg-clamped", clamped.then_some(b"true".as_slice())),
             ("tg-unverified", unverified.then_some(b"true".as_slice())),
             ("tg-retained", retained.then_some(b"true".as_slice())),
+            ("tg-expired", expired.then_some(b"true".as_slice())),
         ];
         let message = Message {
             lane,
             token: next.token,
             topic: &address.topic,
             key: &address.key,
-            payload: &record.payload,
+            payload: (!self.is_tombstone(lane, record)).then_some(&record.payload[..]),
             timestamp,
             headers: &headers,
+            more: properties.map_or(&[], |properties| &properties.headers[..]),
         };
         let bytes = self.uplink.send(&message, now)?;
         let doubt = self
@@ -71,6 +72,13 @@ impl Drain {
         self.timestamps
             .sent(lane, next.token, timestamp, doubt, now);
         Ok(bytes)
+    }
+
+    /// What a program wrote and nobody understood deletes nothing.
+    fn is_tombstone(&self, lane: LaneId, record: &Record) -> bool {
+        record.payload.is_empty()
+            && record.origin.quality == adapters::Quality::Good
+            && (self.addresses.lanes().get(lane.index())).is_some_and(|address| address.tombstones)
     }
 
     /// A batch of events shares the text.

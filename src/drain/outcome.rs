@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use buffer::{LaneId, Lanes};
+use buffer::{DropReason, LaneId, Lanes};
 
 use super::Drain;
 use super::timestamps::{Refused, Remedy};
@@ -141,7 +141,7 @@ impl Drain {
     }
 
     fn reject(&mut self, lanes: &mut Lanes<Record, Claim>, lane: LaneId, token: u64, reason: &str) {
-        let Some(placed) = lanes.rejected(lane, token) else {
+        let Some(placed) = lanes.give_up(lane, token, DropReason::Rejected) else {
             return;
         };
         let name = self.names.get(lane.index()).map_or("", String::as_str);

@@ -79,12 +79,16 @@ impl Template {
         })
     }
 
+    /// Whether it names nothing of an event.
+    pub(crate) fn is_constant(&self) -> bool {
+        let given = |name: &str| matches!(name, "gateway" | "site" | "region" | "intent");
+        self.names().all(given)
+    }
+
     /// The text, if it is the same for all events of a gateway.
     pub(crate) fn constant(&self, intent: &str, identity: &Identity) -> Option<String> {
-        let given = |name: &str| matches!(name, "gateway" | "site" | "region" | "intent");
         let nothing = Origin::nowhere();
-        self.names()
-            .all(given)
+        self.is_constant()
             .then(|| self.render(&nothing, intent, identity))
             .flatten()
     }

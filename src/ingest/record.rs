@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapters::{Event, Origin, Outcome, Stamp};
+use adapters::{Event, Origin, Outcome, Properties, Stamp};
 use buffer::Kept;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ pub(crate) struct Record {
     pub stamp: Stamp,
     pub mark: u64,
     pub payload: Bytes,
+    /// Earlier versions pass over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub properties: Option<Arc<Properties>>,
 }
 
 impl From<Event> for Record {
@@ -24,6 +27,7 @@ impl From<Event> for Record {
             stamp: event.stamp,
             mark: event.mark,
             payload: event.payload,
+            properties: event.properties,
         }
     }
 }
@@ -35,6 +39,7 @@ impl From<Record> for Event {
             stamp: record.stamp,
             mark: record.mark,
             payload: record.payload,
+            properties: record.properties,
         }
     }
 }
@@ -51,7 +56,7 @@ impl Record {
                 .collect::<String>()
         };
         let hex = text.is_none().then(hex);
-        serde_json::json!({
+        let mut json = serde_json::json!({
             "lane": lane,
             "epoch": epoch,
             "seq": sequence,
@@ -60,7 +65,18 @@ impl Record {
             "unix_us": self.stamp.unix_us,
             "payload": text,
             "payload_hex": hex,
-        })
+        });
+        if let Some(properties) = &self.properties {
+            json["properties"] = serde_json::json!(**properties);
+        }
+        json
+    }
+
+    /// Media type of the payload: what the message says counts for more than what its source does.
+    pub(crate) fn content_type(&self) -> Option<&str> {
+        let own = self.properties.as_deref();
+        let own = own.and_then(|properties| properties.content_type.as_deref());
+        own.or(self.origin.content_type.as_deref())
     }
 
     /// The event's id: the same whenever the same event is offered or sent again.
@@ -119,7 +135,8 @@ impl buffer::Record for Record {
     }
 
     fn surplus(&self) -> usize {
-        self.origin.surplus()
+        let properties = self.properties.as_deref();
+        self.origin.surplus() + properties.map_or(0, Properties::surplus)
     }
 }
 
@@ -182,11 +199,48 @@ mod tests {
                 },
                 mark: 7,
                 payload: Bytes::from_static(b"\x00\xff"),
+                properties: None,
             };
             let bytes = buffer::encoded(&record).unwrap();
             let found: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(found, hex, "{adapter}");
         }
+    }
+
+    /// What an earlier version reads of it is all but the properties, which it passes over.
+    #[test]
+    fn properties_on_disk_are_frozen_and_passed_over_by_earlier_versions() {
+        #[derive(Deserialize)]
+        struct Earlier {
+            origin: Arc<Origin>,
+            stamp: Stamp,
+            mark: u64,
+            payload: Bytes,
+        }
+        let properties = Properties {
+            headers: vec![("h".into(), "t".into())],
+            content_type: Some("c".into()),
+            expiry_s: Some(5),
+        };
+        let bytes = buffer::encoded(&properties).unwrap();
+        let found: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(found, "a300818261686174016163 0205".replace(' ', ""));
+        let record = Record {
+            origin: Arc::new(Origin::nowhere()),
+            stamp: Stamp::default(),
+            mark: 7,
+            payload: Bytes::new(),
+            properties: Some(Arc::new(properties)),
+        };
+        let bytes = buffer::encoded(&record).unwrap();
+        let whole: Record = buffer::decoded(&bytes).unwrap();
+        assert_eq!(whole, record);
+        let earlier: Earlier = buffer::decoded(&bytes).unwrap();
+        assert_eq!(
+            (earlier.origin, earlier.stamp),
+            (record.origin, record.stamp)
+        );
+        assert_eq!((earlier.mark, earlier.payload), (7, Bytes::new()));
     }
 
     /// The last two fields are only there where no witness vouched for the time, and earlier versions pass over them.
@@ -225,6 +279,7 @@ mod tests {
             stamp,
             mark: 7,
             payload: Bytes::from_static(b"1"),
+            properties: None,
         };
         let id = String::from_utf8(record.id("gw").to_vec()).unwrap();
         assert_eq!(id, "a8b6554c-79b2-84f5-8cc2-56d476e0b59b");

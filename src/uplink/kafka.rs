@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use buffer::LaneId;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
 use super::callbacks::{Report, Said, cost, lock, sort};
 use super::connection::Connection;
 use super::credentials::{self, Credentials};
+use super::headers::Headers;
 use super::hosts::Hosts;
 use super::inquiry::Inquiries;
 use super::section::Dscp;
@@ -29,9 +29,8 @@ const POLL_MIN: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(50);
 /// The same while nothing is in flight: errors, statistics and changes of connections.
 const POLL_IDLE: Duration = Duration::from_millis(200);
-/// Bytes of a record in a request besides its texts, at most, and of a header (Kafka's record format 2).
+/// Bytes of a record in a request besides its texts, at most (Kafka's record format 2).
 const RECORD_BYTES: usize = 50;
-const HEADER_BYTES: usize = 4;
 /// Bytes of a record's key and headers that are counted with every record; those of more are counted beside it.
 const USUAL_TEXTS: usize = 1024;
 const FORGOTTEN: &str =
@@ -180,28 +179,21 @@ impl Uplink {
             .connections
             .get_mut(*number)
             .expect("every lane has a connection");
-        let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
-        let (mut texts, mut names) = (message.key.len(), 0);
-        for (key, value) in message.headers {
-            if let Some(text) = value {
-                texts += text.len();
-                names += key.len() + HEADER_BYTES;
-                headers = headers.insert(Header { key, value: *value });
-            }
-        }
+        let headers = Headers::of(message);
+        let (texts, names) = (message.key.len() + headers.texts, headers.names);
         let token = usize::from(message.lane.0) << TOKEN_BITS | low_bits(message.token);
-        let record = BaseRecord::with_opaque_to(message.topic, token)
+        let mut record = BaseRecord::with_opaque_to(message.topic, token)
             .key(message.key)
-            .payload(message.payload)
             .timestamp(message.timestamp)
-            .headers(headers);
+            .headers(headers.owned);
+        record.payload = message.payload;
         match connection.producer.send(record) {
             Ok(()) => {
                 *last = message.token + 1;
-                let bytes = cost(message.payload.len());
+                let bytes = cost(message.payload_bytes());
                 let surplus = texts.saturating_sub(USUAL_TEXTS);
                 connection.sent(token, bytes, surplus, message.topic, now);
-                Ok(message.payload.len() + texts + names + RECORD_BYTES)
+                Ok(message.payload_bytes() + texts + names + RECORD_BYTES)
             }
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                 Err(Unsent::Full)

@@ -40,6 +40,7 @@ mod pause;
 mod brokers;
 
 mod recipes;
+mod properties;
 
 mod bursts;
 

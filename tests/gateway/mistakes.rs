@@ -244,6 +244,36 @@ fn mistakes_of_intents() -> Vec<(String, &'static str)> {
 }
 
 /// A file, and what `check` says of it.
+fn mistakes_of_properties() -> Vec<(String, &'static str)> {
+    let named = |more| {
+        format!(
+            "{UPLINK}{}",
+            MQTT.replace("[[mqtt]]\n", &format!("[[mqtt]]\n{more}"))
+        )
+    };
+    vec![
+        (
+            with(
+                "[[intent]]\nname = \"state\"\nkey = \"{site}\"\ntombstones = true\n[gateway]\nsite = \"x\"\n",
+            ),
+            "intent[0].tombstones: needs a key of its own",
+        ),
+        (
+            with("[[intent]]\nname = \"critical\"\nexpired = \"drop\"\n"),
+            "intent[0].expired: `drop` would lose events of an urgent intent",
+        ),
+        (
+            named("version = \"3.1.1\"\nheaders = [\"trace-id\"]\n"),
+            "mqtt[0].headers: MQTT 3.1.1 has no user properties",
+        ),
+        (
+            named("headers = [\"ce_id\"]\n"),
+            "mqtt[0].headers[0]: `ce_id` would stand for a header of Tidegate's own",
+        ),
+    ]
+}
+
+/// A file, and what `check` says of it.
 fn mistakes_of_buses() -> Vec<(String, &'static str)> {
     vec![
         (
@@ -303,6 +333,7 @@ fn each_mistake_is_named_with_its_key_its_value_and_what_would_be_right() {
         mistakes_of_uplink_and_link(),
         mistakes_of_links_and_sources(),
         mistakes_of_intents(),
+        mistakes_of_properties(),
         mistakes_of_buses(),
     ]
     .concat();

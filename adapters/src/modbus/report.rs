@@ -82,6 +82,7 @@ fn event(group: &mut Group, quality: Quality, report: &Value, stamp: Stamp) -> E
         stamp,
         mark: mark(stamp, group.count),
         payload: Bytes::from(report.to_string()),
+        properties: None,
     }
 }
 
@@ -181,6 +182,7 @@ fn health_event(origin: Origin, report: &Value, stamp: Stamp, count: u64) -> Eve
         stamp,
         mark: mark(stamp, count),
         payload: Bytes::from(report.to_string()),
+        properties: None,
     }
 }
 

@@ -5,8 +5,9 @@
 use bytes::{Buf, Bytes};
 
 use super::Lost;
-use super::frame::{malformed, number, take};
+use super::frame::{malformed, number};
 use super::packet::Received;
+use super::properties::{self, Value};
 use super::reason::{self, Said};
 use super::section::Version;
 
@@ -78,49 +79,17 @@ fn properties(rest: &mut Bytes) -> Result<Said, Lost> {
     if rest.is_empty() {
         return Ok(said);
     }
-    let broken = || malformed("its properties");
-    let (length, digits) = number(rest)?.ok_or_else(broken)?;
-    rest.advance(digits);
-    let mut all = take(rest, length, "its properties")?;
-    while let Ok(name) = all.try_get_u8() {
-        match name {
-            0x13 => said.keep_alive = Some(all.try_get_u16().map_err(|_| broken())?),
-            0x1c => said.server = Some(text(&mut all)?),
-            0x1f => said.words = Some(text(&mut all)?),
-            0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28 | 0x29 | 0x2a => {
-                all.try_get_u8().map_err(|_| broken())?;
-            }
-            0x21..=0x23 => {
-                all.try_get_u16().map_err(|_| broken())?;
-            }
-            0x02 | 0x11 | 0x18 | 0x27 => {
-                all.try_get_u32().map_err(|_| broken())?;
-            }
-            0x0b => {
-                let (_, digits) = number(&all)?.ok_or_else(broken)?;
-                all.advance(digits);
-            }
-            0x26 => {
-                text(&mut all)?;
-                text(&mut all)?;
-            }
-            0x03 | 0x08 | 0x09 | 0x12 | 0x15 | 0x16 | 0x1a => {
-                text(&mut all)?;
-            }
-            // How long an unknown one is is not known either; nothing behind it is of use.
-            _ => break,
+    let words = |text: &Bytes| String::from_utf8_lossy(text).into_owned();
+    let mut all = properties::section(rest)?;
+    while let Some((identifier, value)) = properties::next(&mut all)? {
+        match (identifier, &value) {
+            (0x13, Value::Number(seconds)) => said.keep_alive = u16::try_from(*seconds).ok(),
+            (0x1c, Value::Text(server)) => said.server = Some(words(server)),
+            (0x1f, Value::Text(text)) => said.words = Some(words(text)),
+            _ => {}
         }
     }
     Ok(said)
-}
-
-/// A text or binary data behind its length.
-fn text(rest: &mut Bytes) -> Result<String, Lost> {
-    let length = rest
-        .try_get_u16()
-        .map_err(|_| malformed("its properties"))?;
-    let bytes = take(rest, length.into(), "its properties")?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

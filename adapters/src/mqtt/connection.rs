@@ -185,7 +185,7 @@ impl Connection<'_, '_> {
                 WaitsFor::Turn
             }
         };
-        let bytes = message.topic.len() + message.payload.len();
+        let bytes = message.topic.len() + message.properties.len() + message.payload.len();
         self.unacked.push(Unacknowledged {
             packet_id: message.packet_id,
             qos: message.qos,

@@ -1,7 +1,7 @@
 //! Where a packet ends, and what a PUBLISH says.
 //!
-//! The other packets are read by `answer`. A PUBLISH is read here: whoever publishes chooses its properties, of which none is needed, and
-//! a packet of four mebibytes of them would take forty in memory. Pure, and the same for both versions but for the properties.
+//! The other packets are read by `answer`. A PUBLISH is read here: whoever publishes chooses its properties, and a packet of four
+//! mebibytes of them would take forty in memory; `allowed` looks at them where they are. Pure, and the same for both versions but for the properties.
 
 use bytes::{Buf, Bytes};
 
@@ -88,7 +88,7 @@ pub(super) fn publish(packet: Bytes, has_properties: bool) -> Result<Message, Lo
     if has_properties {
         let (length, digits) = number(&rest)?.ok_or_else(|| malformed("its properties"))?;
         rest.advance(digits);
-        take(&mut rest, length, "its properties")?;
+        message.properties = take(&mut rest, length, "its properties")?;
     }
     message.payload = rest;
     Ok(message)
@@ -134,6 +134,7 @@ fn head(rest: &mut Bytes) -> Result<Message, Lost> {
     };
     Ok(Message {
         topic,
+        properties: Bytes::new(),
         payload: Bytes::new(),
         left_out: 0,
         packet_id,
@@ -161,6 +162,7 @@ mod tests {
     use rumqttc::v5::mqttbytes::QoS;
     use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
 
+    use super::super::properties::{self, Value};
     use super::*;
 
     #[test]
@@ -198,10 +200,10 @@ mod tests {
             packet_id in 1_u16..,
             dup: bool,
             retain: bool,
-            properties in prop::collection::vec((".{0,9}", ".{0,9}"), 0..4),
+            said in prop::collection::vec((".{0,9}", ".{0,9}"), 0..4),
         ) {
             let level = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)];
-            let more = PublishProperties { user_properties: properties, ..PublishProperties::default() };
+            let more = PublishProperties { user_properties: said.clone(), ..PublishProperties::default() };
             let mut publish = Publish::new(topic.clone(), level, payload.clone(), Some(more));
             (publish.pkid, publish.dup) = (if qos == 0 { 0 } else { packet_id }, dup);
             publish.retain = retain;
@@ -212,6 +214,12 @@ mod tests {
             prop_assert_eq!((read.topic, read.payload), (topic.into(), payload.into()));
             prop_assert_eq!((read.packet_id, read.qos, read.dup), (id, qos, dup));
             prop_assert_eq!((read.retain, read.left_out), (retain, 0));
+            let mut rest = read.properties;
+            for (name, text) in said {
+                let pair = Value::Pair(name.into(), text.into());
+                prop_assert_eq!(properties::next(&mut rest).unwrap(), Some((0x26, pair)));
+            }
+            prop_assert_eq!(properties::next(&mut rest).unwrap(), None);
         }
     }
 }

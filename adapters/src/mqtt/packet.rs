@@ -31,6 +31,8 @@ pub(super) enum Received {
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) topic: Bytes,
+    /// Those of MQTT 5, as they came.
+    pub(super) properties: Bytes,
     pub(super) payload: Bytes,
     /// Bytes that were not read, as there are too many: those of its properties and its payload, which is empty then.
     pub(super) left_out: usize,

@@ -74,6 +74,7 @@ mod tests {
     fn message(packet_id: u16, payload: &'static str) -> Message {
         Message {
             topic: "plant/press-3/state".into(),
+            properties: bytes::Bytes::new(),
             payload: payload.into(),
             left_out: 0,
             packet_id,

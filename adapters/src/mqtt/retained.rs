@@ -168,6 +168,7 @@ mod tests {
     fn message(topic: &str, payload: &str, retain: bool) -> Message {
         Message {
             topic: topic.to_owned().into(),
+            properties: bytes::Bytes::new(),
             payload: payload.to_owned().into(),
             left_out: 0,
             packet_id: 1,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MqttError;
 use super::certificate::Pin;
+use super::headers;
 use crate::tls::TlsSection;
 use crate::topic::Pattern;
 use crate::{Context, SecretRef, Span};
@@ -50,6 +51,11 @@ pub struct MqttSection {
     /// 3.1.1 say what the broker is set to (mosquitto's `max_inflight_messages`; default 20): when so
     /// many wait for an acknowledgement, the buffer is asked for an early commit.
     pub window: Option<u16>,
+    /// User properties of messages that become headers of their records, by name, and `content-type` for the content type of the
+    /// message (version 5). Of several with one name the last counts; a text of over 1024 bytes is left out and counted. Default:
+    /// none. Example: `["trace-id", "content-type"]`.
+    #[serde(default)]
+    pub headers: Vec<String>,
     /// What to subscribe to; the first that matches a topic says what it is.
     pub subscribe: Vec<SubscribeSection>,
 }
@@ -211,6 +217,13 @@ impl MqttSection {
                 "`0` lets nothing in; use 1 to 65535".into(),
             ));
         }
+        if !self.headers.is_empty() && self.version == Version::V311 {
+            problems.push((
+                "headers".into(),
+                "MQTT 3.1.1 has no user properties and no content type; use `version = \"5\"`, or leave `headers` out".into(),
+            ));
+        }
+        problems.extend(headers::problems(&self.headers));
         problems.extend(self.tls.iter().flat_map(MqttTlsSection::problems));
         if self.password.is_some() && self.username.is_none() {
             problems.push((

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tracing::{error, info, warn};
 
+use super::allowed::Allowed;
 use super::few::Few;
 use super::packet::{Message, PACKET_BYTES_MAX};
 use super::retained::Retained;
@@ -24,6 +25,7 @@ const UNMATCHED: &str = "tg-unmatched";
 pub(super) struct Source {
     name: String,
     subscriptions: Vec<(Pattern, SubscribeSection)>,
+    allowed: Allowed,
     /// By topic.
     origins: Origins<Box<[u8]>>,
     /// Marks messages that come without a packet identifier.
@@ -51,6 +53,7 @@ impl Source {
         Ok(Source {
             name: section.name.clone(),
             subscriptions,
+            allowed: Allowed::new(&section.name, &section.headers),
             origins: Origins::new(origin_bytes),
             unnumbered: 0,
             too_large: Few::default(),
@@ -119,6 +122,7 @@ impl Source {
             stamp,
             mark,
             payload,
+            properties: self.allowed.of(message, stats),
         }
     }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use bytes::Bytes;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::{Mqtt, MqttSection, RETAINED};
+use super::{Mqtt, MqttSection, RETAINED, properties};
 use crate::{
     Clock, Context, Event, Intake, Outcome, Queues, SourceStats, Submission, Urge, queues,
 };
@@ -69,7 +70,11 @@ impl Rig {
     /// The next connection: lets it in, and grants what it asks for. Returns its SUBSCRIBE.
     async fn accept(&self, version: &str, session_present: bool) -> (Peer, Vec<u8>) {
         let mut peer = Peer(self.listener.accept().await.unwrap().0);
-        assert_eq!(peer.read().await[0], 0x10, "CONNECT");
+        let connect = peer.read().await;
+        assert_eq!(connect[0], 0x10, "CONNECT");
+        if version == "5" {
+            allows_no_alias(&connect);
+        }
         let present = u8::from(session_present);
         match version {
             "5" => peer.send(&[0x20, 3, present, 0, 0]).await,
@@ -103,6 +108,15 @@ impl Rig {
         drop(self.queues);
         self.source.await.unwrap();
     }
+}
+
+/// Without a Topic Alias Maximum it is 0: the broker sends each topic as it is (MQTT 5 section 3.1.2.11.5).
+fn allows_no_alias(connect: &[u8]) {
+    let mut rest = Bytes::copy_from_slice(&connect[12..]);
+    let mut said = properties::section(&mut rest).unwrap();
+    let said = std::iter::from_fn(|| properties::next(&mut said).unwrap());
+    let said: Vec<u8> = said.map(|(identifier, _)| identifier).collect();
+    assert_eq!(said, [0x11, 0x21], "session expiry and window, no more");
 }
 
 struct Peer(TcpStream);

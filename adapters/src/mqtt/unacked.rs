@@ -19,7 +19,7 @@ const NEVER: Duration = Duration::from_hours(8760);
 pub(super) struct Unacknowledged {
     pub(super) packet_id: u16,
     pub(super) qos: u8,
-    /// Of its topic and its payload.
+    /// Of its topic, its properties and its payload.
     pub(super) bytes: u32,
     /// Tells it from others with its packet identifier.
     pub(super) content: u32,

@@ -1,4 +1,5 @@
-//! The packets of MQTT 5 that go to a broker. It learns our window (`receive_maximum`) from us, and no limit of a packet's size.
+//! The packets of MQTT 5 that go to a broker. It learns our window (`receive_maximum`) from us, and no limit of a packet's size. Without a
+//! Topic Alias Maximum it may use no alias (section 3.1.2.11.5): each message names its topic.
 
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::v5::{

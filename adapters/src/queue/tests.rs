@@ -16,6 +16,7 @@ fn event(mark: u64, size: usize) -> Event {
         stamp: Stamp::default(),
         mark,
         payload: Bytes::from(vec![0; size]),
+        properties: None,
     }
 }
 
@@ -87,7 +88,7 @@ fn a_paused_source_holds_up_no_other_and_goes_on_where_it_stopped() {
     (0..100).for_each(|mark| bulk.push(mark, 10));
     queues.take(256, begun, |submission| {
         if taken.len() == 30 {
-            return Err((submission, "lane"));
+            return Err((Box::new(submission), "lane"));
         }
         taken.push(submission.event.mark);
         Ok(())
@@ -159,7 +160,7 @@ proptest! {
             queues.take(100, now, |submission| {
                 let who = usize::try_from(submission.event.mark >> 32).unwrap();
                 if blocked[who] {
-                    return Err((submission, who));
+                    return Err((Box::new(submission), who));
                 }
                 assert_eq!(submission.event.mark & 0xffff_ffff, taken[who]);
                 taken[who] += 1;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use adapters::mqtt::{MqttSection, SubscribeSection};
 use adapters::{AdapterKind, Pattern, Size, Span};
-use buffer::WhenFull;
+use buffer::{Order, WhenFull};
 
 use super::super::capacity;
 use super::super::file::File;
 use super::super::intent::{CoalesceKind, IntentSection};
 use super::super::intents::{CATCH_ALL, INTENTS_MAX, Intents, is_name};
 use super::Problems;
-use crate::drain::Template;
+use crate::drain::{Expired, Template};
 use crate::ingest::RouteSection;
 
 pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
@@ -76,6 +76,29 @@ pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
         );
     }
     sources_of_their_own(file, intents, found);
+}
+
+/// A tombstone deletes its key, and no other; what is urgent is not dropped.
+fn ends(intents: &Intents, section: &IntentSection, index: usize, found: &mut Problems) {
+    let at = |key: &str| format!("intent[{index}].{key}");
+    let Some(intent) = intents.id(&section.name).map(|lane| intents.get(lane)) else {
+        return;
+    };
+    if section.expired == Some(Expired::Drop) && intent.pace.urgent {
+        let what = "`drop` would lose events of an urgent intent; use \"mark\", or leave it out";
+        found.error(at("expired"), what);
+    }
+    if !intent.address.tombstones {
+        return;
+    }
+    if intent.address.key.is_constant() {
+        let what = "needs a key of its own for what it deletes, and all events of this intent share one; use a `key` such as \"{subject}\"";
+        found.error(at("tombstones"), what);
+    }
+    if intent.lane.order == Order::LiveFirst {
+        let what = "with `order = \"live_first\"` an older event may leave after the tombstone of its key, and bring it back; use `order = \"in_order\"`";
+        found.warn(at("tombstones"), what);
+    }
 }
 
 /// An event is to leave before it is written to disk, if it may wait for that at all.
@@ -237,10 +260,11 @@ fn intent_of<'a>(file: &'a File, mqtt: &MqttSection, one: &'a SubscribeSection) 
     by_route.or(one.intent.as_deref()).unwrap_or(CATCH_ALL)
 }
 
-/// What an intent keeps on disk, and for how long.
+/// What an intent keeps on disk, for how long, and what it lets go of.
 fn disk_problems(intents: &Intents, section: &IntentSection, index: usize, found: &mut Problems) {
     let at = |key: &str| format!("intent[{index}].{key}");
     lingers_too_long(intents, section, &at("linger"), found);
+    ends(intents, section, index, found);
     if let Some(history) = &section.history {
         if *history == section.name || intents.id(history).is_none() {
             let others = intents.names();

@@ -17,6 +17,8 @@ pub struct Record {
     pub topic: String,
     pub key: String,
     pub payload: Vec<u8>,
+    /// Its value is null, not only empty.
+    pub is_tombstone: bool,
     pub headers: BTreeMap<String, String>,
     /// Microseconds since 1970 when the consumer had it.
     pub received: u64,
@@ -116,6 +118,7 @@ impl Reader {
             topic: message.topic().to_owned(),
             key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
             payload: message.payload().unwrap_or_default().to_vec(),
+            is_tombstone: message.payload().is_none(),
             headers: headers.unwrap_or_default(),
             received: unix_us(),
             timestamp: message.timestamp().to_millis().unwrap_or(0),
