@@ -39,8 +39,8 @@ mod pause;
 
 mod brokers;
 
-mod recipes;
 mod properties;
+mod recipes;
 
 mod bursts;
 
