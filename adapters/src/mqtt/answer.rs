@@ -28,8 +28,8 @@ pub(super) fn read(packet: Bytes, version: Version) -> Result<Received, Lost> {
     match kind {
         CONNACK => connected(rest, version),
         PUBREL => Ok(Received::PubRel(packet_id(&mut rest)?)),
-        SUBACK => Ok(Received::SubAck(codes(rest, version)?)),
-        UNSUBACK => Ok(Received::UnsubAck(codes(rest, version)?)),
+        SUBACK => codes(rest, version).map(|(id, codes)| Received::SubAck(id, codes)),
+        UNSUBACK => codes(rest, version).map(|(id, codes)| Received::UnsubAck(id, codes)),
         PINGRESP => Ok(Received::PingResp),
         DISCONNECT if version == Version::V5 => {
             // Without a code it is 0, without properties there are none (MQTT 5 section 3.14.2.1).
@@ -64,13 +64,13 @@ fn packet_id(rest: &mut Bytes) -> Result<u16, Lost> {
     rest.try_get_u16().map_err(|_| malformed("its identifier"))
 }
 
-/// The codes of a SUBACK or an UNSUBACK, one for each filter; an UNSUBACK of 3.1.1 has none.
-fn codes(mut rest: Bytes, version: Version) -> Result<Vec<u8>, Lost> {
-    packet_id(&mut rest)?;
+/// What a SUBACK or an UNSUBACK answers, and its codes, one for each filter; an UNSUBACK of 3.1.1 has none.
+fn codes(mut rest: Bytes, version: Version) -> Result<(u16, Vec<u8>), Lost> {
+    let id = packet_id(&mut rest)?;
     if version == Version::V5 {
         properties(&mut rest)?;
     }
-    Ok(rest.to_vec())
+    Ok((id, rest.to_vec()))
 }
 
 /// Reads the properties (MQTT 5 section 2.2.2) and keeps those that are of use.
@@ -151,10 +151,10 @@ mod tests {
             (V5, &[0xe0, 7, 0x9c, 5, 0x1c, 0, 2, b'b', b'2'], "`b2`"),
             (V5, &[0xe0, 1, 0x77], "code 0x77"),
             (V311, &[0xe0, 0], "no client gets"),
-            (V311, &[0x90, 4, 0, 1, 0, 0x80], "SubAck([0, 128])"),
-            (V5, &[0x90, 5, 0, 1, 0, 1, 0x87], "SubAck([1, 135])"),
-            (V311, &[0xb0, 2, 0, 1], "UnsubAck([])"),
-            (V5, &[0xb0, 4, 0, 1, 0, 0x11], "UnsubAck([17])"),
+            (V311, &[0x90, 4, 0, 1, 0, 0x80], "SubAck(1, [0, 128])"),
+            (V5, &[0x90, 5, 0, 1, 0, 1, 0x87], "SubAck(1, [1, 135])"),
+            (V311, &[0xb0, 2, 0, 1], "UnsubAck(1, [])"),
+            (V5, &[0xb0, 4, 0, 1, 0, 0x11], "UnsubAck(1, [17])"),
             (V5, &[0x62, 2, 1, 2], "PubRel(258)"),
             (V5, &[0xd0, 0], "PingResp"),
             (V5, &[0xf0, 0], "no client gets"),

@@ -10,7 +10,7 @@ use super::reason::{FAILURE, not_granted};
 use super::repeats::Repeats;
 use super::retained::Retained;
 use super::section::Version;
-use super::subscriptions::{Subscriptions, until};
+use super::subscriptions::{AT_ONCE, Subscriptions, until};
 use super::unacked::{Unacked, Unacknowledged, WaitsFor};
 use super::wire::Wire;
 use super::{Ended, LAST_RECEIPTS, Lost, PATIENCE, Parts};
@@ -52,7 +52,8 @@ pub(super) async fn session(parts: &mut Parts<'_>, stop: &mut Stop) -> Ended {
         subscriptions: Subscriptions::new(&parts.settings.filters),
         asked: 0,
         others,
-        unsubscribing: false,
+        unsubscribing: None,
+        keeps_others: false,
         session_present,
         keep_alive,
         heard: Instant::now(),
@@ -92,8 +93,10 @@ struct Connection<'a, 'b> {
     asked: u16,
     /// Filters that the broker's session may have and that are no longer wanted.
     others: Vec<String>,
-    /// The broker was asked to let go of them.
-    unsubscribing: bool,
+    /// So many of them the broker was asked to let go of, with this packet identifier.
+    unsubscribing: Option<(u16, usize)>,
+    /// It has refused to let go of some.
+    keeps_others: bool,
     session_present: bool,
     keep_alive: Duration,
     /// When the last packets were taken in.
@@ -156,8 +159,8 @@ impl Connection<'_, '_> {
             match packet {
                 Received::Publish(message) => self.publish(&message, stamp).await,
                 Received::PubRel(packet_id) => self.wire.write(&Sent::PubComp(packet_id))?,
-                Received::SubAck(codes) => self.granted(&codes)?,
-                Received::UnsubAck(codes) => self.unsubscribed(&codes).await,
+                Received::SubAck(id, codes) => self.granted(id, &codes)?,
+                Received::UnsubAck(id, codes) => self.unsubscribed(id, &codes).await?,
                 Received::PingResp => {}
                 Received::ConnAck { .. } => return Err(Lost::Broken("a second CONNACK".into())),
             }
@@ -204,41 +207,55 @@ impl Connection<'_, '_> {
         self.parts.intake.submit(event, patience).await;
     }
 
-    fn granted(&mut self, codes: &[u8]) -> Result<(), Lost> {
+    fn granted(&mut self, id: u16, codes: &[u8]) -> Result<(), Lost> {
         let (settings, stats) = (self.parts.settings, &self.parts.intake.stats);
         let standing = &mut *self.parts.standing;
         let tell = |filter: &_, code| standing.tell(&settings.name, filter, code, stats);
-        if !self.subscriptions.answer(codes, Instant::now(), tell) {
+        if !self.subscriptions.answer(id, codes, Instant::now(), tell) {
             return Ok(());
         }
         self.parts.works.now();
         tracing::info!(source = %settings.name, broker = %settings.address(), session_present = self.session_present, "mqtt source connected");
-        if self.others.is_empty() {
+        self.unsubscribe()
+    }
+
+    /// Asks the broker's session to let go of the next filters that are no longer wanted.
+    fn unsubscribe(&mut self) -> Result<(), Lost> {
+        let next = self.others.chunks(AT_ONCE).next().unwrap_or_default();
+        if next.is_empty() {
             return Ok(());
         }
         self.asked = self.asked.checked_add(1).unwrap_or(1);
-        self.unsubscribing = true;
-        let unsubscribe = Sent::Unsubscribe(self.asked, &self.others);
-        self.wire.write(&unsubscribe)
+        self.unsubscribing = Some((self.asked, next.len()));
+        self.wire.write(&Sent::Unsubscribe(self.asked, next))
     }
 
     /// The broker's session has let go of the filters that are no longer wanted, or says why not.
-    async fn unsubscribed(&mut self, codes: &[u8]) {
-        if !std::mem::take(&mut self.unsubscribing) {
-            return;
-        }
+    async fn unsubscribed(&mut self, id: u16, codes: &[u8]) -> Result<(), Lost> {
+        let Some((_, count)) = self.unsubscribing.take_if(|(asked, _)| *asked == id) else {
+            return Ok(());
+        };
         let settings = self.parts.settings;
-        let others = std::mem::take(&mut self.others);
+        let left = self.others.split_off(count.min(self.others.len()));
+        let others = std::mem::replace(&mut self.others, left);
         if let Some(code) = codes.iter().find(|code| **code >= FAILURE) {
+            self.keeps_others = true;
             let reason = not_granted(*code);
             tracing::warn!(source = %settings.name, filters = ?others, reason, "the broker keeps subscriptions that are no longer configured, so that their messages still come; it is asked again at the next connection; remove them there");
-            return;
+        } else {
+            tracing::info!(source = %settings.name, filters = ?others, "unsubscribed from what is no longer configured; what the broker has queued for it may still come");
         }
-        tracing::info!(source = %settings.name, filters = ?others, "unsubscribed from what is no longer configured; what the broker has queued for it may still come");
+        if !self.others.is_empty() {
+            return self.unsubscribe();
+        }
+        if self.keeps_others {
+            return Ok(());
+        }
         tokio::select! {
             () = self.parts.session.has_only(&settings.filters) => {}
             () = parted(&mut self.stop) => {}
         }
+        Ok(())
     }
 
     /// Retained messages whose receipt never came are new when they come again.
@@ -284,7 +301,7 @@ impl Connection<'_, '_> {
 
     async fn subscribe(&mut self) -> Result<(), Lost> {
         self.asked = self.asked.checked_add(1).unwrap_or(1);
-        let filters = self.subscriptions.ask(Instant::now());
+        let filters = self.subscriptions.ask(self.asked, Instant::now());
         self.wire.write(&Sent::Subscribe(self.asked, filters))?;
         self.flush().await
     }

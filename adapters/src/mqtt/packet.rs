@@ -21,10 +21,11 @@ pub(super) enum Received {
     Publish(Message),
     /// Of the QoS 2 message with this packet identifier.
     PubRel(u16),
-    /// For each filter of the last SUBSCRIBE the QoS that was granted, or a code from [`FAILURE`](super::reason::FAILURE) on.
-    SubAck(Vec<u8>),
-    /// The same for the last UNSUBSCRIBE; MQTT 3.1.1 has no codes here.
-    UnsubAck(Vec<u8>),
+    /// For each filter of the SUBSCRIBE with this packet identifier the QoS that was granted, or a code from
+    /// [`FAILURE`](super::reason::FAILURE) on.
+    SubAck(u16, Vec<u8>),
+    /// The same for an UNSUBSCRIBE; MQTT 3.1.1 has no codes here.
+    UnsubAck(u16, Vec<u8>),
     PingResp,
 }
 

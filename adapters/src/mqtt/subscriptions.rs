@@ -1,5 +1,6 @@
 //! Which subscriptions the broker has granted, and when the others are asked for again.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -14,11 +15,20 @@ const RETRY: Duration = Duration::from_mins(1);
 /// Filter and quality of service.
 pub(super) type Filter = (String, u8);
 
+/// Filters in one SUBSCRIBE or UNSUBSCRIBE: some brokers close the connection on more (the one of AWS).
+pub(super) const AT_ONCE: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct Subscriptions {
-    /// Asked for last, in the order of the SUBSCRIBE, or to be asked for.
-    open: Vec<Filter>,
+    /// Asked for last, in the order of the SUBSCRIBE, and its packet identifier.
+    asked: Vec<Filter>,
+    id: u16,
+    /// To be asked for, the next first.
+    open: VecDeque<Filter>,
+    /// Refused, to be asked for again.
+    refused: Vec<Filter>,
     due: Option<Instant>,
+    /// Each was answered once.
     answered: bool,
 }
 
@@ -26,16 +36,25 @@ impl Subscriptions {
     #[must_use]
     pub(super) fn new(filters: &[Filter]) -> Subscriptions {
         Subscriptions {
-            open: filters.to_vec(),
+            asked: Vec::new(),
+            id: 0,
+            open: filters.iter().cloned().collect(),
+            refused: Vec::new(),
             due: None,
             answered: false,
         }
     }
 
-    /// What a SUBSCRIBE sent now is to ask for.
-    pub(super) fn ask(&mut self, now: Instant) -> &[Filter] {
-        self.due = Some(now + ANSWER);
-        &self.open
+    /// What a SUBSCRIBE with this packet identifier, sent now, is to ask for.
+    pub(super) fn ask(&mut self, id: u16, now: Instant) -> &[Filter] {
+        if self.open.is_empty() && self.asked.is_empty() {
+            self.open.extend(self.refused.drain(..));
+        }
+        // Those that were not answered first.
+        let count = self.open.len().min(AT_ONCE - self.asked.len());
+        self.asked.extend(self.open.drain(..count));
+        (self.id, self.due) = (id, Some(now + ANSWER));
+        &self.asked
     }
 
     /// When to ask again; `None` when everything is granted or nothing was asked for yet.
@@ -44,25 +63,30 @@ impl Subscriptions {
         self.due
     }
 
-    /// Takes in a SUBACK: for each filter, in the order of the SUBSCRIBE, the QoS that was granted or a code of failure; each is
-    /// told with its filter. Returns whether it is the first of this connection. One that came late, after what it answers was
-    /// asked for again and granted, has another number of codes and says nothing about what is open now.
+    /// Takes in the SUBACK with this packet identifier: for each filter, in the order of the SUBSCRIBE, the QoS that was granted or
+    /// a code of failure; each is told with its filter. Returns whether now each was answered for the first time in this connection.
+    /// One that came late, after what it answers was asked for again, says nothing about what is open now.
     pub(super) fn answer(
         &mut self,
+        id: u16,
         codes: &[u8],
         now: Instant,
         mut tell: impl FnMut(&Filter, u8),
     ) -> bool {
-        if codes.len() != self.open.len() {
+        if id != self.id || codes.len() != self.asked.len() {
             return false;
         }
-        let mut codes = codes.iter().copied();
-        self.open.retain(|filter| {
-            let code = codes.next().unwrap_or(FAILURE);
-            tell(filter, code);
-            code >= FAILURE
-        });
-        self.due = (!self.open.is_empty()).then_some(now + RETRY);
+        for (filter, code) in self.asked.drain(..).zip(codes) {
+            tell(&filter, *code);
+            if *code >= FAILURE {
+                self.refused.push(filter);
+            }
+        }
+        if !self.open.is_empty() {
+            self.due = Some(now);
+            return false;
+        }
+        self.due = (!self.refused.is_empty()).then_some(now + RETRY);
         !std::mem::replace(&mut self.answered, true)
     }
 }
@@ -84,21 +108,40 @@ mod tests {
         let filters = ["a", "b", "c"].map(|filter| (filter.to_owned(), 1));
         let (mut all, start) = (Subscriptions::new(&filters), Instant::now());
         assert_eq!(all.due(), None);
-        assert_eq!(all.ask(start).len(), 3);
+        assert_eq!(all.ask(1, start).len(), 3);
         assert_eq!(all.due(), Some(start + ANSWER));
-        assert_eq!(all.ask(start + ANSWER).len(), 3, "no answer came");
+        assert_eq!(all.ask(2, start + ANSWER).len(), 3, "no answer came");
         let mut told = Vec::new();
         let tell = |filter: &Filter, code| told.push((filter.0.clone(), code));
-        assert!(all.answer(&[1, 0x87, 0], start, tell));
+        assert!(all.answer(2, &[1, 0x87, 0], start, tell));
         let expected = [("a", 1), ("b", 0x87), ("c", 0)];
         assert_eq!(told, expected.map(|(name, code)| (name.to_owned(), code)));
         assert_eq!(all.due(), Some(start + RETRY));
-        assert_eq!(all.ask(start + RETRY), [("b".to_owned(), 1)]);
-        let late = [1, 1, 1];
+        assert_eq!(all.ask(3, start + RETRY), [("b".to_owned(), 1)]);
         let nothing = |_: &Filter, _| panic!("it is told of nothing");
-        assert!(!all.answer(&late, start, nothing), "of the first asking");
+        for (id, late) in [(1, &[1, 1, 1][..]), (2, &[1]), (3, &[1, 1])] {
+            assert!(!all.answer(id, late, start, nothing), "of another asking");
+        }
         assert_eq!(all.due(), Some(start + RETRY + ANSWER), "still open");
-        assert!(!all.answer(&[1], start, |_, _| {}), "not the first");
+        assert!(!all.answer(3, &[1], start, |_, _| {}), "not the first");
+        assert_eq!(all.due(), None);
+    }
+
+    #[test]
+    fn more_filters_than_brokers_take_at_once_are_asked_for_one_after_the_other() {
+        let filters: Vec<Filter> = (0..20).map(|n| (n.to_string(), 1)).collect();
+        let (mut all, now) = (Subscriptions::new(&filters), Instant::now());
+        for (id, (count, is_last)) in (1..).zip([(8, false), (8, false), (4, true)]) {
+            assert_eq!(all.ask(id, now).len(), count);
+            let refused = vec![0x80; count];
+            assert_eq!(all.answer(id, &refused, now, |_, _| {}), is_last);
+            assert_eq!(all.due(), Some(if is_last { now + RETRY } else { now }));
+        }
+        for (id, count) in (4..).zip([8, 8, 4]) {
+            let asked = all.ask(id, now).to_vec();
+            assert_eq!(asked.len(), count, "again");
+            assert!(!all.answer(id, &vec![1; count], now, |_, _| {}));
+        }
         assert_eq!(all.due(), None);
     }
 }

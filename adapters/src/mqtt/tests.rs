@@ -177,6 +177,43 @@ async fn a_message_of_five_megabytes_is_acknowledged_and_dropped_by_its_lane_and
     }
 }
 
+/// Answers a SUBSCRIBE or an UNSUBSCRIBE of MQTT 3.1.1, and says how many filters it had.
+async fn answer_filters(peer: &mut Peer) -> usize {
+    let asked = peer.read().await;
+    let is_subscribe = asked[0] == 0x82;
+    let (mut rest, mut count) = (&asked[4..], 0_u8);
+    while let [high, low, ..] = rest {
+        let end = 2 + usize::from(u16::from_be_bytes([*high, *low])) + usize::from(is_subscribe);
+        (rest, count) = (&rest[end..], count + 1);
+    }
+    let codes = vec![1; if is_subscribe { count.into() } else { 0 }];
+    let length = 2 + u8::try_from(codes.len()).unwrap();
+    let kind = if is_subscribe { 0x90 } else { 0xb0 };
+    let head = [kind, length, asked[2], asked[3]];
+    peer.send(&[&head[..], &codes].concat()).await;
+    count.into()
+}
+
+#[tokio::test]
+async fn a_broker_that_takes_eight_filters_at_once_is_never_sent_more() {
+    let state = tempfile::tempdir().unwrap();
+    let filters: Vec<String> = (0..20).map(|number| format!("a/{number}")).collect();
+    let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+    for (filters, present, expected) in [
+        (&filters[..], 0, &[8, 8, 4][..]),
+        (&["b"], 1, &[1, 8, 8, 4]),
+    ] {
+        let rig = Rig::start("3.1.1", state.path(), filters).await;
+        let mut peer = Peer(rig.listener.accept().await.unwrap().0);
+        peer.read().await;
+        peer.send(&[0x20, 2, present, 0]).await;
+        for count in expected {
+            assert_eq!(answer_filters(&mut peer).await, *count);
+        }
+        rig.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_filter_that_is_taken_out_of_the_configuration_is_unsubscribed() {
     for version in ["3.1.1", "5"] {
