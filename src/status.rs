@@ -179,6 +179,19 @@ pub(crate) struct SourceStatus {
     /// Bytes that were heard before an answer and belong to none (Modbus).
     #[serde(default)]
     pub skipped_bytes: u64,
+    /// Slaves that were asked, by address (Modbus).
+    #[serde(default)]
+    pub slaves: Vec<SlaveStatus>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SlaveStatus {
+    pub slave: u8,
+    /// Whether it counts as one that answers: it is not silent, and its line is there.
+    pub answers: bool,
+    /// Reads of its groups that it answered, also with a refusal, and those that it did not, since the start.
+    pub answered: u64,
+    pub failed: u64,
 }
 
 /// A part of the agent that does not work: a source's task, the status server, the disk.

@@ -62,7 +62,7 @@ pub use queue::{Inlet, Patience, Paused, Queues, Submission, queues};
 pub use receipt::{Claim, Outcome, Receipts, Refused};
 pub use secret::{SecretError, SecretRef};
 pub use source::{Source, SourceError, SourceSettings};
-pub use stats::SourceStats;
+pub use stats::{SlaveStats, SourceStats};
 pub use tls::{TlsError, TlsSection};
 pub use topic::{Pattern, PatternError};
 pub use units::{Size, Span, age, size};

@@ -1,7 +1,8 @@
 //! What a source counts, for the status.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::printable;
 
@@ -18,10 +19,36 @@ pub struct SourceStats {
     pub paused_us: AtomicU64,
     /// Bytes that were heard before an answer and belong to none (Modbus on a line of bytes).
     pub skipped: AtomicU64,
+    slaves: Mutex<BTreeMap<u8, SlaveStats>>,
     last_error: Mutex<String>,
 }
 
+/// Of one slave of a Modbus bus, since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SlaveStats {
+    /// Reads of a group that the slave answered, also with a refusal, and those that it did not.
+    pub answered: u64,
+    pub failed: u64,
+    /// Whether it counts as one that answers: it is not silent, and its line is there.
+    pub is_there: bool,
+}
+
 impl SourceStats {
+    /// What is known of this slave is to be changed.
+    pub fn of_slave(&self, slave: u8, change: impl FnOnce(&mut SlaveStats)) {
+        change(self.lock_slaves().entry(slave).or_default());
+    }
+
+    /// Of each slave that was asked, by its address.
+    #[must_use]
+    pub fn slaves(&self) -> BTreeMap<u8, SlaveStats> {
+        self.lock_slaves().clone()
+    }
+
+    fn lock_slaves(&self) -> MutexGuard<'_, BTreeMap<u8, SlaveStats>> {
+        self.slaves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn up(&self) {
         self.connected.store(true, Ordering::Relaxed);
     }

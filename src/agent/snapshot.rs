@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use adapters::SlaveStats;
 use buffer::{DropReason, LaneId};
 
 use super::Agent;
@@ -10,7 +11,7 @@ use super::sources::Seen;
 use crate::pace::{BudgetUse, Flow, Wait};
 use crate::process::version;
 use crate::status::{
-    BudgetStatus, FlashStatus, LaneStatus, LinkStatus, Snapshot, SourceStatus, words,
+    BudgetStatus, FlashStatus, LaneStatus, LinkStatus, SlaveStatus, Snapshot, SourceStatus, words,
 };
 
 /// Topics that the status names: each of the answers under way holds them.
@@ -162,5 +163,15 @@ fn source_status(source: &Seen<'_>, paused: Option<String>) -> SourceStatus {
         pauses: stats.pauses.load(Ordering::Relaxed),
         paused_s: paused_for.as_secs_f64(),
         skipped_bytes: stats.skipped.load(Ordering::Relaxed),
+        slaves: stats.slaves().into_iter().map(slave_status).collect(),
+    }
+}
+
+fn slave_status((slave, stats): (u8, SlaveStats)) -> SlaveStatus {
+    SlaveStatus {
+        slave,
+        answers: stats.is_there,
+        answered: stats.answered,
+        failed: stats.failed,
     }
 }

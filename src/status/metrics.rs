@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{FlashStatus, LaneStatus, LinkStatus, Snapshot, SourceStatus};
+use super::{FlashStatus, LaneStatus, LinkStatus, SlaveStatus, Snapshot, SourceStatus};
 
 /// Label and value, in order.
 type Labels = Vec<(&'static str, String)>;
@@ -270,6 +270,27 @@ const SOURCE: [Reading<SourceStatus>; 9] = [
     ),
 ];
 
+const SLAVE: [Reading<SlaveStatus>; 3] = [
+    (
+        Level,
+        "slave_answers",
+        "whether the Modbus slave answers: it is not silent, and its line is there",
+        |slave| flag(slave.answers),
+    ),
+    (
+        Count,
+        "slave_answered",
+        "reads of groups that the slave answered, also with a refusal",
+        |slave| count(slave.answered),
+    ),
+    (
+        Count,
+        "slave_failed",
+        "reads of groups that the slave did not answer",
+        |slave| count(slave.failed),
+    ),
+];
+
 /// Everything is read from the snapshot, so that a scrape can never disagree with `status`.
 pub(super) fn render(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::with_prefix("tidegate");
@@ -294,6 +315,17 @@ pub(super) fn render(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
         .iter()
         .map(|source| (vec![("source", source.name.clone())], source));
     each(&mut registry, &SOURCE, &sources.collect::<Vec<_>>());
+    let slaves = snapshot.sources.iter().flat_map(|source| {
+        let labels = |slave: &SlaveStatus| {
+            let address = slave.slave.to_string();
+            vec![("source", source.name.clone()), ("slave", address)]
+        };
+        source
+            .slaves
+            .iter()
+            .map(move |slave| (labels(slave), slave))
+    });
+    each(&mut registry, &SLAVE, &slaves.collect::<Vec<_>>());
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)

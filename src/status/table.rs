@@ -102,6 +102,13 @@ fn sources(sources: &[SourceStatus], text: &mut String) -> std::fmt::Result {
         if let Some(why) = &source.paused {
             writeln!(text, "{} is paused: {why}", source.name)?;
         }
+        for slave in source.slaves.iter().filter(|slave| !slave.answers) {
+            writeln!(
+                text,
+                "{}: slave {} does not answer",
+                source.name, slave.slave
+            )?;
+        }
     }
     Ok(())
 }

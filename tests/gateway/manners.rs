@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::buses;
 use crate::needs_kafka;
+use crate::operator::{get, with_port};
 use crate::peers::Kafka;
 use crate::rig::{Gateway, PATIENCE, tidegate, wait_for};
 
@@ -211,6 +212,33 @@ fn a_source_whose_only_slave_is_dead_is_not_up() {
     });
     line.set(1, Fault::None);
     gateway.wait_until_connected("bus");
+}
+
+#[test]
+fn status_and_metrics_say_which_slave_of_a_bus_does_not_answer() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    let line = SlaveLine::start(&[(1, Fault::None), (2, Fault::Dead)]);
+    let (mut gateway, port) = with_port(&buses::config(&kafka, &line, &[1, 2]));
+    gateway.wait_until_connected("bus");
+    gateway.wait_for_log("modbus slave does not answer");
+    wait_for("what is known of both slaves", || {
+        let status = gateway.status();
+        let slaves = status["sources"][0]["slaves"].as_array()?;
+        let [one, two] = slaves.as_slice() else {
+            return None;
+        };
+        let is_well = one["slave"] == 1 && one["answers"] == true && one["answered"] != 0;
+        let is_dead = two["slave"] == 2 && two["answers"] == false && two["answered"] == 0;
+        (is_well && is_dead && two["failed"].as_u64()? >= 3).then_some(())
+    });
+    let (_, metrics) = get(port, "/metrics");
+    for line in [
+        "tidegate_slave_answers{source=\"bus\",slave=\"1\"} 1.0",
+        "tidegate_slave_answers{source=\"bus\",slave=\"2\"} 0.0",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
 }
 
 #[test]

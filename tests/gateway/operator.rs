@@ -12,9 +12,14 @@ use crate::rig::{Gateway, PATIENCE, free_port, project, send_signal, tidegate, w
 
 /// A gateway whose cluster is away, with its status on a port.
 pub(crate) fn gateway_with_port() -> (Gateway, u16) {
-    let gateway = Gateway::new(
+    with_port(
         "[uplink]\nbrokers = [\"127.0.0.1:9\"]\n[[inference]]\nname = \"vision\"\nsocket = \"$DIR/vision.sock\"\n",
-    );
+    )
+}
+
+/// A gateway with its status on a port.
+pub(crate) fn with_port(config: &str) -> (Gateway, u16) {
+    let gateway = Gateway::new(config);
     let (path, port) = (gateway.path("gateway.toml"), free_port());
     let text = fs::read_to_string(&path).unwrap();
     let served = format!("http = true\nlisten = \"127.0.0.1:{port}\"");

@@ -52,6 +52,11 @@ impl Bus<'_> {
     /// A group that cannot be read, since the line is gone.
     pub(super) async fn miss(&mut self, index: usize, why: &str, begun: Instant) {
         let error = ExchangeError::Line(LineError::Lost(why.to_owned()));
+        if let Some(group) = self.groups.get(index) {
+            self.intake.stats.of_slave(group.slave, |stats| {
+                (stats.failed, stats.is_there) = (stats.failed + 1, false);
+            });
+        }
         self.submit(index, Err(error), begun).await;
     }
 
