@@ -111,6 +111,50 @@ fn each_file_that_fits_a_pattern_is_followed_also_over_a_kill() {
 }
 
 #[test]
+fn a_pattern_that_covers_rotated_names_reads_each_line_once_over_rotations_and_a_stop() {
+    let config = format!("{AWAY}[[inference]]\nname = \"all\"\ntail = \"$DIR/app.jsonl*\"\n");
+    let mut gateway = Gateway::new(&config);
+    let path = gateway.path("app.jsonl");
+    let at = |number: u64| path.with_extension(format!("jsonl.{number}"));
+    let write = |number: u64| {
+        let file = fs::File::options().create(true).append(true).open(&path);
+        writeln!(file.unwrap(), "{{\"n\":{number}}}").unwrap();
+    };
+    let mut rotated = 0;
+    let mut rotate = || {
+        for number in (1..=rotated).rev() {
+            fs::rename(at(number), at(number + 1)).unwrap();
+        }
+        fs::rename(&path, at(1)).unwrap();
+        rotated += 1;
+    };
+    let buffered = |gateway: &mut Gateway, count: u64| {
+        wait_for("the lines", || {
+            (gateway.lane("diagnostic")["buffered"] == count).then_some(())
+        });
+    };
+    // Before there was an agent, while it runs, and while it is down.
+    write(0);
+    rotate();
+    write(1);
+    gateway.launch();
+    buffered(&mut gateway, 2);
+    rotate();
+    write(2);
+    buffered(&mut gateway, 3);
+    gateway.stop();
+    rotate();
+    write(3);
+    rotate();
+    write(4);
+    gateway.launch();
+    buffered(&mut gateway, 5);
+    gateway.stop();
+    let output = out(&buffer(&gateway, &["cat", "--lane", "diagnostic"]));
+    assert_eq!(output.lines().count(), 5, "{output}");
+}
+
+#[test]
 fn a_pattern_in_a_directory_is_refused() {
     let gateway = Gateway::new(&format!(
         "{AWAY}[[inference]]\nname = \"all\"\ntail = \"/var/*/x.jsonl\"\n"
