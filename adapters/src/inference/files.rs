@@ -1,18 +1,19 @@
 //! Following all files whose names fit a pattern: each by a task of its own, with a queue, receipts and a place of its own.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Inference;
 use super::followed::Followed;
-use super::names::{Known, Names};
+use super::names::{Known, Look, Names};
 use super::places;
 use super::tail::{Ended, follow};
 use crate::retry::Works;
@@ -23,6 +24,8 @@ use crate::{Intake, Stop, stopped};
 const FILES_MAX: usize = 64;
 /// How often new files are looked for.
 const SEARCH: Duration = Duration::from_secs(2);
+/// And at least so many times what it takes.
+const SEARCH_SHARE: u32 = 20;
 /// How long after a failure a file is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -35,35 +38,50 @@ pub(super) async fn follow_all(
 ) -> io::Result<()> {
     let mut all = Files {
         input,
-        known: Arc::new(Known::of(names)),
+        known: Arc::new(Known::of(names.clone())),
         tasks: JoinSet::new(),
         paths: BTreeMap::new(),
         failed: BTreeMap::new(),
+        is_told: false,
     };
     while !*stop.borrow() {
-        let new = match all
-            .known
-            .new_files(|path| place_of(&input.place, path).exists())
-        {
-            Ok(new) => new,
+        let begun = Instant::now();
+        let look = match found(&names).await {
+            Ok(found) => all.known.look(found),
             Err(error) if all.paths.is_empty() => return Err(error),
             Err(error) => {
                 intake.stats.error(&error);
-                Vec::new()
+                Look::default()
             }
         };
         works.now();
-        all.begin(new, intake, stop);
-        tokio::select! {
-            Some(ended) = all.tasks.join_next_with_id() => all.ended(ended, intake),
-            () = sleep(SEARCH) => {}
-            () = stopped(stop) => {}
+        for path in &look.gone {
+            forget(&place_of(&input.place, path)).await;
+        }
+        all.begin(look, intake, stop);
+        let again = Instant::now() + SEARCH.max(begun.elapsed() * SEARCH_SHARE);
+        while !*stop.borrow() && Instant::now() < again {
+            tokio::select! {
+                Some(ended) = all.tasks.join_next_with_id() => all.ended(ended, intake),
+                () = sleep_until(again) => {}
+                () = stopped(stop) => {}
+            }
         }
     }
     while let Some(ended) = all.tasks.join_next_with_id().await {
         all.ended(ended, intake);
     }
     Ok(())
+}
+
+/// Looked for on another thread: a directory may be large.
+async fn found(names: &Names) -> io::Result<Vec<(PathBuf, Metadata)>> {
+    let names = names.clone();
+    // Virtual time does not wait for a thread.
+    if cfg!(test) {
+        return names.found();
+    }
+    crate::off_task(move || names.found()).await
 }
 
 struct Files<'a> {
@@ -73,26 +91,18 @@ struct Files<'a> {
     paths: BTreeMap<Id, PathBuf>,
     /// When following a file failed last.
     failed: BTreeMap<PathBuf, Instant>,
+    /// It is told that there are more files than are followed at once.
+    is_told: bool,
 }
 
 impl Files<'_> {
-    fn begin(&mut self, new: Vec<PathBuf>, intake: &Intake, stop: &Stop) {
-        let new = new.into_iter().filter(|path| self.may_begin(path));
+    fn begin(&mut self, look: Look, intake: &Intake, stop: &Stop) {
+        self.tell(look.count);
+        let new = look.new.into_iter().filter(|path| self.may_begin(path));
         let mut new: Vec<PathBuf> = new.collect();
         let room = FILES_MAX.saturating_sub(self.paths.len());
         let waiting = new.len().saturating_sub(room);
-        if self.known.set_crowded(waiting > 0) {
-            let source = self.input.section.name.as_str();
-            if waiting > 0 {
-                tracing::warn!(
-                    source,
-                    waiting,
-                    "more files fit `tail` than are followed at once (64); the newest are followed, and the others are read when one of those has gone or is not written to for 10 s; nothing is lost while they stay; remove files that are finished, or make the pattern narrower"
-                );
-            } else {
-                tracing::info!(source, "all files that fit `tail` are followed");
-            }
-        }
+        self.known.set_crowded(waiting > 0);
         if waiting > 0 {
             new.reverse();
         }
@@ -118,6 +128,24 @@ impl Files<'_> {
         }
     }
 
+    /// Says when there come to be more files than are followed at once, and when no more are.
+    fn tell(&mut self, files: usize) {
+        let source = self.input.section.name.as_str();
+        let are_many = files > FILES_MAX;
+        if are_many == std::mem::replace(&mut self.is_told, are_many) {
+            return;
+        }
+        if are_many {
+            tracing::warn!(
+                source,
+                files,
+                "more files fit `tail` than are followed at once (64); the newest are followed, and the others are read when one of those has gone or is not written to for 10 s; nothing is lost while they stay; remove files that are finished, or make the pattern narrower"
+            );
+        } else {
+            tracing::info!(source, "all files that fit `tail` are followed");
+        }
+    }
+
     /// Whether a file is not followed already, and is not one that failed just now.
     fn may_begin(&self, path: &PathBuf) -> bool {
         let failed = self.failed.get(path);
@@ -140,10 +168,13 @@ impl Files<'_> {
         let Some(path) = self.paths.remove(&id) else {
             return;
         };
+        if let Ok((_, Ok(Ended::Rests(written)))) = ended {
+            self.known.rests(&path, written);
+            return;
+        }
         self.known.ended(&path);
         match ended {
-            Ok((_, Ok(Ended::Stopped))) => {}
-            Ok((_, Ok(Ended::Rests(written)))) => self.known.rests(&path, written),
+            Ok((_, Ok(Ended::Stopped | Ended::Rests(_)))) => {}
             Ok((_, Ok(Ended::Gone))) => {
                 tracing::info!(source, path = %path.display(), "a followed file has gone, after it was read to its end");
             }
@@ -193,6 +224,7 @@ mod tests {
 
     use tokio::sync::watch;
     use tokio::task::JoinHandle;
+    use tokio::time::sleep;
 
     use super::*;
     use crate::Backoff;
@@ -265,6 +297,55 @@ mod tests {
         append(&at("7.jsonl"), 200);
         append(&at("199.jsonl"), 201);
         count(&agent, 201).await;
+        stopper.send_replace(true);
+        following.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logs_with_numbers_in_their_names_are_logs_and_a_link_to_one_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let agent = Agent::default();
+        append(&at("press.jsonl"), 0);
+        append(&at("press.2.jsonl"), 1);
+        std::os::unix::fs::symlink(at("press.2.jsonl"), at("latest.jsonl")).unwrap();
+        fs::hard_link(at("press.jsonl"), at("the-same.jsonl")).unwrap();
+        let (intake, _receipts, _) = agent.run();
+        let (stopper, following) = followed(&at("*.jsonl"), directory.path(), intake);
+        count(&agent, 2).await;
+        append(&at("press.2.jsonl"), 2);
+        append(&at("press.jsonl"), 3);
+        count(&agent, 4).await;
+        append(&at("press.3.jsonl"), 4);
+        fs::remove_file(at("latest.jsonl")).unwrap();
+        std::os::unix::fs::symlink(at("press.3.jsonl"), at("latest.jsonl")).unwrap();
+        append(&at("latest.jsonl"), 5);
+        count(&agent, 6).await;
+        stopper.send_replace(true);
+        following.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_whose_last_line_was_cut_off_make_room_and_leave_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let (agent, all) = (Agent::default(), FILES_MAX + 6);
+        for number in 0..all {
+            append(&at(&format!("{number}.jsonl")), number);
+            let file = fs::File::options()
+                .append(true)
+                .open(at(&format!("{number}.jsonl")));
+            file.unwrap().write_all(b"{\"n\":\"cut").unwrap();
+        }
+        let (intake, _receipts, _) = agent.run();
+        let (stopper, following) = followed(&at("*.jsonl"), directory.path(), intake);
+        count(&agent, all).await;
+        for number in 0..all {
+            fs::remove_file(at(&format!("{number}.jsonl"))).unwrap();
+        }
+        while fs::read_dir(at("places.d")).unwrap().count() > 0 {
+            sleep(SEARCH).await;
+        }
         stopper.send_replace(true);
         following.await.unwrap();
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::names::Known;
-use super::place::Place;
+use super::place::{Place, open_to_read};
 use super::rotated;
 
 /// A file to follow, and where its place is remembered.
@@ -32,23 +32,24 @@ impl Followed<'_> {
         }
         // Earlier versions did not say when it was written to.
         let since = (recalled.written > 0).then_some((recalled.written, 0));
-        let next = rotated::next(path, since.unwrap_or((u64::MAX, 0)), |_, file| {
-            self.known.is_read(path, file)
-        })?;
+        let next = rotated::next(path, since.unwrap_or((u64::MAX, 0)), |_, _| false)?;
         tracing::warn!(source, path = %path.display(), inode = recalled.inode, offset = recalled.offset, next = %next.name.display(),
             "the file that was followed before is not in this directory any more, or was cut; lines after this offset of it were not read and may be lost; the next one is read from its beginning; rotate into the same directory, without compression, to keep them");
         let place = recalled.next(&next.file.metadata()?);
         Ok((next.file, place))
     }
 
-    /// The file that has the name, or the oldest that had it and fits the pattern as well; from where it was left under another name.
+    /// The file that has the name, from where it was left under another name; or the oldest that had it, where that fits the pattern
+    /// as well.
     fn begin(&self) -> io::Result<(File, Place)> {
         let (path, known) = (self.path, self.known);
-        let first = rotated::next(path, (0, 0), |name, file| {
-            !known.matches(name) || known.is_read(path, file)
-        })?;
-        let left = known.left_at(&first.file)?;
-        let beginning = Place::beginning(&first.file.metadata()?);
-        Ok((first.file, left.unwrap_or(beginning)))
+        let file = if known.is_base(path) {
+            rotated::next(path, (0, 0), |name, _| !known.matches(name))?.file
+        } else {
+            open_to_read(path)?
+        };
+        let left = known.left_at(&file)?;
+        let beginning = Place::beginning(&file.metadata()?);
+        Ok((file, left.unwrap_or(beginning)))
     }
 }

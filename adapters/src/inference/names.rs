@@ -1,6 +1,6 @@
 //! Which files are followed by one input, and where each of its followers is.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::place::{Place, micros};
-use super::rotated::{age, names_before};
+use super::rotated::{age, is_rotated};
 
 /// Places in files that were left, as they may be found under another name that is followed as well.
-const LEFT_MAX: usize = 64;
+const LEFT_MAX: usize = 1024;
+/// Extensions of files that were compressed when they were rotated: their lines were read before that, and are none now.
+const COMPRESSED: [&str; 6] = ["gz", "bz2", "xz", "zst", "lz4", "Z"];
 
 /// Names of files in one directory: `*` stands for any characters, `?` for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,17 +31,33 @@ impl Names {
         has_wildcard(&pattern).then_some(Names { directory, pattern })
     }
 
+    /// Compressed files only where the pattern names what they are.
     pub(super) fn matches(&self, path: &Path) -> bool {
         let name = path.file_name().map(|name| name.to_string_lossy());
-        path.parent() == Some(&self.directory)
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let is_compressed = extension.is_some_and(|extension| {
+            COMPRESSED.contains(&extension) && !self.pattern.ends_with(extension)
+        });
+        !is_compressed
+            && path.parent() == Some(&self.directory)
             && name.is_some_and(|name| fits(self.pattern.as_bytes(), name.as_bytes()))
     }
 
-    /// The files that are there, those first that were not written to for longest.
+    /// Where the pattern is a name and a star: that name. What is named as one of its rotated files are is one, and is read by who
+    /// follows it. With other patterns `press.jsonl` and `press.2.jsonl` are two logs.
+    fn base(&self) -> Option<PathBuf> {
+        let base = self.pattern.strip_suffix('*')?;
+        let is_name = !base.is_empty() && !has_wildcard(base);
+        is_name.then(|| self.directory.join(base))
+    }
+
+    /// The files that are there, those first that were not written to for longest. One that has several names is there under the one
+    /// that is no link, or else the first.
     pub(super) fn found(&self) -> io::Result<Vec<(PathBuf, Metadata)>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
-            let path = entry?.path();
+            let entry = entry?;
+            let path = entry.path();
             if !self.matches(&path) {
                 continue;
             }
@@ -47,9 +65,16 @@ impl Names {
             if let Ok(metadata) = fs::metadata(&path)
                 && metadata.is_file()
             {
-                found.push((path, metadata));
+                let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+                found.push((is_link, path, metadata));
             }
         }
+        found.sort_by(|(link, path, file), (other_link, other, other_file)| {
+            (Id::of(file), link, path).cmp(&(Id::of(other_file), other_link, other))
+        });
+        found.dedup_by_key(|(.., file)| Id::of(file));
+        let found = found.into_iter().map(|(_, path, file)| (path, file));
+        let mut found: Vec<_> = found.collect();
         found.sort_by_key(|(_, metadata)| age(metadata));
         Ok(found)
     }
@@ -92,15 +117,44 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     names: Option<Names>,
+    base: Option<PathBuf>,
     places: Mutex<Places>,
     is_crowded: AtomicBool,
 }
 
-/// A place, and the inode of the file that is read there: the place is in another if this is its copy.
+/// A file, whatever its name: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Id(u64, u64);
+
+impl Id {
+    fn of(file: &Metadata) -> Id {
+        Id(file.dev(), file.ino())
+    }
+}
+
+/// A place, and the file that is read there: the place is in another if this is its copy.
 #[derive(Debug, Clone, Copy)]
 struct At {
-    inode: u64,
+    file: Id,
     place: Place,
+}
+
+/// A file that was read to its end and made room for others, and when that was written, in microseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Resting {
+    at: At,
+    written: u64,
+}
+
+/// What there is to do for who follows all files of such names.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Files that nobody follows, as [`Names::found`].
+    pub(super) new: Vec<PathBuf>,
+    /// Files that have gone since they were read to their ends.
+    pub(super) gone: Vec<PathBuf>,
+    /// How many files there are, however they are called.
+    pub(super) count: usize,
 }
 
 #[derive(Debug, Default)]
@@ -109,15 +163,13 @@ struct Places {
     now: BTreeMap<PathBuf, At>,
     /// Where files were left; bounded by [`LEFT_MAX`].
     left: VecDeque<At>,
-    /// Files that were read to their ends and made room for others, and when they were written to, in microseconds since 1970.
-    resting: BTreeMap<PathBuf, u64>,
-    /// The names that fit and were there when they were last looked for.
-    found: BTreeSet<PathBuf>,
+    resting: BTreeMap<PathBuf, Resting>,
 }
 
 impl Known {
     pub(super) fn of(names: Names) -> Known {
         Known {
+            base: names.base(),
             names: Some(names),
             ..Known::default()
         }
@@ -127,9 +179,14 @@ impl Known {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether following one of several files ends when it has gone.
-    pub(super) fn are_several(&self) -> bool {
-        self.names.is_some()
+    /// Whether following this file ends when it has gone: not where it is the only one, or the one that others are rotated from.
+    pub(super) fn may_go(&self, path: &Path) -> bool {
+        self.names.is_some() && !self.is_base(path)
+    }
+
+    /// Whether this is the name that files are rotated from whose names fit as well.
+    pub(super) fn is_base(&self, path: &Path) -> bool {
+        self.base.as_deref() == Some(path)
     }
 
     /// Whether files of this name are followed.
@@ -137,46 +194,51 @@ impl Known {
         self.names.as_ref().is_some_and(|names| names.matches(path))
     }
 
-    /// The files that are there and that nobody follows, as [`Names::found`]. One that was rotated is read by who follows the name
-    /// that it had, unless there is a place in it: it was read before that name was there.
-    pub(super) fn new_files(&self, has_place: impl Fn(&Path) -> bool) -> io::Result<Vec<PathBuf>> {
-        let names = self.names.as_ref();
-        let found = names.map_or(Ok(Vec::new()), Names::found)?;
+    /// What is new among the files that were found. What was rotated is read by who follows the name that it had.
+    pub(super) fn look(&self, found: Vec<(PathBuf, Metadata)>) -> Look {
         let mut places = self.places();
-        places.found = found.iter().map(|(path, _)| path.clone()).collect();
-        let mut resting = std::mem::take(&mut places.resting);
-        let is_resting = |(path, file): &(PathBuf, Metadata)| {
-            let written = resting.remove(path)?;
-            (written == micros(file.modified())).then(|| (path.clone(), written))
+        let mut look = Look {
+            count: found.len(),
+            ..Look::default()
         };
-        places.resting = found.iter().filter_map(is_resting).collect();
-        let new = found.into_iter().filter(|(path, file)| {
-            !places.now.contains_key(path)
-                && !places.resting.contains_key(path)
-                && (!places.was_rotated(path) || has_place(path))
-                && !places.now.values().any(|at| at.inode == file.ino())
-        });
-        Ok(new.map(|(path, _)| path).collect())
-    }
-
-    /// Whether this is the name of a file that was rotated, and the name that it had is followed as well.
-    pub(super) fn was_rotated(&self, path: &Path) -> bool {
-        self.places().was_rotated(path)
+        let mut resting = std::mem::take(&mut places.resting);
+        for (path, file) in found {
+            let base = self.base.as_ref().filter(|base| is_rotated(&path, base));
+            let path = base.cloned().unwrap_or(path);
+            let rests = resting.remove(&path);
+            let is_read = places.now.values().any(|at| at.file == Id::of(&file));
+            match rests.filter(|rests| rests.written == micros(file.modified())) {
+                Some(rests) => drop(places.resting.insert(path, rests)),
+                None if is_read || places.now.contains_key(&path) => {}
+                None if self.is_base(&path) && look.new.contains(&path) => {}
+                None => look.new.push(path),
+            }
+        }
+        for (path, rests) in resting {
+            places.leave(rests.at);
+            look.gone.push(path);
+        }
+        look
     }
 
     /// The follower of `path` is here, in this file.
     pub(super) fn is_at(&self, path: &Path, place: Place, file: &Metadata) {
         let mut places = self.places();
-        let inode = file.ino();
-        let before = places.now.insert(path.to_owned(), At { inode, place });
-        if let Some(before) = before.filter(|before| before.inode != inode) {
+        let file = Id::of(file);
+        let before = places.now.insert(path.to_owned(), At { file, place });
+        if let Some(before) = before.filter(|before| before.file != file) {
             places.leave(before);
         }
     }
 
-    /// Nothing more is to be read of this file until it is written to.
+    /// Nothing more is to be read of this file until it is written to; its follower ended.
     pub(super) fn rests(&self, path: &Path, written: u64) {
-        self.places().resting.insert(path.to_owned(), written);
+        let mut places = self.places();
+        if let Some(at) = places.now.remove(path) {
+            places
+                .resting
+                .insert(path.to_owned(), Resting { at, written });
+        }
     }
 
     /// Whether files wait until others make room.
@@ -184,9 +246,8 @@ impl Known {
         self.is_crowded.load(Ordering::Relaxed)
     }
 
-    /// Whether this was not known before.
-    pub(super) fn set_crowded(&self, is_crowded: bool) -> bool {
-        self.is_crowded.swap(is_crowded, Ordering::Relaxed) != is_crowded
+    pub(super) fn set_crowded(&self, is_crowded: bool) {
+        self.is_crowded.store(is_crowded, Ordering::Relaxed);
     }
 
     pub(super) fn ended(&self, path: &Path) {
@@ -200,14 +261,14 @@ impl Known {
     pub(super) fn is_read(&self, path: &Path, file: &Metadata) -> bool {
         let places = self.places();
         let mut others = places.now.iter().filter(|(other, _)| *other != path);
-        others.any(|(_, at)| at.inode == file.ino())
+        others.any(|(_, at)| at.file == Id::of(file))
     }
 
     /// Up to where a file was read under another name.
     pub(super) fn left_at(&self, file: &File) -> io::Result<Option<Place>> {
         let metadata = file.metadata()?;
         for at in self.places().left.iter().rev() {
-            if at.inode == metadata.ino() && at.place.fits(file)? {
+            if at.file == Id::of(&metadata) && at.place.fits(file)? {
                 return Ok(Some(at.place));
             }
         }
@@ -216,11 +277,6 @@ impl Known {
 }
 
 impl Places {
-    fn was_rotated(&self, path: &Path) -> bool {
-        let is_there = |name: &PathBuf| self.found.contains(name) || self.now.contains_key(name);
-        names_before(path).any(|name| is_there(&name))
-    }
-
     fn leave(&mut self, at: At) {
         if self.left.len() == LEFT_MAX {
             self.left.pop_front();
@@ -253,6 +309,22 @@ mod tests {
                 "{pattern} {name}"
             );
         }
+        let of = |pattern: &str| Names::of(&Path::new("/d").join(pattern)).unwrap();
+        for (pattern, name, is) in [
+            ("a.jsonl*", "a.jsonl.1", true),
+            ("a.jsonl*", "a.jsonl.1.gz", false),
+            ("a.jsonl*", "a.jsonl.1.zst", false),
+            ("a.*.gz", "a.1.gz", true),
+        ] {
+            assert_eq!(
+                of(pattern).matches(&Path::new("/d").join(name)),
+                is,
+                "{name}"
+            );
+        }
+        let bases =
+            ["a.jsonl*", "*.jsonl", "a*.jsonl", "*", "a.?*"].map(|pattern| of(pattern).base());
+        assert_eq!(bases, [Some("/d/a.jsonl".into()), None, None, None, None]);
         let stars = "*a".repeat(60);
         assert!(!fits(stars.as_bytes(), "a".repeat(59).as_bytes()));
     }

@@ -209,6 +209,10 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
     pub(super) fn new_bytes(&self) -> &[u8] {
         self.bytes.get(self.before..).unwrap_or_default()
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::place::{Place, micros, open_to_read};
 
-/// Files named as rotated ones are that are looked at for one. More are no logs of one program.
+/// Files that are looked into for one that was copied. More are no logs of one program.
 const BESIDE_MAX: usize = 1024;
 /// Digits that a date in a name has at least: `260101`.
 const DATE_DIGITS: usize = 6;
@@ -50,6 +50,7 @@ pub(super) fn copy(place: &Place, path: &Path, is_others: impl Fn(&Path) -> bool
     });
     let mut likely: Vec<(PathBuf, Metadata)> = rotated
         .chain(others)
+        .take(BESIDE_MAX)
         .filter(|(_, metadata)| {
             metadata.len() >= place.offset && micros(metadata.modified()) >= place.written
         })
@@ -125,7 +126,7 @@ fn beside(
     is_named: impl Fn(&Path) -> bool,
 ) -> impl Iterator<Item = (PathBuf, Metadata)> {
     let named = entries(path).filter(move |entry| is_named(&entry.path()));
-    named.take(BESIDE_MAX).filter_map(|entry| {
+    named.filter_map(|entry| {
         let metadata = entry.metadata().ok().filter(Metadata::is_file)?;
         Some((entry.path(), metadata))
     })
@@ -156,28 +157,6 @@ pub(super) fn is_rotated(name: &Path, path: &Path) -> bool {
     let may_be_short = separator == Some('.') || (behind.is_some() && base.contains('.'));
     matches!(separator, Some('.' | '-' | '_'))
         && (rest == "old" || rest.chars().all(is_number) && (may_be_short || digits >= DATE_DIGITS))
-}
-
-/// The names that a file of this name may have had before it was rotated.
-pub(super) fn names_before(name: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let text = name.file_name().and_then(|name| name.to_str());
-    let text = text.unwrap_or_default().to_owned();
-    let ends = text.match_indices(['.', '-', '_']);
-    let ends: Vec<usize> = ends.map(|(at, _)| at).collect();
-    let extension = text.rfind('.').and_then(|at| text.get(at..));
-    let extension = extension.unwrap_or_default().to_owned();
-    let name = name.to_owned();
-    let stems = ends
-        .into_iter()
-        .filter_map(move |end| text.get(..end).map(str::to_owned));
-    stems.flat_map(move |stem| {
-        let before = [stem.clone(), stem + &extension];
-        let before = before.map(|before| name.with_file_name(before));
-        before.into_iter().filter({
-            let name = name.clone();
-            move |before| is_rotated(&name, before)
-        })
-    })
 }
 
 #[cfg(test)]
@@ -228,8 +207,6 @@ mod tests {
         ] {
             let (name, path) = (Path::new(name), Path::new(path));
             assert_eq!(is_rotated(name, path), is, "{name:?}");
-            let is_before = names_before(name).any(|before| before == path);
-            assert_eq!(is_before, is, "{name:?}");
         }
     }
 

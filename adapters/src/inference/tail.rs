@@ -17,7 +17,7 @@ use super::followed::Followed;
 use super::lenient::is_whole;
 use super::message::MessageError;
 use super::names::Known;
-use super::place::{Chunk, Place, micros};
+use super::place::{Chunk, Place};
 use super::places::PlaceFile;
 use super::rotated::{self, age, is_one};
 use super::{Inference, Maker};
@@ -65,6 +65,7 @@ pub(super) async fn follow(
         file,
         place,
         kept: BTreeSet::new(),
+        seen: 0,
         gave: Instant::now(),
         renamed: None,
         scanned: 0,
@@ -78,12 +79,12 @@ pub(super) async fn follow(
         let read = tail.read().await?;
         let now = Instant::now();
         let (named, mut left) = (tail.named(), false);
-        if let Some(written) = tail.rests(read, named)? {
+        if let Some(written) = tail.rests(read, named) {
             places.remember_now(tail.place, &intake.stats).await;
             return Ok(Ended::Rests(written));
         }
         if read == Step::End && tail.is_left(named, now) && tail.finish(stop).await? {
-            if named == Named::None || tail.known.was_rotated(path) {
+            if named == Named::None {
                 return Ok(Ended::Gone);
             }
             tail.go_on()?;
@@ -129,6 +130,8 @@ struct Tail<'a> {
     place: Place,
     /// Where lines begin that were taken though one before them was refused: of one chunk, and not offered again.
     kept: BTreeSet<u64>,
+    /// When the file was last written to before it was looked at, in microseconds since 1970.
+    seen: u64,
     /// When the file last gave something.
     gave: Instant,
     /// Since when it has lost its name.
@@ -153,6 +156,7 @@ impl Tail<'_> {
             return Ok(Step::More);
         }
         self.place.look(&chunk);
+        self.seen = chunk.written();
         let new = chunk.new_bytes();
         // A file that was cut under a program that goes on at its old place begins with a hole.
         let hole = new.iter().take_while(|byte| **byte == 0).count();
@@ -291,6 +295,8 @@ impl Tail<'_> {
         };
         if is_one(&named, &own) {
             Named::Same
+        } else if self.known.is_read(self.path, &named) {
+            Named::None // a link, say, to what has a follower of its own
         } else if named.len() == 0 {
             Named::Empty
         } else {
@@ -300,7 +306,7 @@ impl Tail<'_> {
 
     /// Whether the file, which was read to its end, has lost its name, and is left alone by who wrote it.
     fn is_left(&mut self, named: Named, now: Instant) -> bool {
-        if named == Named::Same || (named == Named::None && !self.known.are_several()) {
+        if named == Named::Same || (named == Named::None && !self.known.may_go(self.path)) {
             self.renamed = None;
             return false;
         }
@@ -312,15 +318,14 @@ impl Tail<'_> {
         quiet >= QUIET || now - since >= LEFT_AFTER
     }
 
-    /// When the file was last written to, if that is long ago, all of it was read, and others wait.
-    fn rests(&self, read: Step, named: Named) -> io::Result<Option<u64>> {
+    /// When the file was last written to, if that is long ago, all whole lines of it were read, and others wait.
+    fn rests(&self, read: Step, named: Named) -> Option<u64> {
         let quiet = self.gave.elapsed() >= RESTS_AFTER;
-        if read != Step::End || named != Named::Same || !quiet || !self.known.is_crowded() {
-            return Ok(None);
+        let may_rest = self.known.is_crowded() && self.known.may_go(self.path);
+        if read != Step::End || named != Named::Same || !quiet || !may_rest {
+            return None;
         }
-        let metadata = self.file.metadata()?;
-        let is_read = metadata.len() == self.place.offset;
-        Ok(is_read.then(|| micros(metadata.modified())))
+        Some(self.seen)
     }
 
     /// Reads what is left of a file that is not written to any more: a line that was not ended. A stop may come first.
@@ -346,9 +351,7 @@ impl Tail<'_> {
     /// Goes on with the file that comes next.
     fn go_on(&mut self) -> io::Result<()> {
         let own = self.file.metadata()?;
-        let next = rotated::next(self.path, age(&own), |_, file| {
-            is_one(&own, file) || self.known.is_read(self.path, file)
-        })?;
+        let next = rotated::next(self.path, age(&own), |_, file| is_one(&own, file))?;
         if self.is_replaced_by_a_copy(&own, &next.file)? {
             tracing::info!(source = self.source, path = %self.path.display(), offset = self.place.offset, "the followed file was replaced by a copy, which is read on at the same place");
         } else {

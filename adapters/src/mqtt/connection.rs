@@ -126,7 +126,7 @@ impl Connection<'_, '_> {
                     ping_at = Instant::now() + self.keep_alive;
                     self.ping(open)?;
                 }
-                () = until(self.subscriptions.due()) => self.subscribe().await?,
+                () = until(self.subscriptions.due()), if open => self.subscribe().await?,
                 () = sleep_until(self.unacked.retry_at()) => return Err(Lost::Again),
                 () = sleep_until(stop_by.unwrap_or(ping_at)), if stop_by.is_some() => return Err(Lost::Stopped),
             }

@@ -201,9 +201,9 @@ fn tell(
             "`{filter}` takes all topics, also {name} where there is any, and `{lane}` has `{setting}`, which keeps only the latest message of each topic; name the topics whose latest message says all, as in docs/RECIPES.md"
         );
         found.warn(key, what);
-    } else if shape.is_sequence {
+    } else if shape.is_sequence && !has_history(intents, intent) {
         found.error(key, what);
-    } else if !has_history(intents, intent) {
+    } else if shape.is_sequence || !has_history(intents, intent) {
         found.warn(key, what);
     }
 }

@@ -146,14 +146,7 @@ fn a_route_says_where_a_message_goes_and_an_intent_what_becomes_of_it() {
             node + &state("device = \"edge-1\"\ntags = { group = \"g\" }"),
             &["route[0].intent"],
         ),
-        (
-            whole.clone() + &state("subject = \"spBv1.0/g/NBIRTH/#\""),
-            &[],
-        ),
-        (
-            whole + &coalesces("feature", "history = \"diagnostic\""),
-            &[OWN],
-        ),
+        (whole + &state("subject = \"spBv1.0/g/NBIRTH/#\""), &[]),
         (
             source(&[ALL]) + "[[intent]]\nname = \"state\"\nwhen_full = \"drop_oldest\"\n",
             &[],
@@ -170,6 +163,12 @@ fn a_history_keeps_what_is_coalesced_and_an_order_matters_to_a_sequence_alone() 
     assert_eq!(warned, WARNING.1);
     let (_, warned) = said(&(shelly.clone() + &state("history = \"diagnostic\"")));
     assert!(warned.is_empty(), "{warned:?}");
+    let data = source(&[("spBv1.0/+/NDATA/+", "state")]) + &state("history = \"diagnostic\"");
+    let (errors, warned) = said(&data);
+    assert!(
+        errors.is_empty() && warned == WARNING.1,
+        "all of it is kept"
+    );
     let alarms = [("spBv1.0/+/NDATA/+", 1), ("{device}/events/rpc", 0)];
     for (filter, count) in alarms {
         let (errors, warned) = said(&source(&[(filter, "critical")]));
