@@ -31,8 +31,8 @@ impl Followed<'_> {
             return Ok((found.file, recalled));
         }
         // Earlier versions did not say when it was written to.
-        let since = (recalled.written > 0).then_some((recalled.written, 0));
-        let next = rotated::next(path, since.unwrap_or((u64::MAX, 0)), |_, _| false)?;
+        let since = (recalled.written > 0).then_some(recalled.written);
+        let next = rotated::next(path, since.unwrap_or(u64::MAX), |_, _| false)?;
         tracing::warn!(source, path = %path.display(), inode = recalled.inode, offset = recalled.offset, next = %next.name.display(),
             "the file that was followed before is not in this directory any more, or was cut; lines after this offset of it were not read and may be lost; the next one is read from its beginning; rotate into the same directory, without compression, to keep them");
         let place = recalled.next(&next.file.metadata()?);
@@ -44,7 +44,7 @@ impl Followed<'_> {
     fn begin(&self) -> io::Result<(File, Place)> {
         let (path, known) = (self.path, self.known);
         let file = if known.is_base(path) {
-            rotated::next(path, (0, 0), |name, _| !known.matches(name))?.file
+            rotated::next(path, 0, |name, _| !known.matches(name))?.file
         } else {
             open_to_read(path)?
         };

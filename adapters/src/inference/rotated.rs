@@ -1,5 +1,6 @@
 //! Where a followed file has gone, and what comes after it: the files beside it. `is_others` says which of them are read by others.
 
+use std::cmp::Reverse;
 use std::fs::{self, DirEntry, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
@@ -68,23 +69,31 @@ pub(super) fn copy(place: &Place, path: &Path, is_others: impl Fn(&Path) -> bool
 /// the file was cut, so it is none that came after.
 pub(super) fn copied_since(place: &Place, own: &Metadata, path: &Path) -> Option<Found> {
     let rotated = beside(path, |name| is_rotated(name, path));
-    let copies =
-        rotated.filter(|(_, metadata)| place.is_before(metadata) && age(metadata) < age(own));
+    // It may have been copied and cut at the same time, as far as the file system says it.
+    let is_named = fs::metadata(path).is_ok_and(|named| is_one(&named, own));
+    let until = age(own).0 + u64::from(is_named || own.len() == 0);
+    let copies = rotated.filter(|(_, metadata)| {
+        let may_be = place.is_before(metadata) && age(metadata).0 < until;
+        may_be && metadata.len() > 0 && !is_one(metadata, own)
+    });
     let (name, _) = copies.min_by_key(|(_, metadata)| age(metadata))?;
     open(name)
 }
 
-/// What is to be read after a file that was last written to at `after`: the oldest of those that had the name of `path` since and are
-/// not done, or the one that has it now.
+/// What is to be read after a file that was last written to at `after`: the oldest of those that had the name of `path` since, that
+/// have something to be read and are not done, or the one that has it now. Several may have been written to last at the same time, as
+/// far as the file system says it.
 pub(super) fn next(
     path: &Path,
-    after: (u64, i64),
+    after: u64,
     is_done: impl Fn(&Path, &Metadata) -> bool,
 ) -> io::Result<Found> {
     let rotated = beside(path, |name| name != path && is_rotated(name, path));
-    let later =
-        rotated.filter(|(name, metadata)| age(metadata) > after && !is_done(name, metadata));
-    let oldest = later.min_by_key(|(_, metadata)| age(metadata));
+    let later = rotated.filter(|(name, metadata)| {
+        micros(metadata.modified()) >= after && metadata.len() > 0 && !is_done(name, metadata)
+    });
+    // Of `f.1` and `f.2` the second is the older one.
+    let oldest = later.min_by_key(|(name, metadata)| (age(metadata), Reverse(name.clone())));
     if let Some(found) = oldest.and_then(|(name, _)| open(name)) {
         return Ok(found);
     }
@@ -93,7 +102,7 @@ pub(super) fn next(
     Ok(Found { name, file })
 }
 
-/// When a file was last written to, and when it was renamed last or else changed: what was rotated later has more.
+/// When a file was last written to, and when it was renamed last or else changed: what was rotated later has no less.
 pub(super) fn age(metadata: &Metadata) -> (u64, i64) {
     let changed = metadata.ctime().saturating_mul(1_000_000_000);
     let changed = changed.saturating_add(metadata.ctime_nsec());
@@ -262,7 +271,7 @@ mod tests {
         fs::copy(&path, at("f.1")).unwrap();
         fs::write(&path, "").unwrap();
         assert_eq!(name(), Some(at("f.1")));
-        assert!(next(&path, (1, 0), |_, _| false).unwrap().name == at("f.1"));
+        assert!(next(&path, 1, |_, _| false).unwrap().name == at("f.1"));
     }
 
     #[test]
@@ -294,6 +303,33 @@ mod tests {
     }
 
     #[test]
+    fn files_that_were_written_to_at_the_same_time_are_all_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (name, text, seconds) in [
+            ("f.4", "4", 1),
+            ("f.3", "3", 2),
+            ("f.2", "", 2),
+            ("f.1", "1", 2),
+            ("f", "0", 3),
+        ] {
+            write(&at(name), text, seconds);
+        }
+        let mut read = vec![fs::metadata(at("f.4")).unwrap()];
+        let mut order = Vec::new();
+        while order.last() != Some(&at("f")) {
+            let after = age(read.last().unwrap()).0;
+            let is_done = |_: &Path, one: &Metadata| read.iter().any(|done| is_one(done, one));
+            let found = next(&at("f"), after, is_done).unwrap();
+            read.push(found.file.metadata().unwrap());
+            order.push(found.name);
+        }
+        let mut names = order.clone();
+        names.sort();
+        assert_eq!(names, [at("f"), at("f.1"), at("f.3")], "{order:?}");
+    }
+
+    #[test]
     fn files_are_read_in_the_order_in_which_they_were_written() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
@@ -303,12 +339,12 @@ mod tests {
         let mut order = Vec::new();
         let mut done = fs::metadata(at("f.3")).unwrap();
         while order.last() != Some(&at("f")) {
-            let found = next(&at("f"), age(&done), |_, other| is_one(&done, other)).unwrap();
+            let found = next(&at("f"), age(&done).0, |_, other| is_one(&done, other)).unwrap();
             done = found.file.metadata().unwrap();
             order.push(found.name);
         }
         assert_eq!(order, [at("f.2"), at("f.1"), at("f")]);
-        let later = next(&at("f"), (2_000_000, i64::MAX), |_, _| false);
+        let later = next(&at("f"), 2_000_001, |_, _| false);
         assert_eq!(
             later.unwrap().name,
             at("f.1"),

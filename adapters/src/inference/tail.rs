@@ -5,7 +5,7 @@
 //! their directory. What can no longer be read is logged.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -67,6 +67,7 @@ pub(super) async fn follow(
         kept: BTreeSet::new(),
         seen: 0,
         gave: Instant::now(),
+        done: Vec::new(),
         renamed: None,
         scanned: 0,
         half: None,
@@ -134,6 +135,8 @@ struct Tail<'a> {
     seen: u64,
     /// When the file last gave something.
     gave: Instant,
+    /// Files that were read to their ends and were last written to at the same time as the last of them.
+    done: Vec<Metadata>,
     /// Since when it has lost its name.
     renamed: Option<Instant>,
     /// Up to where the end of a line that is too long was looked for.
@@ -351,7 +354,12 @@ impl Tail<'_> {
     /// Goes on with the file that comes next.
     fn go_on(&mut self) -> io::Result<()> {
         let own = self.file.metadata()?;
-        let next = rotated::next(self.path, age(&own), |_, file| is_one(&own, file))?;
+        let (after, _) = age(&own);
+        self.done.retain(|one| age(one).0 == after);
+        self.done.push(own.clone());
+        let next = rotated::next(self.path, after, |_, file| {
+            self.done.iter().any(|one| is_one(one, file))
+        })?;
         if self.is_replaced_by_a_copy(&own, &next.file)? {
             tracing::info!(source = self.source, path = %self.path.display(), offset = self.place.offset, "the followed file was replaced by a copy, which is read on at the same place");
         } else {
@@ -365,7 +373,7 @@ impl Tail<'_> {
     }
 
     /// An editor, say, writes a new file and gives it the name: then the old file has no name any more.
-    fn is_replaced_by_a_copy(&self, own: &fs::Metadata, next: &File) -> io::Result<bool> {
+    fn is_replaced_by_a_copy(&self, own: &Metadata, next: &File) -> io::Result<bool> {
         use std::os::unix::fs::MetadataExt;
         Ok(own.nlink() == 0 && self.place.is_distinct() && self.place.fits(next)?)
     }

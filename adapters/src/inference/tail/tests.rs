@@ -103,7 +103,6 @@ impl Rig {
         self.write(0, false);
         self.shift();
         fs::copy(self.path("f"), self.path("f.1")).unwrap();
-        self.tick(&self.path("f.1"));
         fs::write(self.path("f"), "").unwrap();
         self.append("");
     }
