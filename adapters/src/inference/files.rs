@@ -47,18 +47,20 @@ pub(super) async fn follow_all(
     while !*stop.borrow() {
         let begun = Instant::now();
         let look = match found(&names).await {
-            Ok(found) => all.known.look(found),
+            Ok(found) => Some(all.known.look(found)),
             Err(error) if all.paths.is_empty() => return Err(error),
             Err(error) => {
                 intake.stats.error(&error);
-                Look::default()
+                None
             }
         };
         works.now();
-        for path in &look.gone {
-            forget(&place_of(&input.place, path)).await;
+        if let Some(look) = look {
+            for path in &look.gone {
+                forget(&place_of(&input.place, path)).await;
+            }
+            all.begin(look, intake, stop);
         }
-        all.begin(look, intake, stop);
         let again = Instant::now() + SEARCH.max(begun.elapsed() * SEARCH_SHARE);
         while !*stop.borrow() && Instant::now() < again {
             tokio::select! {
