@@ -34,9 +34,18 @@ pub struct SlaveStats {
 }
 
 impl SourceStats {
-    /// What is known of this slave is to be changed.
-    pub fn of_slave(&self, slave: u8, change: impl FnOnce(&mut SlaveStats)) {
-        change(self.lock_slaves().entry(slave).or_default());
+    pub fn slave_answered(&self, slave: u8) {
+        let mut slaves = self.lock_slaves();
+        let slave = slaves.entry(slave).or_default();
+        (slave.answered, slave.is_there) = (slave.answered + 1, true);
+    }
+
+    /// A read of it failed; `is_away` where it counts no more as one that answers.
+    pub fn slave_failed(&self, slave: u8, is_away: bool) {
+        let mut slaves = self.lock_slaves();
+        let slave = slaves.entry(slave).or_default();
+        slave.failed += 1;
+        slave.is_there &= !is_away;
     }
 
     /// Of each slave that was asked, by its address.

@@ -33,7 +33,7 @@ impl Drain {
         replay: bool,
         now: Instant,
     ) -> Offered {
-        if self.drops_expired(lane) && self.has_expired(&next.placed.record) {
+        if self.has_expired(&next.placed.record) && self.drops_expired(lane) {
             return Offered::Expired;
         }
         let address = self.addresses.of(lane, &next.placed.record.origin);

@@ -1,7 +1,6 @@
 //! Following all files whose names fit a pattern: each by a task of its own, with a queue, receipts and a place of its own.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,14 +16,14 @@ use super::names::{Known, Look, Names};
 use super::places;
 use super::tail::{Ended, follow};
 use crate::retry::Works;
-use crate::{Intake, Stop, stopped};
+use crate::{Intake, Stop, off_task, stopped};
 
 /// Files that are followed at once: each has a descriptor, a queue and up to 128 KiB of lines under way. Of more than these the
 /// newest come first, and the others wait until one of them has gone or rests.
 const FILES_MAX: usize = 64;
 /// How often new files are looked for.
 const SEARCH: Duration = Duration::from_secs(2);
-/// And at least so many times what it takes.
+/// And how many times as long as a search takes there is at least until the next.
 const SEARCH_SHARE: u32 = 20;
 /// How long after a failure a file is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -46,7 +45,9 @@ pub(super) async fn follow_all(
     };
     while !*stop.borrow() {
         let begun = Instant::now();
-        let look = match found(&names).await {
+        // On another thread: a directory may be large.
+        let all_names = names.clone();
+        let look = match off_task(move || all_names.found()).await {
             Ok(found) => Some(all.known.look(found)),
             Err(error) if all.paths.is_empty() => return Err(error),
             Err(error) => {
@@ -76,16 +77,6 @@ pub(super) async fn follow_all(
     Ok(())
 }
 
-/// Looked for on another thread: a directory may be large.
-async fn found(names: &Names) -> io::Result<Vec<(PathBuf, Metadata)>> {
-    let names = names.clone();
-    // Virtual time does not wait for a thread.
-    if cfg!(test) {
-        return names.found();
-    }
-    crate::off_task(move || names.found()).await
-}
-
 struct Files<'a> {
     input: &'a Arc<Inference>,
     known: Arc<Known>,
@@ -93,7 +84,7 @@ struct Files<'a> {
     paths: BTreeMap<Id, PathBuf>,
     /// When following a file failed last.
     failed: BTreeMap<PathBuf, Instant>,
-    /// It is told that there are more files than are followed at once.
+    /// The log says that there are more files than are followed at once.
     is_told: bool,
 }
 
@@ -170,13 +161,9 @@ impl Files<'_> {
         let Some(path) = self.paths.remove(&id) else {
             return;
         };
-        if let Ok((_, Ok(Ended::Rests(written)))) = ended {
-            self.known.rests(&path, written);
-            return;
-        }
-        self.known.ended(&path);
         match ended {
-            Ok((_, Ok(Ended::Stopped | Ended::Rests(_)))) => {}
+            Ok((_, Ok(Ended::Stopped))) => {}
+            Ok((_, Ok(Ended::Rests(written)))) => return self.known.rests(&path, written),
             Ok((_, Ok(Ended::Gone))) => {
                 tracing::info!(source, path = %path.display(), "a followed file has gone, after it was read to its end");
             }
@@ -193,6 +180,7 @@ impl Files<'_> {
                 tracing::error!(source, path = %path.display(), %error, "the task that follows a file panicked; it is followed again from its last place; report this line");
             }
         }
+        self.known.ended(&path);
     }
 }
 
@@ -206,13 +194,7 @@ pub(super) fn place_of(input: &Path, followed: &Path) -> PathBuf {
 async fn forget(place: &Path) {
     places::forget(place);
     let path = place.to_owned();
-    let remove = move || std::fs::remove_file(path);
-    // Virtual time does not wait for a thread.
-    let removed = if cfg!(test) {
-        remove()
-    } else {
-        crate::off_task(remove).await
-    };
+    let removed = off_task(move || std::fs::remove_file(path)).await;
     if let Err(error) = removed {
         tracing::debug!(%error, path = %place.display(), "the place in a file that has gone cannot be removed");
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::place::{Place, micros};
+use super::place::{Place, written};
 use super::rotated::{age, is_rotated};
 
 /// Places in files that were left, as they may be found under another name that is followed as well.
@@ -207,7 +207,7 @@ impl Known {
             let path = base.cloned().unwrap_or(path);
             let rests = resting.remove(&path);
             let is_read = places.now.values().any(|at| at.file == Id::of(&file));
-            match rests.filter(|rests| rests.written == micros(file.modified())) {
+            match rests.filter(|rests| rests.written == written(&file)) {
                 Some(rests) => drop(places.resting.insert(path, rests)),
                 None if is_read || places.now.contains_key(&path) => {}
                 None if self.is_base(&path) && look.new.contains(&path) => {}

@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::OFlags;
 use xxhash_rust::xxh3::xxh3_64;
@@ -57,7 +57,7 @@ impl Place {
             offset: 0,
             head: Print::default(),
             before: Print::default(),
-            written: micros(file.modified()),
+            written: written(file),
         }
     }
 
@@ -90,16 +90,16 @@ impl Place {
 
     /// Whether something was written to the file since the place was in it.
     pub(super) fn is_written_since(&self, file: &Metadata) -> bool {
-        micros(file.modified()) != self.written
+        written(file) != self.written
     }
 
     pub(super) fn seen(&mut self, file: &Metadata) {
-        self.written = micros(file.modified());
+        self.written = written(file);
     }
 
     /// Whether a file was written to after the one that it is in was, as far as that was read.
     pub(super) fn is_before(&self, file: &Metadata) -> bool {
-        micros(file.modified()) > self.written
+        written(file) > self.written
     }
 
     /// Whether nothing was seen of the file yet.
@@ -110,7 +110,7 @@ impl Place {
     /// The file from its place on, up to `most` bytes of it; none if the place does not fit.
     pub(super) fn read(&self, file: &File, most: usize) -> io::Result<Option<Chunk>> {
         // Before it is read: what is written from then on may be no more of what is read here, as when the file is cut.
-        let written = micros(file.metadata()?.modified());
+        let written = written(&file.metadata()?);
         let head = read_at(file, 0, self.head.bytes)?;
         let before = self.before.bytes;
         let begin = self.offset.saturating_sub(before as u64);
@@ -218,9 +218,10 @@ impl Chunk {
     }
 }
 
-/// Microseconds since 1970; 0 where the file system does not say it.
-pub(super) fn micros(time: io::Result<SystemTime>) -> u64 {
-    let since = time.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+/// When a file was last written to: microseconds since 1970; 0 where the file system does not say it.
+pub(super) fn written(file: &Metadata) -> u64 {
+    let since = file.modified().ok();
+    let since = since.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     let micros = since.map_or(0, |since| since.as_micros());
     u64::try_from(micros).unwrap_or(0)
 }

@@ -105,11 +105,6 @@ impl PlaceFile<'_> {
 
     fn begin(&mut self, place: Place, stats: &SourceStats) {
         let (path, write) = (self.path.to_owned(), self.write);
-        if cfg!(test) {
-            // Virtual time does not wait for a thread.
-            self.done(place, write(&path, place.text().as_bytes()), stats);
-            return;
-        }
         match begin_off_task(move || write(&path, place.text().as_bytes())) {
             Ok(outcome) => self.writing = Some((place, outcome)),
             Err(error) => self.done(place, Err(error), stats),

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::place::{Place, micros, open_to_read};
+use super::place::{Place, open_to_read, written};
 
 /// Files that are looked into for one that was copied. More are no logs of one program.
 const BESIDE_MAX: usize = 1024;
@@ -53,7 +53,7 @@ pub(super) fn copy(place: &Place, path: &Path, is_others: impl Fn(&Path) -> bool
         .chain(others)
         .take(BESIDE_MAX)
         .filter(|(_, metadata)| {
-            metadata.len() >= place.offset && micros(metadata.modified()) >= place.written
+            metadata.len() >= place.offset && written(metadata) >= place.written
         })
         .collect();
     likely.sort_by_key(|(_, metadata)| age(metadata));
@@ -71,9 +71,9 @@ pub(super) fn copied_since(place: &Place, own: &Metadata, path: &Path) -> Option
     let rotated = beside(path, |name| is_rotated(name, path));
     // It may have been copied and cut at the same time, as far as the file system says it.
     let is_named = fs::metadata(path).is_ok_and(|named| is_one(&named, own));
-    let until = age(own).0 + u64::from(is_named || own.len() == 0);
+    let until = written(own) + u64::from(is_named || own.len() == 0);
     let copies = rotated.filter(|(_, metadata)| {
-        let may_be = place.is_before(metadata) && age(metadata).0 < until;
+        let may_be = place.is_before(metadata) && written(metadata) < until;
         may_be && metadata.len() > 0 && !is_one(metadata, own)
     });
     let (name, _) = copies.min_by_key(|(_, metadata)| age(metadata))?;
@@ -90,7 +90,7 @@ pub(super) fn next(
 ) -> io::Result<Found> {
     let rotated = beside(path, |name| name != path && is_rotated(name, path));
     let later = rotated.filter(|(name, metadata)| {
-        micros(metadata.modified()) >= after && metadata.len() > 0 && !is_done(name, metadata)
+        written(metadata) >= after && metadata.len() > 0 && !is_done(name, metadata)
     });
     // Of `f.1` and `f.2` the second is the older one.
     let oldest = later.min_by_key(|(name, metadata)| (age(metadata), Reverse(name.clone())));
@@ -106,7 +106,7 @@ pub(super) fn next(
 pub(super) fn age(metadata: &Metadata) -> (u64, i64) {
     let changed = metadata.ctime().saturating_mul(1_000_000_000);
     let changed = changed.saturating_add(metadata.ctime_nsec());
-    (micros(metadata.modified()), changed)
+    (written(metadata), changed)
 }
 
 /// Whether both are of one file.
@@ -318,7 +318,7 @@ mod tests {
         let mut read = vec![fs::metadata(at("f.4")).unwrap()];
         let mut order = Vec::new();
         while order.last() != Some(&at("f")) {
-            let after = age(read.last().unwrap()).0;
+            let after = written(read.last().unwrap());
             let is_done = |_: &Path, one: &Metadata| read.iter().any(|done| is_one(done, one));
             let found = next(&at("f"), after, is_done).unwrap();
             read.push(found.file.metadata().unwrap());
@@ -339,7 +339,7 @@ mod tests {
         let mut order = Vec::new();
         let mut done = fs::metadata(at("f.3")).unwrap();
         while order.last() != Some(&at("f")) {
-            let found = next(&at("f"), age(&done).0, |_, other| is_one(&done, other)).unwrap();
+            let found = next(&at("f"), written(&done), |_, other| is_one(&done, other)).unwrap();
             done = found.file.metadata().unwrap();
             order.push(found.name);
         }

@@ -17,9 +17,9 @@ use super::followed::Followed;
 use super::lenient::is_whole;
 use super::message::MessageError;
 use super::names::Known;
-use super::place::{Chunk, Place};
+use super::place::{Chunk, Place, written};
 use super::places::PlaceFile;
-use super::rotated::{self, age, is_one};
+use super::rotated::{self, is_one};
 use super::{Inference, Maker};
 use crate::{Intake, Outcome, Patience, Receipts, Stop, stopped};
 
@@ -354,8 +354,8 @@ impl Tail<'_> {
     /// Goes on with the file that comes next.
     fn go_on(&mut self) -> io::Result<()> {
         let own = self.file.metadata()?;
-        let (after, _) = age(&own);
-        self.done.retain(|one| age(one).0 == after);
+        let after = written(&own);
+        self.done.retain(|one| written(one) == after);
         self.done.push(own.clone());
         let next = rotated::next(self.path, after, |_, file| {
             self.done.iter().any(|one| is_one(one, file))

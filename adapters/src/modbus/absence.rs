@@ -53,9 +53,7 @@ impl Bus<'_> {
     pub(super) async fn miss(&mut self, index: usize, why: &str, begun: Instant) {
         let error = ExchangeError::Line(LineError::Lost(why.to_owned()));
         if let Some(group) = self.groups.get(index) {
-            self.intake.stats.of_slave(group.slave, |stats| {
-                (stats.failed, stats.is_there) = (stats.failed + 1, false);
-            });
+            self.intake.stats.slave_failed(group.slave, true);
         }
         self.submit(index, Err(error), begun).await;
     }

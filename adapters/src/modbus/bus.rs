@@ -232,9 +232,7 @@ impl<'a> Bus<'a> {
         match error.filter(|error| !error.is_from_slave()) {
             None => {
                 self.intake.stats.up();
-                self.intake.stats.of_slave(slave, |stats| {
-                    (stats.answered, stats.is_there) = (stats.answered + 1, true);
-                });
+                self.intake.stats.slave_answered(slave);
                 if standing.answered(now) {
                     self.changes.push(SlaveChange::Answers);
                     let its = self.groups.iter_mut().filter(|group| group.slave == slave);
@@ -248,11 +246,8 @@ impl<'a> Bus<'a> {
                     let error = error.to_string();
                     self.changes.push(SlaveChange::Silent { error });
                 }
-                let is_silent = standing.is_silent();
-                self.intake.stats.of_slave(slave, |stats| {
-                    (stats.failed, stats.is_there) =
-                        (stats.failed + 1, stats.is_there && !is_silent);
-                });
+                let stats = &self.intake.stats;
+                stats.slave_failed(slave, standing.is_silent());
             }
         }
     }

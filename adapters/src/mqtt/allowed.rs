@@ -2,7 +2,7 @@
 //! configuration names become headers of the record, and how long the message is of use is kept beside it.
 //!
 //! Whoever publishes chooses how many there are and how long. So they are looked at where they are, what is not named costs no
-//! memory, and a text that is too long is left out, counted and told of. What cannot be read takes no message with it: the broker
+//! memory, and a text that is too long is left out, counted and logged. What cannot be read takes no message with it: the broker
 //! would offer it again for ever.
 
 use std::sync::Arc;
@@ -23,6 +23,7 @@ const TEXT_BYTES_MAX: usize = 1024;
 const EXPIRY_INTERVAL: u8 = 0x02;
 const CONTENT_TYPE_OF: u8 = 0x03;
 const USER_PROPERTY: u8 = 0x26;
+
 /// The properties that are taken.
 #[derive(Debug)]
 pub(super) struct Allowed {
@@ -32,7 +33,7 @@ pub(super) struct Allowed {
     told: Told,
 }
 
-/// What was told of properties that were left out.
+/// Properties that were left out, as far as the log names them.
 #[derive(Debug)]
 struct Told {
     source: String,

@@ -5,7 +5,7 @@
 use bytes::{Buf, Bytes};
 
 use super::Lost;
-use super::frame::{malformed, number};
+use super::frame::{self, malformed, number};
 use super::packet::Received;
 use super::properties::{self, Value};
 use super::reason::{self, Said};
@@ -80,7 +80,7 @@ fn properties(rest: &mut Bytes) -> Result<Said, Lost> {
         return Ok(said);
     }
     let words = |text: &Bytes| String::from_utf8_lossy(text).into_owned();
-    let mut all = properties::section(rest)?;
+    let mut all = frame::properties(rest)?;
     while let Some((identifier, value)) = properties::next(&mut all)? {
         match (identifier, &value) {
             (0x13, Value::Number(seconds)) => said.keep_alive = u16::try_from(*seconds).ok(),

@@ -93,8 +93,8 @@ struct Connection<'a, 'b> {
     asked: u16,
     /// Filters that the broker's session may have and that are no longer wanted.
     others: Vec<String>,
-    /// So many of them the broker was asked to let go of, with this packet identifier.
-    unsubscribing: Option<(u16, usize)>,
+    /// Packet identifier with which the broker was asked to let go of the first of them, up to [`AT_ONCE`].
+    unsubscribing: Option<u16>,
     /// It has refused to let go of some.
     keeps_others: bool,
     session_present: bool,
@@ -225,18 +225,18 @@ impl Connection<'_, '_> {
         if next.is_empty() {
             return Ok(());
         }
-        self.asked = self.asked.checked_add(1).unwrap_or(1);
-        self.unsubscribing = Some((self.asked, next.len()));
+        self.asked = following(self.asked);
+        self.unsubscribing = Some(self.asked);
         self.wire.write(&Sent::Unsubscribe(self.asked, next))
     }
 
     /// The broker's session has let go of the filters that are no longer wanted, or says why not.
     async fn unsubscribed(&mut self, id: u16, codes: &[u8]) -> Result<(), Lost> {
-        let Some((_, count)) = self.unsubscribing.take_if(|(asked, _)| *asked == id) else {
+        if self.unsubscribing.take_if(|asked| *asked == id).is_none() {
             return Ok(());
-        };
+        }
         let settings = self.parts.settings;
-        let left = self.others.split_off(count.min(self.others.len()));
+        let left = self.others.split_off(AT_ONCE.min(self.others.len()));
         let others = std::mem::replace(&mut self.others, left);
         if let Some(code) = codes.iter().find(|code| **code >= FAILURE) {
             self.keeps_others = true;
@@ -300,7 +300,7 @@ impl Connection<'_, '_> {
     }
 
     async fn subscribe(&mut self) -> Result<(), Lost> {
-        self.asked = self.asked.checked_add(1).unwrap_or(1);
+        self.asked = following(self.asked);
         let filters = self.subscriptions.ask(self.asked, Instant::now());
         self.wire.write(&Sent::Subscribe(self.asked, filters))?;
         self.flush().await
@@ -324,4 +324,9 @@ impl Connection<'_, '_> {
         self.pinged = Some(heard);
         self.wire.write(&Sent::PingReq)
     }
+}
+
+/// The next packet identifier; 0 is none (MQTT 5 section 2.2.1).
+fn following(id: u16) -> u16 {
+    id.checked_add(1).unwrap_or(1)
 }

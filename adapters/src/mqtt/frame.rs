@@ -86,12 +86,17 @@ pub(super) fn publish(packet: Bytes, has_properties: bool) -> Result<Message, Lo
     let mut rest = packet;
     let mut message = head(&mut rest)?;
     if has_properties {
-        let (length, digits) = number(&rest)?.ok_or_else(|| malformed("its properties"))?;
-        rest.advance(digits);
-        message.properties = take(&mut rest, length, "its properties")?;
+        message.properties = properties(&mut rest)?;
     }
     message.payload = rest;
     Ok(message)
+}
+
+/// Takes the properties that `rest` begins with, behind their length (MQTT 5 section 2.2.2).
+pub(super) fn properties(rest: &mut Bytes) -> Result<Bytes, Lost> {
+    let (length, digits) = number(rest)?.ok_or_else(|| malformed("its properties"))?;
+    rest.advance(digits);
+    take(rest, length, "its properties")
 }
 
 /// What the head says of a PUBLISH that is too large to be read, and is `end` bytes long.

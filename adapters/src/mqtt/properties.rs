@@ -39,13 +39,6 @@ pub(super) fn next(rest: &mut Bytes) -> Result<Option<(u8, Value)>, Lost> {
     Ok(Some((identifier, value)))
 }
 
-/// Takes the properties that `rest` begins with, behind their length.
-pub(super) fn section(rest: &mut Bytes) -> Result<Bytes, Lost> {
-    let (length, digits) = number(rest)?.ok_or_else(|| malformed("its properties"))?;
-    rest.advance(digits);
-    take(rest, length, "its properties")
-}
-
 fn text(rest: &mut Bytes) -> Result<Bytes, Lost> {
     let length = rest
         .try_get_u16()

@@ -66,7 +66,7 @@ impl Subscriptions {
     }
 
     /// Takes in the SUBACK with this packet identifier: for each filter, in the order of the SUBSCRIBE, the QoS that was granted or
-    /// a code of failure; each is told with its filter. Returns whether now each was answered for the first time in this connection.
+    /// a code of failure; each goes to `tell` with its filter. Returns whether all are answered for the first time in this connection.
     /// One that comes late, after the same was asked for again, counts; one of what was answered before does not.
     pub(super) fn answer(
         &mut self,

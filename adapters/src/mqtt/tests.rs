@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::{Mqtt, MqttSection, RETAINED, properties};
+use super::{Mqtt, MqttSection, RETAINED, frame, properties};
 use crate::{
     Clock, Context, Event, Intake, Outcome, Queues, SourceStats, Submission, Urge, queues,
 };
@@ -113,7 +113,7 @@ impl Rig {
 /// Without a Topic Alias Maximum it is 0: the broker sends each topic as it is (MQTT 5 section 3.1.2.11.5).
 fn allows_no_alias(connect: &[u8]) {
     let mut rest = Bytes::copy_from_slice(&connect[12..]);
-    let mut said = properties::section(&mut rest).unwrap();
+    let mut said = frame::properties(&mut rest).unwrap();
     let said = std::iter::from_fn(|| properties::next(&mut said).unwrap());
     let said: Vec<u8> = said.map(|(identifier, _)| identifier).collect();
     assert_eq!(said, [0x11, 0x21], "session expiry and window, no more");

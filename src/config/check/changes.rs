@@ -96,7 +96,7 @@ pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
     }
 }
 
-/// With their place in the file. One that is wrong is told of elsewhere.
+/// With their place in the file. What is wrong in one is said elsewhere.
 fn rules(file: &File, intents: &Intents) -> Vec<(usize, Rule)> {
     let rules = file.route.iter().enumerate().filter_map(|(index, route)| {
         let subject = route.subject.as_deref().map(Pattern::parse);
