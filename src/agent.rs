@@ -23,6 +23,8 @@ mod health;
 
 mod journal;
 
+mod proving;
+
 mod snapshot;
 
 mod sources;
@@ -54,6 +56,7 @@ use crate::process::flash;
 use crate::state::Keeper;
 use crate::status::{Ask, Meter, Serving};
 use health::Health;
+use proving::Proving;
 use sources::Sources;
 
 /// How often the agent looks at what nobody tells it: stalls, drops, rates.
@@ -82,6 +85,7 @@ pub(crate) struct Agent {
     noting: bool,
     timekeeper: Timekeeper,
     disk: DiskState,
+    proving: Proving,
 }
 
 /// How the agent ended.
@@ -128,6 +132,9 @@ impl Agent {
                     // A later probe tries again.
                     None => self.disk_is(Some("it could not be put to use".into())),
                 }
+            }
+            if let Some(end) = self.prove(orders, Instant::now()) {
+                break end;
             }
             tokio::select! {
                 biased;

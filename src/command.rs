@@ -6,6 +6,8 @@ mod buffer;
 
 mod check;
 
+mod config;
+
 mod console;
 
 #[cfg(feature = "demo")]
@@ -37,6 +39,7 @@ pub(crate) fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments.config),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Config(arguments) => config::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Buffer(arguments) => buffer::run(&arguments),

@@ -10,6 +10,8 @@ mod check;
 
 mod file;
 
+mod fleet;
+
 mod intent;
 
 mod intents;
@@ -17,6 +19,8 @@ mod intents;
 mod load;
 
 mod memory;
+
+mod minimum;
 
 mod problem;
 
@@ -27,6 +31,7 @@ pub(crate) use capacity::budget_for;
 pub(crate) use capacity::{RECORD, Rate, RateSource, expected_rate, full_after};
 pub(crate) use file::File;
 pub(crate) use intents::{HEALTH, Intent, Intents};
-pub(crate) use load::{Loaded, load};
+pub(crate) use load::{Loaded, load, load_text};
+pub(crate) use minimum::{minimum, state_dir};
 pub(crate) use problem::{Problem, Weight};
 pub(crate) use settings::Settings;

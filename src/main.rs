@@ -4,6 +4,8 @@ mod command;
 
 mod config;
 
+mod rollout;
+
 mod agent;
 
 mod ingest;

@@ -41,6 +41,8 @@ pub(crate) struct Snapshot {
     pub uptime_s: f64,
     #[serde(default)]
     pub clock: ClockStatus,
+    #[serde(default)]
+    pub config: ConfigStatus,
     pub link: LinkStatus,
     pub lanes: Vec<LaneStatus>,
     pub sources: Vec<SourceStatus>,
@@ -56,6 +58,19 @@ pub(crate) struct Snapshot {
     pub unknown_intents: u64,
     /// Subjects whose topic template could not be filled in.
     pub fallback_topics: u64,
+}
+
+/// What became of the configuration that was delivered last, and which one runs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct ConfigStatus {
+    /// `rejected`, `proving`, `kept`, `returned` or `unproven`.
+    pub state: String,
+    pub why: Option<String>,
+    /// SHA-256 of the file that was delivered last, and of that which runs.
+    pub attempted: String,
+    pub effective: String,
+    /// What has yet to prove itself.
+    pub open: Vec<String>,
 }
 
 /// What is believed of the time.
@@ -246,7 +261,7 @@ impl Snapshot {
             .map(|s| s.name.as_str())
             .collect();
         json!({ "uptime_s": self.uptime_s, "link_up": self.link.up, "lanes": lanes.collect::<serde_json::Map<_, _>>(),
-            "sources_down": down, "parts_down": self.parts, "disk_error": self.disk_error, "clock": self.clock, "flash": self.flash })
+            "sources_down": down, "parts_down": self.parts, "disk_error": self.disk_error, "clock": self.clock, "config": self.config, "flash": self.flash })
     }
 
     /// Why it is not well enough to be left alone: a line for each part of the agent that has not worked for too long. An outage

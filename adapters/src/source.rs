@@ -1,5 +1,7 @@
 //! The sources there are: a closed set, each with its name, what is wrong with it, the intents that it uses, and its start.
 
+use std::time::Duration;
+
 use crate::inference::{Inference, InferenceError, InferenceSection};
 use crate::modbus::{Modbus, ModbusSection};
 use crate::mqtt::{Mqtt, MqttError, MqttSection};
@@ -81,6 +83,15 @@ impl SourceSettings {
             SourceSettings::Inference(section) => given(("intent".into(), &section.intent))
                 .into_iter()
                 .collect(),
+        }
+    }
+
+    /// The longest time between two of its own looks, where it looks by itself: nothing for a source that is told.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        match self {
+            SourceSettings::Mqtt(_) | SourceSettings::Inference(_) => Duration::ZERO,
+            SourceSettings::Modbus(section) => section.interval(),
         }
     }
 

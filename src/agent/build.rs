@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::disk::DiskState;
 use super::health::Health;
 use super::prepare::{AgentError, Prepared};
+use super::proving::Proving;
 use super::sources::Sources;
 use super::stop::Carried;
 use super::{Agent, Facts, TICK};
@@ -90,6 +91,7 @@ pub(crate) fn build(
         noting: false,
         timekeeper,
         disk: DiskState::new(started),
+        proving: Proving::new(started),
         facts,
         intents,
     };

@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
 
 use super::End;
 use super::prepare::{self, AgentError, Prepared};
 use crate::config::{self, Loaded};
 use crate::process::chain;
 use crate::process::supervisor::{self, Ask, Signals};
+use crate::rollout::{self, Rollout};
 use crate::status::Port;
 
 pub(crate) const GOES_ON: &str =
@@ -17,16 +20,21 @@ pub(crate) const GOES_ON: &str =
 pub(crate) struct Orders {
     path: PathBuf,
     signals: Signals,
+    /// Another text is in the file.
+    dropped: mpsc::Receiver<()>,
+    pub(crate) rollout: Rollout,
     /// What the agent runs with.
     loaded: Option<Arc<Loaded>>,
     port: Option<Port>,
 }
 
 impl Orders {
-    pub(crate) fn new(path: &Path, signals: Signals) -> Orders {
+    pub(crate) fn new(path: &Path, signals: Signals, rollout: Rollout) -> Orders {
         Orders {
             path: path.to_owned(),
             signals,
+            dropped: rollout::watch(path),
+            rollout,
             loaded: None,
             port: None,
         }
@@ -38,6 +46,7 @@ impl Orders {
 
     pub(crate) fn runs_with(&mut self, loaded: &Arc<Loaded>, port: Option<&Port>) {
         (self.loaded, self.port) = (Some(Arc::clone(loaded)), port.cloned());
+        self.rollout.runs_with(loaded, Instant::now());
     }
 
     /// All that an agent takes which may not be there; a port that is open already stays open.
@@ -55,18 +64,31 @@ impl Orders {
     /// Waits until the agent is to end. A configuration that cannot be used is said and ends nothing. Safe to cancel.
     pub(super) async fn next(&mut self) -> End {
         loop {
-            match self.signals.next().await {
-                Ask::Stop(signal) => return End::Stop(signal),
-                Ask::Reload => {
-                    supervisor::reloading();
-                    if let Some(next) = self.reloaded() {
-                        let reason = "SIGHUP: the configuration is read again";
-                        return End::StartAnew(reason, Box::new(next));
+            let reason = tokio::select! {
+                biased;
+                ask = self.signals.next() => match ask {
+                    Ask::Stop(signal) => return End::Stop(signal),
+                    Ask::Reload => "SIGHUP: the configuration is read again",
+                },
+                Some(()) = self.dropped.recv() => {
+                    if !self.is_news() {
+                        continue;
                     }
-                    supervisor::ready();
+                    "the file has changed: the configuration is read again"
                 }
+            };
+            supervisor::reloading();
+            if let Some(next) = self.reloaded() {
+                return End::StartAnew(reason, Box::new(next));
             }
+            supervisor::ready();
         }
+    }
+
+    /// A text that was read by a signal or at the start is none, and what runs is answered without being read again.
+    fn is_news(&mut self) -> bool {
+        let text = std::fs::read_to_string(&self.path);
+        text.is_ok_and(|text| self.rollout.is_news(&text))
     }
 
     /// Waits until somebody says stop. What else is asked for meanwhile waits. Safe to cancel.
@@ -79,7 +101,7 @@ impl Orders {
     }
 
     /// For an agent that is to follow this one though nobody asked for another configuration: the one in the file, or else the same.
-    pub(super) fn again(&self) -> Option<Prepared> {
+    pub(super) fn again(&mut self) -> Option<Prepared> {
         if let Some(prepared) = self.reloaded() {
             return Some(prepared);
         }
@@ -93,23 +115,47 @@ impl Orders {
         .ok()
     }
 
-    /// The configuration as it is now in the file, if it is good and an agent can begin with it.
-    fn reloaded(&self) -> Option<Prepared> {
+    /// What delivered last, for an agent to go back to; it goes on as it is where that cannot be had.
+    pub(super) fn before(&self) -> Option<Prepared> {
+        let prepared = self.prepare(self.rollout.proved()?);
+        prepared
+            .map_err(|error| {
+                tracing::error!(
+                    error = chain(&error),
+                    "the agent cannot begin with the configuration that delivered before; it goes on as it is"
+                );
+            })
+            .ok()
+    }
+
+    /// The configuration as it is now in the file, if it is good, was not gone back from, and an agent can begin with it.
+    fn reloaded(&mut self) -> Option<Prepared> {
         let file = self.path.display();
-        let problems = match config::load(&self.path) {
-            Ok(loaded) => match self.prepare_with_keys(&loaded.into()) {
-                Ok(prepared) => return Some(prepared),
-                Err(error) => {
-                    tracing::error!(error = chain(&error), %file, "{GOES_ON}");
-                    return None;
+        let loaded = match config::load(&self.path) {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                for problem in &problems {
+                    tracing::error!(%file, "{problem}");
                 }
-            },
-            Err(problems) => problems,
+                tracing::error!(%file, "the new configuration is not used; the agent goes on with the one it has");
+                let why = problems.first().map(ToString::to_string);
+                let text = std::fs::read_to_string(&self.path).unwrap_or_default();
+                self.rollout.rejects(&text, why.unwrap_or_default());
+                return None;
+            }
         };
-        for problem in problems {
-            tracing::error!(%file, "{problem}");
+        if let Err(why) = self.rollout.may_try(&loaded) {
+            tracing::error!(%file, why, "the configuration was gone back from before; it is not tried again until it, or a file that it refers to, is another; the agent goes on with the one it has");
+            return None;
         }
-        tracing::error!(%file, "the new configuration is not used; the agent goes on with the one it has");
-        None
+        let loaded = Arc::new(loaded);
+        match self.prepare_with_keys(&loaded) {
+            Ok(prepared) => Some(prepared),
+            Err(error) => {
+                tracing::error!(error = chain(&error), %file, "{GOES_ON}");
+                self.rollout.rejects(&loaded.text, chain(&error));
+                None
+            }
+        }
     }
 }

@@ -27,6 +27,7 @@ impl Agent {
                 .saturating_duration_since(self.facts.started)
                 .as_secs_f64(),
             clock: self.clock_status(),
+            config: self.proving.status.clone(),
             link: self.link_status(now),
             lanes: self
                 .intents

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::check::CheckArguments;
+use super::config::ConfigArguments;
 use super::run::RunArguments;
 use super::status::StatusArguments;
 use crate::state::DISK_WRITER;
@@ -25,6 +26,8 @@ pub(super) enum Command {
     ///
     /// Exit code 0: good; 1: there are errors; 2: wrong usage.
     Check(CheckArguments),
+    /// What became of the configuration that was delivered.
+    Config(ConfigArguments),
     /// Show how the running agent is: lanes, backlog, link, sources.
     Status(StatusArguments),
     /// Say what an outage would do: when each lane is full, what is given up, how long the drain takes.

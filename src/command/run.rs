@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::console::{fail, load};
+use super::console::{fail, refuse};
 use crate::agent::{self, AgentError, Carried, Ended, Orders, Prepared, WithoutKeys};
 use crate::config::{Loaded, Weight};
 use crate::process::supervisor::{self, Signals};
 use crate::process::{allocator, chain, logging};
+use crate::rollout::{self, Rollout};
 use crate::uplink;
 
 /// Before a configuration is tried again that an agent has run with, and with which the next could not begin.
@@ -37,17 +38,18 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&error),
     };
-    let loaded = match load(path) {
-        Ok(loaded) => loaded,
-        Err(code) => return code,
+    let (mut rollout, loaded) = match rollout::start(path) {
+        Ok(start) => Rollout::new(start),
+        Err(problems) => return refuse(path, &problems),
     };
     logging::begin(&loaded.settings.log);
+    rollout.tell(path);
     if let Err(error) = settled {
         tracing::warn!(%error, "the allocator keeps its own settings; memory use will be higher");
     }
     let outcome = runtime.block_on(async {
-        let first = agent::prepare(&loaded.into(), None)?;
-        agents(first, Orders::new(path, signals)).await
+        let first = agent::prepare(&loaded, None)?;
+        agents(first, Orders::new(path, signals, rollout)).await
     });
     runtime.shutdown_timeout(LEFT_BEHIND);
     uplink::wait_for_ends(PRODUCERS_END);
@@ -70,6 +72,7 @@ async fn agents(first: Prepared, mut orders: Orders) -> Result<(), AgentError> {
             Some(good) if !Arc::ptr_eq(good, &loaded) => WithoutKeys::Fails,
             Some(_) | None => WithoutKeys::GoesOn,
         };
+        orders.rollout.is_about_to_run(&loaded).await;
         let (ended, back) = run_one(next, &mut carried, without_keys, orders).await;
         orders = back;
         let then = match ended {
@@ -83,10 +86,11 @@ async fn agents(first: Prepared, mut orders: Orders) -> Result<(), AgentError> {
                 None => return Err(error),
             },
         };
-        match then {
-            Some(prepared) => next = prepared,
-            None => return Ok(()),
-        }
+        let Some(prepared) = then else {
+            orders.rollout.stops().await;
+            return Ok(());
+        };
+        next = prepared;
     }
 }
 
@@ -138,6 +142,7 @@ async fn fall_back(
 ) -> Option<Prepared> {
     let file = orders.path().display().to_string();
     tracing::error!(error = chain(error), file, "{}", agent::GOES_ON);
+    orders.rollout.rejects(&tried.text, chain(error));
     let mut pause = Arc::ptr_eq(tried, good);
     loop {
         if pause && orders.stopped_within(AGAIN).await {

@@ -12,6 +12,7 @@ use adapters::{Size, SourceSettings, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::fleet::FleetSection;
 use super::intent::IntentSection;
 use super::memory::MemorySection;
 use crate::ingest::RouteSection;
@@ -40,6 +41,8 @@ pub(crate) struct File {
     pub buffer: BufferSection,
     #[serde(default)]
     pub memory: MemorySection,
+    #[serde(default)]
+    pub fleet: FleetSection,
     /// MQTT sources.
     #[serde(default)]
     pub mqtt: Vec<MqttSection>,

@@ -1,6 +1,6 @@
 //! Putting the layers together, and finding everything that is wrong, not just the first thing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
@@ -21,6 +21,9 @@ pub(crate) struct Loaded {
     /// ... and as meant.
     pub settings: Settings,
     pub warnings: Vec<Problem>,
+    /// The text that it was read from, and those of the register maps that it names.
+    pub text: String,
+    pub maps: Vec<(PathBuf, String)>,
 }
 
 /// Reads the file at `path`, then `TIDEGATE__SECTION__KEY` from the environment.
@@ -36,8 +39,8 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     load_text(&text, path.parent().unwrap_or(Path::new("")))
 }
 
-/// `beside` is the directory of the file, for those that it names.
-fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem>> {
+/// The same of a text; `beside` is the directory of the file that it is from, for those that it names.
+pub(crate) fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem>> {
     let spans = DeTable::parse(text).map_err(|error| {
         let line = error.span().map(|span| line_of(text, span.start));
         vec![Problem {
@@ -56,6 +59,8 @@ fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem>> {
         }]
     })?;
     let (mut file, mut problems) = read(merged);
+    let named = file.iter().flat_map(|file| named_maps(file, beside));
+    let named: Vec<_> = named.collect();
     problems.extend(file.iter_mut().flat_map(|file| maps(file, beside)));
     problems.extend(file.iter().flat_map(check::problems));
     for problem in &mut problems {
@@ -67,9 +72,18 @@ fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem>> {
             settings: Settings::new(&file),
             file,
             warnings: problems,
+            text: text.to_owned(),
+            maps: named,
         }),
         _ => Err(problems),
     }
+}
+
+/// The texts of register maps, by the names that they are given; what cannot be read is said when it is put in its place.
+fn named_maps(file: &File, beside: &Path) -> Vec<(PathBuf, String)> {
+    let maps = file.modbus.iter().flat_map(|bus| bus.maps(beside));
+    let texts = maps.filter_map(|(name, path)| Some((name, std::fs::read_to_string(path).ok()?)));
+    texts.collect()
 }
 
 /// Puts register maps in their place.

@@ -23,7 +23,7 @@ enum Kind {
 }
 use Kind::{Count, Level};
 
-const AGENT: [Reading<Snapshot>; 8] = [
+const AGENT: [Reading<Snapshot>; 9] = [
     (Level, "uptime_seconds", "since the start", |all| {
         all.uptime_s
     }),
@@ -54,6 +54,16 @@ const AGENT: [Reading<Snapshot>; 8] = [
         "system_clock_off_seconds",
         "how far the system's clock is ahead of the time that events are given",
         |all| all.clock.system_clock_off_s,
+    ),
+    (
+        Level,
+        "config_delivers",
+        "whether the configuration that was delivered last runs and was proved: 1; it is not proved yet: 0; another one runs: -1",
+        |all| match all.config.state.as_str() {
+            "kept" => 1.0,
+            "rejected" | "returned" => -1.0,
+            _ => 0.0,
+        },
     ),
     (
         Count,

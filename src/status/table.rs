@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use adapters::{age, size};
 
-use super::{ClockStatus, FlashStatus, LaneStatus, LinkStatus, PartStatus, Snapshot, SourceStatus};
+use super::{
+    ClockStatus, ConfigStatus, FlashStatus, LaneStatus, LinkStatus, PartStatus, Snapshot,
+    SourceStatus,
+};
 
 /// Lines that fit a terminal of 100 columns.
 #[must_use]
@@ -28,6 +31,7 @@ fn draw(snapshot: &Snapshot, text: &mut String) -> std::fmt::Result {
     )?;
     link(&snapshot.link, text)?;
     clock(&snapshot.clock, text)?;
+    config(&snapshot.config, text)?;
     if let Some(error) = &snapshot.disk_error {
         writeln!(text, "DISK {error}")?;
     }
@@ -77,6 +81,21 @@ fn clock(clock: &ClockStatus, text: &mut String) -> std::fmt::Result {
         writeln!(text, "clock unverified: {by}")
     } else {
         Ok(())
+    }
+}
+
+/// One that delivered is not worth a line.
+fn config(config: &ConfigStatus, text: &mut String) -> std::fmt::Result {
+    let why = config.why.as_deref().unwrap_or_default();
+    match config.state.as_str() {
+        "rejected" => writeln!(text, "CONFIGURATION rejected, another one runs: {why}"),
+        "returned" => writeln!(
+            text,
+            "CONFIGURATION gone back from, the one before runs: {why}"
+        ),
+        "unproven" => writeln!(text, "configuration unproven: {why}"),
+        "proving" => writeln!(text, "configuration proving: {}", config.open.join(", ")),
+        _ => Ok(()),
     }
 }
 

@@ -369,6 +369,13 @@ impl Uplink {
         }
     }
 
+    /// Every connection stands.
+    #[must_use]
+    pub(crate) fn stands(&self) -> bool {
+        let mut connections = self.connections.iter();
+        connections.all(|one| one.connected == Some(true))
+    }
+
     /// Why the connection of `lane` cannot send, until it delivers again.
     pub(crate) fn failure(&self, lane: LaneId) -> Option<&str> {
         self.connection(lane)?.failure()

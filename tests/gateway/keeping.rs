@@ -209,7 +209,10 @@ fn a_damaged_generation_is_written_anew_when_a_person_asks_for_it() {
 }
 
 /// Kind and content of each of the gateway's reports, once they are `enough`.
-fn health(kafka: &Kafka, enough: impl Fn(&[(String, Value)]) -> bool) -> Vec<(String, Value)> {
+pub(crate) fn health(
+    kafka: &Kafka,
+    enough: impl Fn(&[(String, Value)]) -> bool,
+) -> Vec<(String, Value)> {
     let topic = kafka.topic("health");
     let mut reader = load::consume::Reader::new(&kafka.plain(), &[&topic], &[]);
     let mut reports = Vec::new();

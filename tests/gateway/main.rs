@@ -48,6 +48,8 @@ mod followed;
 
 mod lines;
 
+mod rollout;
+
 mod signals;
 
 mod owners;

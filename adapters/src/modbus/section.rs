@@ -127,6 +127,16 @@ impl ModbusSection {
         })
     }
 
+    /// The longest interval of its groups.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        let groups = self.slave.iter().flat_map(|slave| {
+            let groups = slave.group.iter();
+            groups.map(|group| group.interval(slave).0)
+        });
+        groups.max().unwrap_or_default()
+    }
+
     /// Whether events of this bus carry a tag of this name.
     #[must_use]
     pub fn gives_tag(&self, tag: &str) -> bool {

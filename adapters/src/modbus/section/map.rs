@@ -74,7 +74,19 @@ impl MapSection {
     }
 }
 
+/// Where the map `name` is.
+fn place(name: &Path, beside: &Path) -> PathBuf {
+    let (beside, in_modbus) = (beside.join(name), beside.join("modbus").join(name));
+    if beside.exists() { beside } else { in_modbus }
+}
+
 impl ModbusSection {
+    /// The maps that slaves name, until they are resolved: as they are written, and where they are.
+    pub fn maps(&self, beside: &Path) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+        let names = self.slave.iter().filter_map(|slave| slave.map.clone());
+        names.map(move |name| (name.clone(), place(&name, beside)))
+    }
+
     /// Puts the maps that slaves name in their place; `beside` is the directory of the configuration. Returns what is
     /// wrong with them: the key below the section, and what would be right.
     pub fn resolve(&mut self, beside: &Path) -> Vec<(String, String)> {
@@ -83,9 +95,7 @@ impl ModbusSection {
             let Some(name) = slave.map.take() else {
                 continue;
             };
-            let (beside, in_modbus) = (beside.join(&name), beside.join("modbus").join(&name));
-            let path = if beside.exists() { beside } else { in_modbus };
-            match MapSection::read(&path) {
+            match MapSection::read(&place(&name, beside)) {
                 Ok(map) => slave.take_over(name, map),
                 Err(error) => problems.push((format!("slave[{index}].map"), error.to_string())),
             }

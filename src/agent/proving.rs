@@ -1,0 +1,161 @@
+//! Whether the configuration that runs delivers: what is seen of that, what is told, and the way back.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{Agent, End, Orders, TICK};
+use crate::config::Loaded;
+use crate::rollout::{Record, Seen, State, Step};
+use crate::status::ConfigStatus;
+use crate::uplink::{Signal, Uplink, UplinkError};
+
+/// How long the uplink of the configuration before may take to connect.
+const OLD_PATIENCE: Duration = Duration::from_secs(20);
+const OLD_CONNECTS: &str = "the uplink does not connect, and that of the configuration before does";
+
+pub(super) struct Proving {
+    next: Instant,
+    /// The uplink of the configuration before, which is being tried until then.
+    asking: Option<(Uplink, Instant)>,
+    told: Option<(State, Option<String>)>,
+    pub(super) status: ConfigStatus,
+}
+
+impl Proving {
+    pub(super) fn new(now: Instant) -> Proving {
+        Proving {
+            next: now,
+            asking: None,
+            told: None,
+            status: ConfigStatus::default(),
+        }
+    }
+
+    /// It connects or not, with a client id of its own; nothing is sent through it.
+    fn ask(&mut self, before: &Loaded, now: Instant) -> Result<(), UplinkError> {
+        let mut cluster = before.settings.cluster().clone();
+        cluster.client_id += "-before";
+        let mut sendings = before.settings.intents.sendings();
+        sendings.truncate(1);
+        self.asking = Some((Uplink::new(&cluster, &sendings)?, now + OLD_PATIENCE));
+        Ok(())
+    }
+
+    /// Whether it connected.
+    fn connects(&mut self, now: Instant) -> bool {
+        let Some((uplink, until)) = &mut self.asking else {
+            return false;
+        };
+        let (mut reports, mut signals) = (Vec::new(), Vec::new());
+        uplink.take(&mut reports, &mut signals, now);
+        let connected = signals.contains(&Signal::Connected(true));
+        if connected || now >= *until {
+            self.asking = None;
+        }
+        connected
+    }
+}
+
+impl Agent {
+    /// Looks whether the configuration delivers; to be called as often as anything happens. Returns the way back if it does not.
+    pub(super) fn prove(&mut self, orders: &mut Orders, now: Instant) -> Option<End> {
+        if now < self.proving.next {
+            return None;
+        }
+        self.proving.next = now + TICK;
+        let old_connects = self.proving.connects(now) && !self.drain.uplink.stands();
+        let step = if old_connects {
+            orders.rollout.returns(OLD_CONNECTS);
+            Some(Step::Return)
+        } else {
+            orders.rollout.look(&self.seen(), now)
+        };
+        match step {
+            None => {}
+            Some(Step::AskOld) => self.ask_old(orders, now),
+            Some(Step::Return) => match orders.before() {
+                Some(before) => {
+                    let reason = "the configuration does not deliver; the one before runs again";
+                    return Some(End::StartAnew(reason, Box::new(before)));
+                }
+                None => orders.rollout.stays(),
+            },
+        }
+        self.tell_configuration(orders.rollout.record(), orders.rollout.open(), now);
+        None
+    }
+
+    fn seen(&self) -> Seen<'_> {
+        let sources = self.sources.iter().map(|one| {
+            let is_well = one.down.is_none() && one.stats.connected.load(Ordering::Relaxed);
+            (one.name, is_well)
+        });
+        let mut lanes = self.intents.iter();
+        Seen {
+            connected: self.drain.uplink.stands(),
+            delivered: lanes.any(|(lane, _)| self.lanes.counts(lane).delivered > 0),
+            sources: sources.collect(),
+        }
+    }
+
+    fn ask_old(&mut self, orders: &Orders, now: Instant) {
+        let Some(before) = orders.rollout.proved() else {
+            return;
+        };
+        if let Err(error) = self.proving.ask(before, now) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                "the uplink of the configuration before cannot be tried; the new one goes on"
+            );
+        }
+    }
+
+    /// Says a change of what became of the configuration; that one is kept as before is none.
+    fn tell_configuration(&mut self, record: &Record, open: Vec<String>, now: Instant) {
+        self.proving.status = ConfigStatus {
+            state: record.state.name().to_owned(),
+            why: record.why.clone(),
+            attempted: record.attempted.sha256.clone(),
+            effective: record.effective.sha256.clone(),
+            open,
+        };
+        let is = (record.state, record.why.clone());
+        let was = self.proving.told.replace(is.clone());
+        if was.as_ref() == Some(&is) || (was.is_none() && record.state == State::Kept) {
+            return;
+        }
+        let (attempted, effective) = (record.attempted.short(), record.effective.short());
+        let (why, open) = (record.why.as_deref(), self.proving.status.open.join(", "));
+        match record.state {
+            State::Received => return,
+            State::Proving => tracing::info!(
+                sha256 = attempted,
+                to_prove = open,
+                "a new configuration runs; it is kept once it delivers"
+            ),
+            State::Kept => tracing::info!(
+                sha256 = attempted,
+                "the configuration delivers, and is kept: the gateway comes back to it where a later one does not"
+            ),
+            State::Unproven => tracing::warn!(
+                sha256 = attempted,
+                why,
+                "the new configuration had no chance to prove itself yet; it goes on running, and nothing is lost"
+            ),
+            State::Returned => tracing::error!(
+                sha256 = attempted,
+                runs = effective,
+                why,
+                "the configuration in the file does not deliver; the one before runs again, and nothing is lost; put the file right: it is tried again once it, or a file that it refers to, is another"
+            ),
+            // Each problem was said when it was found.
+            State::Rejected => {}
+        }
+        let notice = json!({ "state": record.state, "why": why, "attempted": record.attempted.sha256,
+            "effective": record.effective.sha256 });
+        self.notice("config", &notice, now);
+    }
+}

@@ -1,0 +1,123 @@
+//! `tidegate config`: what became of the configuration that was delivered.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use adapters::Span;
+use clap::Subcommand;
+
+use super::console::{ask, fail, say};
+use crate::config;
+use crate::rollout;
+use crate::status::ConfigStatus;
+
+/// How often an agent is asked that is waited for.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfigArguments {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say what became of the configuration that was delivered last.
+    ///
+    /// Exit code 0: it delivers and is kept; 1: rejected; 2: wrong usage, or no agent answers; 3: gone back from; 4: not proved yet.
+    Status(ConfigStatusArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigStatusArguments {
+    /// The configuration file of the agent: with `--wait`, what became of the text that is in it now.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "state")]
+    config: Option<PathBuf>,
+    /// The state directory of the agent.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/tidegate")]
+    state: PathBuf,
+    /// Wait at most so long until there is a verdict: "10m".
+    #[arg(long, value_name = "TIME")]
+    wait: Option<Span>,
+    /// For programs.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: ConfigArguments) -> ExitCode {
+    match arguments.command {
+        ConfigCommand::Status(arguments) => status(&arguments),
+    }
+}
+
+fn status(arguments: &ConfigStatusArguments) -> ExitCode {
+    let (state, sha256) = match &arguments.config {
+        None => (arguments.state.clone(), None),
+        Some(path) => match of_file(path) {
+            Ok((state, sha256)) => (state, Some(sha256)),
+            Err(error) => {
+                fail(&error);
+                return ExitCode::from(2);
+            }
+        },
+    };
+    let until = Instant::now() + arguments.wait.map_or(Duration::ZERO, |wait| wait.0);
+    loop {
+        let asked = ask(&state).map(|snapshot| snapshot.config);
+        let is_over = Instant::now() >= until;
+        match asked {
+            Ok(config) if is_over || is_verdict(&config, sha256.as_deref()) => {
+                return told(&config, arguments.json);
+            }
+            Err(error) if is_over => {
+                fail(&*error);
+                return ExitCode::from(2);
+            }
+            Ok(_) | Err(_) => std::thread::park_timeout(ASK_EVERY),
+        }
+    }
+}
+
+/// The state directory that it names, and which text it is.
+fn of_file(path: &Path) -> std::io::Result<(PathBuf, String)> {
+    let text = std::fs::read_to_string(path)?;
+    let state = config::load(path).map_or_else(
+        |_| config::state_dir(&text),
+        |loaded| Some(loaded.settings.store.state),
+    );
+    let state = state.unwrap_or_else(|| PathBuf::from(rollout::STATE));
+    Ok((state, rollout::sha256(&text)))
+}
+
+/// Waiting longer would tell no more; with `sha256`, of that text.
+fn is_verdict(config: &ConfigStatus, sha256: Option<&str>) -> bool {
+    let is_final = matches!(
+        config.state.as_str(),
+        "kept" | "rejected" | "returned" | "unproven"
+    );
+    is_final && sha256.is_none_or(|sha256| config.attempted == sha256)
+}
+
+fn told(config: &ConfigStatus, json: bool) -> ExitCode {
+    if json {
+        say(&format!("{:#}\n", serde_json::json!(config)));
+    } else {
+        let why = config.why.as_deref().map(|why| format!(": {why}"));
+        let open = match config.open.join(", ") {
+            open if open.is_empty() => String::new(),
+            open => format!("\nto be proved: {open}"),
+        };
+        let (state, attempted, effective) = (&config.state, &config.attempted, &config.effective);
+        say(&format!(
+            "{state}{}{open}\ndelivered {attempted}\nruns      {effective}\n",
+            why.unwrap_or_default()
+        ));
+    }
+    match config.state.as_str() {
+        "kept" => ExitCode::SUCCESS,
+        "rejected" => ExitCode::from(1),
+        "returned" => ExitCode::from(3),
+        _ => ExitCode::from(4),
+    }
+}

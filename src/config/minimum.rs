@@ -1,0 +1,97 @@
+//! What a configuration that cannot be used still says: where the state is, and how the gateway reports.
+
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+use super::load::{Loaded, load_text};
+
+/// What an agent without sources takes of a configuration: what reports, and what brings away that waits on disk.
+const REPORTS: [&str; 9] = [
+    "gateway", "log", "status", "uplink", "link", "replay", "buffer", "memory", "intent",
+];
+/// The least of it, by section.
+const LEAST: [(&str, &[&str]); 2] = [
+    ("gateway", &["id", "site", "region", "state_dir"]),
+    ("uplink", &["brokers", "client_id", "tls", "sasl"]),
+];
+
+/// As much of a configuration that cannot be used as an agent needs that only reports; nothing where the uplink is not in it.
+pub(crate) fn minimum(text: &str, beside: &Path) -> Option<Loaded> {
+    let whole = readable(text)?;
+    let reports = only(&whole, &REPORTS);
+    let mut least = Table::new();
+    for (section, keys) in LEAST {
+        if let Some(found) = whole.get(section).and_then(toml::Value::as_table) {
+            least.insert(section.to_owned(), only(found, keys).into());
+        }
+    }
+    let mut tables = [reports, least].into_iter();
+    tables.find_map(|table| load_text(&table.to_string(), beside).ok())
+}
+
+fn only(table: &Table, keys: &[&str]) -> Table {
+    let kept = table.iter().filter(|(key, _)| keys.contains(&key.as_str()));
+    kept.map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+/// The state directory that it names.
+pub(crate) fn state_dir(text: &str) -> Option<PathBuf> {
+    let whole = readable(text)?;
+    let said = whole.get("gateway")?.get("state_dir")?.as_str()?;
+    Some(PathBuf::from(said)).filter(|path| path.is_absolute())
+}
+
+/// All of it, or what stands before the table with the first error.
+fn readable(text: &str) -> Option<Table> {
+    let error = match text.parse::<Table>() {
+        Ok(whole) => return Some(whole),
+        Err(error) => error,
+    };
+    let before = text.get(..error.span()?.start)?;
+    let header = before.rfind("\n[")?;
+    before.get(..=header)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "[gateway]\nid = \"a\"\nstate_dir = \"/s\"\n[uplink]\nbrokers = [\"h:9092\"]\n";
+
+    #[test]
+    fn what_reports_is_found_in_files_with_any_mistake_behind_it() {
+        for mistake in [
+            "[[mqtt]]\nname = \"plant\"\nport = \"x\"\n",
+            "[[mqtt]]\nname = \"pla",
+            "[[mqtt]\n",
+            "[nothing]\nkey = 1\n",
+            "[replay]\ncatch_up = -1\n",
+            "[log]\nlevel = \"loud\"\n",
+            "[gateway]\nid = \"again\"\n",
+            "[uplink.nothing]\nkey = 1\n",
+            "[[intent]]\nname = \"a b\"\n= =",
+        ] {
+            let text = format!("{GOOD}{mistake}");
+            assert!(load_text(&text, Path::new("/")).is_err(), "{mistake}");
+            let least = minimum(&text, Path::new("/")).expect(mistake);
+            assert_eq!(least.settings.cluster().section.brokers, ["h:9092"]);
+            assert!(least.settings.sources.is_empty());
+            assert_eq!(state_dir(&text), Some("/s".into()), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn without_an_uplink_there_is_nothing_to_report_to() {
+        for text in [
+            "",
+            "[gateway]\nid = \"a\"\n",
+            "[uplink]\nbrokers = 5\n",
+            "= =",
+        ] {
+            assert!(minimum(text, Path::new("/")).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What counts for and against a configuration that runs. Pure: time comes in as an argument.
+
+use std::time::{Duration, Instant};
+
+/// What was well before has at least this long to be well again, and the uplink to connect.
+const FAIR: Duration = Duration::from_mins(1);
+/// And a source three of its own intervals.
+const INTERVALS: u32 = 3;
+/// How often the uplink of the configuration before is tried, as long as the new one does not connect: an outage may be long.
+const ASK_EVERY: Duration = Duration::from_mins(5);
+
+/// How the parts of the running agent are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen<'a> {
+    /// All connections to the cluster stand, and their login was accepted.
+    pub connected: bool,
+    /// Something was delivered since the agent began.
+    pub delivered: bool,
+    /// Each source, and whether it is well.
+    pub sources: Vec<(&'a str, bool)>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// There is not enough for one yet.
+    Open,
+    /// It delivers.
+    Proved,
+    /// It is to be gone back from, for this reason.
+    Against(String),
+    /// Whether the uplink of the configuration before connects would tell.
+    AskOld,
+    /// Its time is over, and nothing spoke against it; these have not proved themselves.
+    Unproven(String),
+}
+
+/// The parts that a configuration changes, of which each has to prove itself.
+#[derive(Debug)]
+pub(super) struct Proof {
+    until: Instant,
+    uplink: Option<UplinkPart>,
+    sources: Vec<SourcePart>,
+    /// There is one to go back to.
+    can_return: bool,
+    was_unproven: bool,
+}
+
+#[derive(Debug)]
+struct UplinkPart {
+    proved: bool,
+    ask_at: Instant,
+}
+
+#[derive(Debug)]
+struct SourcePart {
+    name: String,
+    proved: bool,
+    until: Instant,
+}
+
+impl Proof {
+    /// `sources` are those that were well and are changed, each with its longest interval.
+    pub(super) fn new(
+        uplink: bool,
+        sources: impl Iterator<Item = (String, Duration)>,
+        can_return: bool,
+        within: Duration,
+        now: Instant,
+    ) -> Proof {
+        let fair = FAIR.min(within);
+        let part = |(name, interval): (String, Duration)| SourcePart {
+            name,
+            proved: false,
+            until: now + fair.max(interval * INTERVALS),
+        };
+        Proof {
+            until: now + within,
+            uplink: uplink.then_some(UplinkPart {
+                proved: false,
+                ask_at: now + fair,
+            }),
+            sources: sources.map(part).collect(),
+            can_return,
+            was_unproven: false,
+        }
+    }
+
+    pub(super) fn look(&mut self, seen: &Seen<'_>, now: Instant) -> Verdict {
+        if let Some(uplink) = &mut self.uplink {
+            uplink.proved |= seen.connected && seen.delivered;
+        }
+        for part in &mut self.sources {
+            let well = |(name, well): &(&str, bool)| *well && *name == part.name;
+            part.proved |= seen.sources.iter().any(well);
+        }
+        if self.open().next().is_none() {
+            return Verdict::Proved;
+        }
+        if self.can_return {
+            let mut late = self.sources.iter();
+            let late = late.find(|part| !part.proved && now >= part.until);
+            if let Some(part) = late {
+                return Verdict::Against(format!(
+                    "source `{}` was well before, and is not with it",
+                    part.name
+                ));
+            }
+            if let Some(uplink) = self.uplink.as_mut().filter(|one| !one.proved)
+                && !seen.connected
+                && now >= uplink.ask_at
+            {
+                uplink.ask_at = now + ASK_EVERY;
+                return Verdict::AskOld;
+            }
+        }
+        if now >= self.until && !std::mem::replace(&mut self.was_unproven, true) {
+            let open: Vec<String> = self.open().collect();
+            return Verdict::Unproven(format!("not proved yet: {}", open.join(", ")));
+        }
+        Verdict::Open
+    }
+
+    /// What has not proved itself, in words.
+    pub(super) fn open(&self) -> impl Iterator<Item = String> {
+        let uplink = self.uplink.iter().filter(|one| !one.proved);
+        let uplink = uplink.map(|_| "the uplink delivers".to_owned());
+        let sources = self.sources.iter().filter(|one| !one.proved);
+        uplink.chain(sources.map(|one| format!("source `{}` is well", one.name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_mins(10);
+
+    fn proof(now: Instant) -> Proof {
+        let sources = [("plant", 0), ("meter", 30)];
+        let sources = sources.map(|(name, s)| (name.to_owned(), Duration::from_secs(s)));
+        Proof::new(true, sources.into_iter(), true, WITHIN, now)
+    }
+
+    fn seen(link: bool, plant: bool, meter: bool) -> Seen<'static> {
+        Seen {
+            connected: link,
+            delivered: link,
+            sources: vec![("plant", plant), ("meter", meter)],
+        }
+    }
+
+    #[test]
+    fn it_is_kept_as_soon_as_each_part_was_well_once() {
+        let now = Instant::now();
+        let at = |s| now + Duration::from_secs(s);
+        let mut proof = proof(now);
+        assert_eq!(proof.look(&seen(false, true, false), at(1)), Verdict::Open);
+        assert_eq!(proof.look(&seen(true, false, false), at(2)), Verdict::Open);
+        assert_eq!(
+            proof.look(&seen(false, false, true), at(3)),
+            Verdict::Proved
+        );
+    }
+
+    #[test]
+    fn a_source_that_was_well_has_a_minute_or_three_of_its_intervals() {
+        let now = Instant::now();
+        let at = |s| now + Duration::from_secs(s);
+        let mut one = proof(now);
+        assert_eq!(one.look(&seen(true, false, true), at(59)), Verdict::Open);
+        let verdict = one.look(&seen(true, false, true), at(60));
+        assert!(matches!(verdict, Verdict::Against(why) if why.contains("`plant`")));
+        let mut one = proof(now);
+        assert_eq!(one.look(&seen(true, true, false), at(89)), Verdict::Open);
+        let verdict = one.look(&seen(true, true, false), at(90));
+        assert!(matches!(verdict, Verdict::Against(why) if why.contains("`meter`")));
+    }
+
+    #[test]
+    fn an_uplink_that_does_not_connect_speaks_against_nothing_before_the_old_one_was_asked() {
+        let now = Instant::now();
+        let at = |s| now + Duration::from_secs(s);
+        let mut proof = proof(now);
+        let away = seen(false, true, true);
+        assert_eq!(proof.look(&away, at(59)), Verdict::Open);
+        assert_eq!(proof.look(&away, at(60)), Verdict::AskOld);
+        assert_eq!(proof.look(&away, at(61)), Verdict::Open);
+        assert_eq!(proof.look(&away, at(360)), Verdict::AskOld);
+        let verdict = proof.look(&away, at(600));
+        assert!(matches!(verdict, Verdict::Unproven(why) if why.contains("uplink")));
+        assert_eq!(
+            proof.look(&away, at(660)),
+            Verdict::AskOld,
+            "as long as it lasts"
+        );
+        assert_eq!(
+            proof.look(&seen(true, true, true), at(9000)),
+            Verdict::Proved
+        );
+    }
+
+    #[test]
+    fn without_another_to_go_back_to_nothing_speaks_against_it() {
+        let now = Instant::now();
+        let sources = [("plant".to_owned(), Duration::ZERO)];
+        let mut proof = Proof::new(true, sources.into_iter(), false, WITHIN, now);
+        let late = now + Duration::from_secs(599);
+        assert_eq!(proof.look(&seen(false, false, false), late), Verdict::Open);
+        let over = proof.look(&seen(false, false, false), now + WITHIN);
+        assert!(matches!(over, Verdict::Unproven(_)));
+    }
+}

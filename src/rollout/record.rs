@@ -1,0 +1,244 @@
+//! What is remembered of the configurations that were delivered, and how it changes. Pure.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::version::Version;
+
+/// Configurations that were gone back from and are remembered; the fleet does not send as many in a row.
+const RETURNED_MAX: usize = 16;
+/// Deaths of the process in one boot while a configuration proves itself, at which it is gone back from.
+const DEATHS: u32 = 2;
+
+/// What became of the configuration that was delivered last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// It was not looked at yet.
+    #[default]
+    Received,
+    /// It cannot be used: what ran before goes on.
+    Rejected,
+    /// It runs, and there is not enough that speaks for or against it yet.
+    Proving,
+    /// It delivered.
+    Kept,
+    /// It ran and did not deliver: the one before runs again.
+    Returned,
+    /// It runs, and in the time that it had nothing spoke for it, as in an outage.
+    Unproven,
+}
+
+/// `state.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Record {
+    pub state: State,
+    /// Why it is so, in words.
+    pub why: Option<String>,
+    /// What was delivered last, and what runs.
+    pub attempted: Version,
+    pub effective: Version,
+    /// What is in `proved.toml`.
+    pub proved: Option<Version>,
+    /// Sources that were well with that.
+    pub well: BTreeSet<String>,
+    /// The boot in which it is tried, how often the process died of itself meanwhile, and whether one runs.
+    pub boot: String,
+    pub deaths: u32,
+    pub runs: bool,
+    /// What was gone back from, with the reason; the newest last.
+    pub returned: Vec<(Version, String)>,
+}
+
+impl Record {
+    /// Why this configuration was gone back from, if it was: it is not tried again as long as it and all that it refers to are the same.
+    pub(super) fn was_returned(&self, version: &Version) -> Option<&str> {
+        let mut returned = self.returned.iter().rev();
+        let found = returned.find(|(one, _)| one == version);
+        found.map(|(_, why)| why.as_str())
+    }
+
+    pub(super) fn is_proved(&self, version: &Version) -> bool {
+        self.proved.as_ref().is_some_and(|one| one.is_same(version))
+    }
+
+    /// It cannot be used.
+    pub(super) fn rejects(&mut self, version: Version, why: String) {
+        (self.state, self.why, self.attempted) = (State::Rejected, Some(why), version);
+    }
+
+    /// A process begins in this boot, and is to run with what is not proved. Says why it must not, if processes before it died of it.
+    pub(super) fn begins(&mut self, version: &Version, boot: &str) -> Result<(), String> {
+        let again = self.is_being_tried(version) && self.boot == boot;
+        if !again {
+            self.deaths = 0;
+        } else if self.runs {
+            self.deaths += 1;
+        }
+        boot.clone_into(&mut self.boot);
+        if self.deaths >= DEATHS && self.proved.is_some() {
+            let deaths = self.deaths;
+            return Err(format!(
+                "the process died {deaths} times in this boot while it ran with it"
+            ));
+        }
+        Ok(())
+    }
+
+    fn is_being_tried(&self, version: &Version) -> bool {
+        matches!(self.state, State::Proving | State::Unproven) && self.attempted == *version
+    }
+
+    /// It is tried from now on.
+    pub(super) fn tries(&mut self, version: &Version) {
+        if !self.is_being_tried(version) {
+            (self.state, self.why) = (State::Proving, None);
+            self.attempted = version.clone();
+        }
+    }
+
+    /// It delivers. What was delivered after it and cannot be used is still rejected.
+    pub(super) fn proves(&mut self, version: &Version, well: BTreeSet<String>) {
+        self.proved = Some(version.clone());
+        (self.well, self.deaths) = (well, 0);
+        if self.attempted == *version {
+            (self.state, self.why) = (State::Kept, None);
+        }
+    }
+
+    pub(super) fn returns(&mut self, version: &Version, why: &str) {
+        (self.state, self.why) = (State::Returned, Some(why.to_owned()));
+        self.attempted = version.clone();
+        self.deaths = 0;
+        self.returned.retain(|(one, _)| one != version);
+        self.returned.push((version.clone(), why.to_owned()));
+        let surplus = self.returned.len().saturating_sub(RETURNED_MAX);
+        self.returned.drain(..surplus);
+    }
+
+    /// It was delivered once more.
+    pub(super) fn is_still_returned(&mut self, version: Version, why: &str) {
+        (self.state, self.why) = (State::Returned, Some(why.to_owned()));
+        self.attempted = version;
+    }
+
+    /// What runs is what was delivered once more.
+    pub(super) fn is_back(&mut self, version: &Version) {
+        self.state = if self.is_proved(version) {
+            State::Kept
+        } else {
+            State::Proving
+        };
+        self.why = None;
+        self.attempted = version.clone();
+    }
+
+    /// What it would go back to cannot be had.
+    pub(super) fn stays(&mut self) {
+        self.returned.pop();
+        self.state = State::Unproven;
+    }
+
+    pub(super) fn is_unproven(&mut self, version: &Version, why: String) {
+        if self.attempted == *version {
+            (self.state, self.why) = (State::Unproven, Some(why));
+        }
+    }
+}
+
+impl State {
+    /// The word for it, as in `state.json`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            State::Received => "received",
+            State::Rejected => "rejected",
+            State::Proving => "proving",
+            State::Kept => "kept",
+            State::Returned => "returned",
+            State::Unproven => "unproven",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> Version {
+        Version::of_text(text)
+    }
+
+    fn kept() -> Record {
+        let mut record = Record::default();
+        record.tries(&version("a"));
+        record.proves(&version("a"), ["plant".to_owned()].into());
+        record
+    }
+
+    #[test]
+    fn two_deaths_in_one_boot_are_a_reason_to_go_back_and_power_cuts_are_none() {
+        let mut record = kept();
+        let new = version("b");
+        let mut begin = |boot: &str| {
+            let begun = record.begins(&new, boot);
+            record.tries(&new);
+            record.runs = true;
+            begun
+        };
+        assert_eq!(begin("1"), Ok(()));
+        for boot in ["2", "3", "4"] {
+            assert_eq!(begin(boot), Ok(()), "the power was cut");
+        }
+        assert_eq!(begin("4"), Ok(()), "one death");
+        assert!(begin("4").is_err(), "two");
+    }
+
+    #[test]
+    fn an_orderly_stop_is_no_death_and_without_anything_to_go_back_to_none_counts() {
+        let mut record = kept();
+        let new = version("b");
+        for _ in 0..5 {
+            assert_eq!(record.begins(&new, "1"), Ok(()));
+            record.tries(&new);
+            record.runs = true;
+            record.runs = false;
+        }
+        let mut record = Record::default();
+        for _ in 0..5 {
+            assert_eq!(record.begins(&new, "1"), Ok(()));
+            record.tries(&new);
+            record.runs = true;
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_said_also_when_what_runs_has_proved_itself_meanwhile() {
+        let (mut record, new) = (kept(), version("b"));
+        record.tries(&new);
+        record.rejects(version("c"), "a mistake".into());
+        record.is_unproven(&new, "an outage".into());
+        record.proves(&new, BTreeSet::new());
+        assert_eq!(record.state, State::Rejected);
+        assert!(record.is_proved(&new));
+        record.is_back(&new);
+        assert_eq!((record.state, record.why), (State::Kept, None));
+    }
+
+    #[test]
+    fn what_was_gone_back_from_is_remembered_until_something_of_it_changes_and_not_for_ever() {
+        let mut record = kept();
+        let mut bad = version("b");
+        record.returns(&bad, "the new uplink does not connect");
+        assert!(record.was_returned(&bad).is_some());
+        assert_eq!(record.state, State::Returned);
+        bad.secrets = "another password".into();
+        assert_eq!(record.was_returned(&bad), None);
+        for number in 0..100 {
+            record.returns(&version(&number.to_string()), "no");
+        }
+        assert_eq!(record.returned.len(), RETURNED_MAX);
+        assert!(record.is_proved(&version("a")), "it is there to go back to");
+    }
+}

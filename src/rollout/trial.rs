@@ -1,0 +1,278 @@
+//! The configuration that runs, from one agent of this process to the next: its trial, what is noted of it, and what is gone back to.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adapters::off_task;
+use tokio::task::JoinHandle;
+
+use super::proof::{Proof, Seen, Verdict};
+use super::record::Record;
+use super::shelf::Shelf;
+use super::start::{Start, Told};
+use super::version::Version;
+use crate::config::{Loaded, Settings};
+
+/// How long a stop waits for its note.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the agent is to do about the configuration that it runs with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Whether the uplink of this one connects is to be found out.
+    AskOld,
+    /// It is to be gone back from.
+    Return,
+}
+
+pub(crate) struct Rollout {
+    shelf: Shelf,
+    record: Record,
+    told: Option<Told>,
+    /// What runs, and which it is.
+    loaded: Option<Arc<Loaded>>,
+    version: Version,
+    /// The one that delivered last.
+    proved: Option<Arc<Loaded>>,
+    proof: Option<Proof>,
+    /// What runs next is another than that which was delivered.
+    instead: bool,
+    /// Sources that are well.
+    well: BTreeSet<String>,
+    /// What was last written of the record.
+    noted: Record,
+    noting: Option<JoinHandle<()>>,
+}
+
+impl Rollout {
+    /// Of a process that begins; what it is to run with is beside it.
+    pub(crate) fn new(start: Start) -> (Rollout, Arc<Loaded>) {
+        let loaded = Arc::new(start.loaded);
+        let proved = start.shelf.proved().and_then(Result::ok);
+        let rollout = Rollout {
+            shelf: start.shelf,
+            well: start.record.well.clone(),
+            noted: start.noted,
+            record: start.record,
+            told: Some(start.told),
+            loaded: None,
+            version: Version::default(),
+            proved: proved.map(Arc::new),
+            proof: None,
+            instead: start.instead,
+            noting: None,
+        };
+        (rollout, loaded)
+    }
+
+    /// Says why the file is not what runs, once there is a log.
+    pub(crate) fn tell(&mut self, file: &std::path::Path) {
+        let Some(told) = self.told.take() else {
+            return;
+        };
+        let file = file.display();
+        for problem in told.problems {
+            tracing::error!(%file, "{problem}");
+        }
+        if let Some(line) = told.line {
+            tracing::error!(%file, "{line}");
+        }
+    }
+
+    /// Why this one must not be tried.
+    ///
+    /// # Errors
+    /// It was gone back from, and nothing of it has changed since.
+    pub(crate) fn may_try(&mut self, loaded: &Loaded) -> Result<(), String> {
+        let version = Version::of(loaded);
+        let why = self.record.was_returned(&version).map(ToOwned::to_owned);
+        self.instead = why.is_some();
+        why.map_or(Ok(()), |why| {
+            self.record.is_still_returned(version, &why);
+            Err(why)
+        })
+    }
+
+    /// This text was delivered: whether it is another than the last one, and than the one that runs.
+    pub(crate) fn is_news(&mut self, text: &str) -> bool {
+        let sha256 = Version::of_text(text).sha256;
+        if self.record.attempted.sha256 == sha256 {
+            return false;
+        }
+        let runs = self.record.effective.sha256 == sha256;
+        if runs {
+            self.record.is_back(&self.version);
+            self.instead = false;
+        }
+        !runs
+    }
+
+    /// What was delivered cannot be used: what ran before goes on.
+    pub(crate) fn rejects(&mut self, text: &str, why: String) {
+        self.record.rejects(Version::of_text(text), why);
+        self.instead = true;
+    }
+
+    /// An agent is about to begin with it. That is on disk before, so that a process which dies of it is known to have.
+    pub(crate) async fn is_about_to_run(&mut self, loaded: &Loaded) {
+        self.version = Version::of(loaded);
+        if !self.instead && !self.record.is_proved(&self.version) {
+            self.record.tries(&self.version);
+            self.record.runs = true;
+        }
+        self.note();
+        self.noted_in_time().await;
+    }
+
+    /// It runs.
+    pub(crate) fn runs_with(&mut self, loaded: &Arc<Loaded>, now: Instant) {
+        self.record.effective = self.version.clone();
+        self.loaded = Some(Arc::clone(loaded));
+        self.proof = None;
+        if self.instead {
+            return;
+        }
+        if self.record.is_proved(&self.version) {
+            self.record.is_back(&self.version);
+            return;
+        }
+        self.proof = Some(self.new_proof(loaded, now));
+    }
+
+    fn new_proof(&self, loaded: &Loaded, now: Instant) -> Proof {
+        let new = &loaded.settings;
+        let old = self.proved.as_ref().map(|one| &one.settings);
+        let sources = new.sources.iter().filter(|one| {
+            let same = old.is_some_and(|old| old.sources.contains(one));
+            !same && self.well.contains(one.name())
+        });
+        let sources = sources.map(|one| (one.name().to_owned(), one.interval()));
+        let uplink = old.is_none_or(|old| way_out(old) != way_out(new));
+        let within = loaded.file.fleet.prove_within.0;
+        Proof::new(uplink, sources, old.is_some(), within, now)
+    }
+
+    /// Looks how the agent's parts are; to be called every second or so.
+    pub(crate) fn look(&mut self, seen: &Seen<'_>, now: Instant) -> Option<Step> {
+        let well = seen.sources.iter().filter(|(_, well)| *well);
+        self.well = well.map(|(name, _)| (*name).to_owned()).collect();
+        let verdict = self.proof.as_mut().map(|proof| proof.look(seen, now));
+        let step = match verdict {
+            None | Some(Verdict::Open) => None,
+            Some(Verdict::AskOld) => Some(Step::AskOld),
+            Some(Verdict::Proved) => {
+                self.proof = None;
+                self.record.proves(&self.version, self.well.clone());
+                self.keep();
+                None
+            }
+            Some(Verdict::Against(why)) => {
+                self.returns(&why);
+                Some(Step::Return)
+            }
+            Some(Verdict::Unproven(why)) => {
+                self.record.is_unproven(&self.version, why);
+                None
+            }
+        };
+        self.note();
+        step
+    }
+
+    /// The uplink of the configuration before connects, and that of this one does not.
+    pub(crate) fn returns(&mut self, why: &str) {
+        self.record.returns(&self.version, why);
+        (self.proof, self.instead) = (None, true);
+    }
+
+    /// It cannot be gone back from.
+    pub(crate) fn stays(&mut self) {
+        self.instead = false;
+        self.record.stays();
+    }
+
+    /// What to go back to.
+    pub(crate) fn proved(&self) -> Option<&Arc<Loaded>> {
+        self.proved.as_ref()
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// What has not proved itself, in words.
+    pub(crate) fn open(&self) -> Vec<String> {
+        let proof = self.proof.iter();
+        proof.flat_map(Proof::open).collect()
+    }
+
+    fn keep(&mut self) {
+        self.proved.clone_from(&self.loaded);
+        self.noted.clone_from(&self.record);
+        let Some(loaded) = &self.loaded else {
+            return;
+        };
+        let (shelf, record) = (self.shelf.clone(), self.record.clone());
+        let (text, maps) = (loaded.text.clone(), loaded.maps.clone());
+        self.write(move || {
+            shelf.keep(&text, &maps)?;
+            shelf.note(&record)
+        });
+    }
+
+    /// Writes what has changed of the record.
+    fn note(&mut self) {
+        if self.record != self.noted {
+            self.noted.clone_from(&self.record);
+            let (shelf, record) = (self.shelf.clone(), self.record.clone());
+            self.write(move || shelf.note(&record));
+        }
+    }
+
+    /// Beside the agent, one after the other.
+    fn write(&mut self, work: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
+        let last = self.noting.take();
+        self.noting = Some(tokio::spawn(async move {
+            if let Some(last) = last
+                && let Err(error) = last.await
+            {
+                tracing::debug!(%error, "a note of the configuration was not written");
+            }
+            match off_task(work).await {
+                Ok(()) => {}
+                // Another process has the state, and says so itself.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot note which configuration runs and whether it delivered; a start with a bad file may not find the one before");
+                }
+            }
+        }));
+    }
+
+    async fn noted_in_time(&mut self) {
+        let Some(last) = &mut self.noting else {
+            return;
+        };
+        if tokio::time::timeout(PATIENCE, last).await.is_ok() {
+            self.noting = None;
+        } else {
+            tracing::warn!(
+                "the disk does not take a note of the configuration in time; a start may go back to one that delivered earlier"
+            );
+        }
+    }
+
+    /// The process ends of its own accord; a disk that hangs does not keep it from that.
+    pub(crate) async fn stops(&mut self) {
+        self.record.runs = false;
+        self.note();
+        self.noted_in_time().await;
+    }
+}
+
+/// All that records pass on their way to the cluster.
+fn way_out(settings: &Settings) -> impl PartialEq + '_ {
+    (&settings.clusters, &settings.drain, &settings.intents)
+}

@@ -1,0 +1,129 @@
+//! Which configuration it is.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use adapters::SecretRef;
+use ring::digest::{Context, SHA256, digest};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::Loaded;
+
+/// More of a file that a configuration refers to is not looked at: passwords, certificates and keys are smaller.
+const REFERRED_MAX: u64 = 1 << 20;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Version {
+    /// SHA-256 of the file in hexadecimal, as `sha256sum` prints it.
+    pub sha256: String,
+    /// The same of the register maps and of what comes from the environment.
+    pub beside: String,
+    /// The same of the passwords, certificates and keys that it refers to.
+    pub secrets: String,
+}
+
+impl Version {
+    /// Of a file that cannot be read, what it refers to is not known.
+    pub(super) fn of_text(text: &str) -> Version {
+        Version {
+            sha256: sha256(text),
+            ..Version::default()
+        }
+    }
+
+    pub(super) fn of(loaded: &Loaded) -> Version {
+        Version {
+            beside: beside(loaded),
+            secrets: secrets(loaded),
+            ..Version::of_text(&loaded.text)
+        }
+    }
+
+    /// The same configuration; a password in another file may be another.
+    pub(super) fn is_same(&self, other: &Version) -> bool {
+        (&self.sha256, &self.beside) == (&other.sha256, &other.beside)
+    }
+
+    /// Enough of it to tell two apart in a line of the log.
+    pub(crate) fn short(&self) -> &str {
+        self.sha256.get(..12).unwrap_or(&self.sha256)
+    }
+}
+
+/// As `sha256sum` prints it.
+pub(crate) fn sha256(text: &str) -> String {
+    hex(digest(&SHA256, text.as_bytes()).as_ref())
+}
+
+fn beside(loaded: &Loaded) -> String {
+    let mut all = Context::new(&SHA256);
+    for (name, text) in &loaded.maps {
+        update(&mut all, name.as_os_str().as_encoded_bytes());
+        update(&mut all, text.as_bytes());
+    }
+    let mut variables: Vec<_> = std::env::vars_os().collect();
+    variables.sort();
+    for (name, value) in variables {
+        if name.as_encoded_bytes().starts_with(b"TIDEGATE__") {
+            update(&mut all, name.as_encoded_bytes());
+            update(&mut all, value.as_encoded_bytes());
+        }
+    }
+    hex(all.finish().as_ref())
+}
+
+fn secrets(loaded: &Loaded) -> String {
+    let mut all = Context::new(&SHA256);
+    let meant = serde_json::to_value(&loaded.file).unwrap_or_default();
+    for path in referred(&meant) {
+        update(&mut all, path.as_os_str().as_encoded_bytes());
+        update(&mut all, &content(&path));
+    }
+    hex(all.finish().as_ref())
+}
+
+/// The files that hold what a configuration keeps out of itself.
+fn referred(value: &Value) -> Vec<PathBuf> {
+    match value {
+        Value::Object(map) => {
+            let found = map.iter().flat_map(|(key, value)| match value.as_str() {
+                Some(path) if key == "file" || key.ends_with("_file") => {
+                    vec![PathBuf::from(path)]
+                }
+                Some(name) if key == "credential" => SecretRef::Credential(name.to_owned())
+                    .path()
+                    .into_iter()
+                    .collect(),
+                Some(_) | None => referred(value),
+            });
+            found.collect()
+        }
+        Value::Array(list) => list.iter().flat_map(referred).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
+}
+
+/// Nothing of a file that is not there, or that is no file.
+fn content(path: &Path) -> Vec<u8> {
+    let mut content = Vec::new();
+    let is_file = std::fs::metadata(path).is_ok_and(|found| found.is_file());
+    if is_file
+        && let Ok(file) = std::fs::File::open(path)
+        && file.take(REFERRED_MAX).read_to_end(&mut content).is_err()
+    {
+        content.clear();
+    }
+    content
+}
+
+/// With its length, so that what is in two of them is not taken for what is in one.
+fn update(all: &mut Context, bytes: &[u8]) {
+    all.update(&(bytes.len() as u64).to_le_bytes());
+    all.update(bytes);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
