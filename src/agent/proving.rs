@@ -13,12 +13,16 @@ use crate::uplink::{Signal, Uplink, UplinkError};
 
 /// How long the uplink of the configuration before may take to connect.
 const OLD_PATIENCE: Duration = Duration::from_secs(20);
+/// How much longer the new one may take: librdkafka waits up to 10 s between two attempts.
+const NEW_PATIENCE: Duration = Duration::from_secs(25);
 const OLD_CONNECTS: &str = "the uplink does not connect, and that of the configuration before does";
 
 pub(super) struct Proving {
     next: Instant,
     /// The uplink of the configuration before, which is being tried until then.
     asking: Option<(Uplink, Instant)>,
+    /// It connected: the new one has until then to do so as well, since a link may come back for both.
+    decide_at: Option<Instant>,
     told: Option<(State, Option<String>)>,
     pub(super) status: ConfigStatus,
 }
@@ -28,6 +32,7 @@ impl Proving {
         Proving {
             next: now,
             asking: None,
+            decide_at: None,
             told: None,
             status: ConfigStatus::default(),
         }
@@ -43,18 +48,28 @@ impl Proving {
         Ok(())
     }
 
-    /// Whether it connected.
-    fn connects(&mut self, now: Instant) -> bool {
+    /// Looks whether it connects.
+    fn listen(&mut self, now: Instant) {
         let Some((uplink, until)) = &mut self.asking else {
-            return false;
+            return;
         };
         let (mut reports, mut signals) = (Vec::new(), Vec::new());
         uplink.take(&mut reports, &mut signals, now);
         let connected = signals.contains(&Signal::Connected(true));
+        if connected {
+            self.decide_at = Some(now + NEW_PATIENCE);
+        }
         if connected || now >= *until {
             self.asking = None;
         }
-        connected
+    }
+
+    /// It connected, and the new one, which `stands` or not, has had its time since.
+    fn only_old_connects(&mut self, stands: bool, now: Instant) -> bool {
+        if stands {
+            self.decide_at = None;
+        }
+        self.decide_at.take_if(|at| *at <= now).is_some()
     }
 }
 
@@ -65,8 +80,9 @@ impl Agent {
             return None;
         }
         self.proving.next = now + TICK;
-        let old_connects = self.proving.connects(now) && !self.drain.uplink.stands();
-        let step = if old_connects {
+        self.proving.listen(now);
+        let stands = self.drain.uplink.stands();
+        let step = if self.proving.only_old_connects(stands, now) {
             orders.rollout.returns(OLD_CONNECTS);
             Some(Step::Return)
         } else {
@@ -82,6 +98,12 @@ impl Agent {
                 }
                 None => orders.rollout.stays(),
             },
+            Some(Step::TryAgain) => {
+                if let Some(next) = orders.again() {
+                    let reason = "the configuration in the file is tried again";
+                    return Some(End::StartAnew(reason, Box::new(next)));
+                }
+            }
         }
         self.tell_configuration(orders.rollout.record(), orders.rollout.open(), now);
         None

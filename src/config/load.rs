@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use adapters::SecretRef;
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
@@ -24,6 +25,8 @@ pub(crate) struct Loaded {
     /// The text that it was read from, and those of the register maps that it names.
     pub text: String,
     pub maps: Vec<(PathBuf, String)>,
+    /// The files of passwords, certificates and keys.
+    pub referred: Vec<PathBuf>,
 }
 
 /// Reads the file at `path`, then `TIDEGATE__SECTION__KEY` from the environment.
@@ -58,13 +61,24 @@ pub(crate) fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem
             weight: Weight::Error,
         }]
     })?;
+    load_merged(merged, text, spans.get_ref(), beside)
+}
+
+/// From all layers; `spans` are of the text that problems are looked up in.
+pub(super) fn load_merged(
+    merged: Value,
+    text: &str,
+    spans: &DeTable,
+    beside: &Path,
+) -> Result<Loaded, Vec<Problem>> {
+    let referred = referred(&merged);
     let (mut file, mut problems) = read(merged);
     let named = file.iter().flat_map(|file| named_maps(file, beside));
     let named: Vec<_> = named.collect();
     problems.extend(file.iter_mut().flat_map(|file| maps(file, beside)));
     problems.extend(file.iter().flat_map(check::problems));
     for problem in &mut problems {
-        problem.line = line(text, spans.get_ref(), &problem.key);
+        problem.line = line(text, spans, &problem.key);
     }
     problems.sort_by_key(|problem| (problem.weight, problem.line));
     match file {
@@ -74,6 +88,7 @@ pub(crate) fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem
             warnings: problems,
             text: text.to_owned(),
             maps: named,
+            referred,
         }),
         _ => Err(problems),
     }
@@ -101,7 +116,28 @@ fn maps(file: &mut File, beside: &Path) -> Vec<Problem> {
     problems.collect()
 }
 
-fn merge(text: &str) -> Result<Value, String> {
+/// The files that hold what a configuration keeps out of itself.
+fn referred(value: &Value) -> Vec<PathBuf> {
+    match value {
+        Value::Object(map) => {
+            let found = map.iter().flat_map(|(key, value)| match value.as_str() {
+                Some(path) if key == "file" || key.ends_with("_file") => {
+                    vec![PathBuf::from(path)]
+                }
+                Some(name) if key == "credential" => {
+                    let secret = SecretRef::Credential(name.to_owned());
+                    secret.path().into_iter().collect()
+                }
+                Some(_) | None => referred(value),
+            });
+            found.collect()
+        }
+        Value::Array(list) => list.iter().flat_map(referred).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
+}
+
+pub(super) fn merge(text: &str) -> Result<Value, String> {
     let environment = config::Environment::with_prefix("TIDEGATE")
         .prefix_separator("__")
         .separator("__")

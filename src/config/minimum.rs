@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use toml::Table;
+use serde_json::{Map, Value};
+use toml::de::DeTable;
 
-use super::load::{Loaded, load_text};
+use super::load::{Loaded, load_merged, merge};
 
 /// What an agent without sources takes of a configuration: what reports, and what brings away that waits on disk.
 const REPORTS: [&str; 9] = [
@@ -20,20 +21,22 @@ const LEAST: [(&str, &[&str]); 2] = [
 pub(crate) fn minimum(text: &str, beside: &Path) -> Option<Loaded> {
     let whole = readable(text)?;
     let reports = only(&whole, &REPORTS);
-    let mut least = Table::new();
+    let mut least = Map::new();
     for (section, keys) in LEAST {
-        if let Some(found) = whole.get(section).and_then(toml::Value::as_table) {
-            least.insert(section.to_owned(), only(found, keys).into());
+        if let Some(found) = whole.get(section) {
+            least.insert(section.to_owned(), only(found, keys));
         }
     }
-    let mut tables = [reports, least].into_iter();
-    tables.find_map(|table| load_text(&table.to_string(), beside).ok())
+    let spans = DeTable::new();
+    let mut tries = [reports, Value::Object(least)].into_iter();
+    tries.find_map(|one| load_merged(one, text, &spans, beside).ok())
 }
 
-fn only(table: &Table, keys: &[&str]) -> Table {
-    let kept = table.iter().filter(|(key, _)| keys.contains(&key.as_str()));
-    kept.map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
+fn only(table: &Value, keys: &[&str]) -> Value {
+    let all = table.as_object().into_iter().flatten();
+    let kept = all.filter(|(key, _)| keys.contains(&key.as_str()));
+    let kept = kept.map(|(key, value)| (key.clone(), value.clone()));
+    Value::Object(kept.collect())
 }
 
 /// The state directory that it names.
@@ -44,19 +47,19 @@ pub(crate) fn state_dir(text: &str) -> Option<PathBuf> {
 }
 
 /// All of it, or what stands before the table with the first error.
-fn readable(text: &str) -> Option<Table> {
-    let error = match text.parse::<Table>() {
-        Ok(whole) => return Some(whole),
-        Err(error) => error,
+fn readable(text: &str) -> Option<Value> {
+    let Err(error) = DeTable::parse(text) else {
+        return merge(text).ok();
     };
     let before = text.get(..error.span()?.start)?;
     let header = before.rfind("\n[")?;
-    before.get(..=header)?.parse().ok()
+    merge(before.get(..=header)?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load_text;
 
     const GOOD: &str =
         "[gateway]\nid = \"a\"\nstate_dir = \"/s\"\n[uplink]\nbrokers = [\"h:9092\"]\n";

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// What was well before has at least this long to be well again, and the uplink to connect.
-const FAIR: Duration = Duration::from_mins(1);
+pub(super) const FAIR: Duration = Duration::from_mins(1);
 /// And a source three of its own intervals.
 const INTERVALS: u32 = 3;
 /// How often the uplink of the configuration before is tried, as long as the new one does not connect: an outage may be long.
@@ -26,8 +26,8 @@ pub(super) enum Verdict {
     Open,
     /// It delivers.
     Proved,
-    /// It is to be gone back from, for this reason.
-    Against(String),
+    /// This source was well before, and is not with it: it is to be gone back from.
+    Lost(String),
     /// Whether the uplink of the configuration before connects would tell.
     AskOld,
     /// Its time is over, and nothing spoke against it; these have not proved themselves.
@@ -100,10 +100,7 @@ impl Proof {
             let mut late = self.sources.iter();
             let late = late.find(|part| !part.proved && now >= part.until);
             if let Some(part) = late {
-                return Verdict::Against(format!(
-                    "source `{}` was well before, and is not with it",
-                    part.name
-                ));
+                return Verdict::Lost(part.name.clone());
             }
             if let Some(uplink) = self.uplink.as_mut().filter(|one| !one.proved)
                 && !seen.connected
@@ -169,11 +166,11 @@ mod tests {
         let mut one = proof(now);
         assert_eq!(one.look(&seen(true, false, true), at(59)), Verdict::Open);
         let verdict = one.look(&seen(true, false, true), at(60));
-        assert!(matches!(verdict, Verdict::Against(why) if why.contains("`plant`")));
+        assert!(matches!(verdict, Verdict::Lost(name) if name == "plant"));
         let mut one = proof(now);
         assert_eq!(one.look(&seen(true, true, false), at(89)), Verdict::Open);
         let verdict = one.look(&seen(true, true, false), at(90));
-        assert!(matches!(verdict, Verdict::Against(why) if why.contains("`meter`")));
+        assert!(matches!(verdict, Verdict::Lost(name) if name == "meter"));
     }
 
     #[test]

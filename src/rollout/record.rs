@@ -42,12 +42,15 @@ pub(crate) struct Record {
     pub effective: Version,
     /// What is in `proved.toml`.
     pub proved: Option<Version>,
-    /// Sources that were well with that.
+    /// Sources that were well with that, in the boot `boot`.
     pub well: BTreeSet<String>,
-    /// The boot in which it is tried, how often the process died of itself meanwhile, and whether one runs.
+    /// The boot in which something was last tried or proved; how often the process died of itself during that trial, and whether one
+    /// runs.
     pub boot: String,
     pub deaths: u32,
     pub runs: bool,
+    /// The source that was a reason to go back, until it is well again: if it is not, it was no reason.
+    pub doubt: Option<String>,
     /// What was gone back from, with the reason; the newest last.
     pub returned: Vec<(Version, String)>,
 }
@@ -100,8 +103,9 @@ impl Record {
     }
 
     /// It delivers. What was delivered after it and cannot be used is still rejected.
-    pub(super) fn proves(&mut self, version: &Version, well: BTreeSet<String>) {
+    pub(super) fn proves(&mut self, version: &Version, well: BTreeSet<String>, boot: &str) {
         self.proved = Some(version.clone());
+        boot.clone_into(&mut self.boot);
         (self.well, self.deaths) = (well, 0);
         if self.attempted == *version {
             (self.state, self.why) = (State::Kept, None);
@@ -133,6 +137,12 @@ impl Record {
         };
         self.why = None;
         self.attempted = version.clone();
+    }
+
+    /// What it was last gone back from for was no fault of it.
+    pub(super) fn forgives(&mut self) {
+        self.doubt = None;
+        self.returned.pop();
     }
 
     /// What it would go back to cannot be had.
@@ -173,7 +183,7 @@ mod tests {
     fn kept() -> Record {
         let mut record = Record::default();
         record.tries(&version("a"));
-        record.proves(&version("a"), ["plant".to_owned()].into());
+        record.proves(&version("a"), ["plant".to_owned()].into(), "1");
         record
     }
 
@@ -219,7 +229,7 @@ mod tests {
         record.tries(&new);
         record.rejects(version("c"), "a mistake".into());
         record.is_unproven(&new, "an outage".into());
-        record.proves(&new, BTreeSet::new());
+        record.proves(&new, BTreeSet::new(), "1");
         assert_eq!(record.state, State::Rejected);
         assert!(record.is_proved(&new));
         record.is_back(&new);

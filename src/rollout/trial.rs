@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use adapters::off_task;
 use tokio::task::JoinHandle;
 
-use super::proof::{Proof, Seen, Verdict};
+use super::proof::{FAIR, Proof, Seen, Verdict};
 use super::record::Record;
 use super::shelf::Shelf;
 use super::start::{Start, Told};
@@ -25,6 +25,8 @@ pub(crate) enum Step {
     AskOld,
     /// It is to be gone back from.
     Return,
+    /// The file is to be read again: what it was gone back from for was no fault of it.
+    TryAgain,
 }
 
 pub(crate) struct Rollout {
@@ -39,8 +41,11 @@ pub(crate) struct Rollout {
     proof: Option<Proof>,
     /// What runs next is another than that which was delivered.
     instead: bool,
-    /// Sources that are well.
+    /// Sources that are well, as far as that is known: after another boot the peers of all may still be starting.
     well: BTreeSet<String>,
+    boot: String,
+    /// Until when a source that was a reason to go back has time to be well again.
+    doubt_until: Option<Instant>,
     /// What was last written of the record.
     noted: Record,
     noting: Option<JoinHandle<()>>,
@@ -50,16 +55,31 @@ impl Rollout {
     /// Of a process that begins; what it is to run with is beside it.
     pub(crate) fn new(start: Start) -> (Rollout, Arc<Loaded>) {
         let loaded = Arc::new(start.loaded);
-        let proved = start.shelf.proved().and_then(Result::ok);
+        let boot = buffer::boot_id().unwrap_or_default();
+        let is_this_boot = !boot.is_empty() && start.record.boot == boot;
+        let proved = if start.record.is_proved(&Version::of(&loaded)) {
+            Some(Arc::clone(&loaded))
+        } else {
+            let proved = start.shelf.proved().and_then(Result::ok);
+            proved.map(Arc::new)
+        };
         let rollout = Rollout {
+            well: start
+                .noted
+                .well
+                .iter()
+                .filter(|_| is_this_boot)
+                .cloned()
+                .collect(),
+            boot,
+            doubt_until: None,
             shelf: start.shelf,
-            well: start.record.well.clone(),
             noted: start.noted,
             record: start.record,
             told: Some(start.told),
             loaded: None,
             version: Version::default(),
-            proved: proved.map(Arc::new),
+            proved,
             proof: None,
             instead: start.instead,
             noting: None,
@@ -158,18 +178,24 @@ impl Rollout {
     pub(crate) fn look(&mut self, seen: &Seen<'_>, now: Instant) -> Option<Step> {
         let well = seen.sources.iter().filter(|(_, well)| *well);
         self.well = well.map(|(name, _)| (*name).to_owned()).collect();
+        let doubts = self.doubts(now);
         let verdict = self.proof.as_mut().map(|proof| proof.look(seen, now));
         let step = match verdict {
+            None if doubts => Some(Step::TryAgain),
             None | Some(Verdict::Open) => None,
             Some(Verdict::AskOld) => Some(Step::AskOld),
             Some(Verdict::Proved) => {
                 self.proof = None;
-                self.record.proves(&self.version, self.well.clone());
+                self.record
+                    .proves(&self.version, self.well.clone(), &self.boot);
                 self.keep();
                 None
             }
-            Some(Verdict::Against(why)) => {
-                self.returns(&why);
+            Some(Verdict::Lost(name)) => {
+                self.returns(&format!(
+                    "source `{name}` was well before, and is not with it"
+                ));
+                self.record.doubt = Some(name);
                 Some(Step::Return)
             }
             Some(Verdict::Unproven(why)) => {
@@ -179,6 +205,28 @@ impl Rollout {
         };
         self.note();
         step
+    }
+
+    /// Whether the source that was a reason to go back is not well after that either.
+    fn doubts(&mut self, now: Instant) -> bool {
+        let Some(name) = &self.record.doubt else {
+            return false;
+        };
+        if self.well.contains(name) {
+            (self.record.doubt, self.doubt_until) = (None, None);
+            return false;
+        }
+        let within = self
+            .loaded
+            .as_ref()
+            .map_or(FAIR, |loaded| loaded.file.fleet.prove_within.0);
+        if now < *self.doubt_until.get_or_insert(now + FAIR.min(within)) {
+            return false;
+        }
+        tracing::warn!(source = %name, "the source is not well with the configuration before either: that was no reason to go back; the one in the file is tried again");
+        self.record.forgives();
+        (self.doubt_until, self.instead) = (None, false);
+        true
     }
 
     /// The uplink of the configuration before connects, and that of this one does not.

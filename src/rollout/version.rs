@@ -1,12 +1,10 @@
 //! Which configuration it is.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use adapters::SecretRef;
 use ring::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::config::Loaded;
 
@@ -76,33 +74,11 @@ fn beside(loaded: &Loaded) -> String {
 
 fn secrets(loaded: &Loaded) -> String {
     let mut all = Context::new(&SHA256);
-    let meant = serde_json::to_value(&loaded.file).unwrap_or_default();
-    for path in referred(&meant) {
+    for path in &loaded.referred {
         update(&mut all, path.as_os_str().as_encoded_bytes());
-        update(&mut all, &content(&path));
+        update(&mut all, &content(path));
     }
     hex(all.finish().as_ref())
-}
-
-/// The files that hold what a configuration keeps out of itself.
-fn referred(value: &Value) -> Vec<PathBuf> {
-    match value {
-        Value::Object(map) => {
-            let found = map.iter().flat_map(|(key, value)| match value.as_str() {
-                Some(path) if key == "file" || key.ends_with("_file") => {
-                    vec![PathBuf::from(path)]
-                }
-                Some(name) if key == "credential" => SecretRef::Credential(name.to_owned())
-                    .path()
-                    .into_iter()
-                    .collect(),
-                Some(_) | None => referred(value),
-            });
-            found.collect()
-        }
-        Value::Array(list) => list.iter().flat_map(referred).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
-    }
 }
 
 /// Nothing of a file that is not there, or that is no file.

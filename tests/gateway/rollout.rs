@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::Write;
 
+use load::consume::account;
 use serde_json::Value;
 
 use crate::keeping::{AWAY, VISION, answer, health, keep, offer};
 use crate::needs_kafka;
-use crate::peers::Kafka;
-use crate::rig::{Gateway, Rig, free_port, send_signal, tidegate, wait_for};
+use crate::peers::{Kafka, Mosquitto};
+use crate::rig::{Gateway, Rig, free_port, publish_to, received, send_signal, tidegate, wait_for};
 
 /// What is judged in ten minutes elsewhere.
 const SOON: &str = "[fleet]\nprove_within = \"8s\"\n";
@@ -221,6 +222,34 @@ fn a_source_that_was_well_and_is_not_any_more_is_a_reason_to_go_back() {
     gateway.wait_until_connected("plant");
     rig.publish("plant/{d}/state/x", 0..100, 0);
     assert_eq!(rig.account("state", 0..100).lost, 0);
+}
+
+#[test]
+fn a_source_that_does_not_come_back_with_the_one_before_either_was_no_reason() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    let mqtt = Mosquitto::start("");
+    let port = mqtt.port;
+    let config = Rig::config(&mqtt, &kafka) + &kafka.topics(&[]) + SOON;
+    let mut gateway = Gateway::new(&config).start();
+    gateway.wait_until_connected("plant");
+    wait_for_state(&mut gateway, "kept");
+    drop(mqtt);
+    gateway.change(
+        "name = \"plant\"\n",
+        "name = \"plant\"\nclient_id = \"another\"\n",
+    );
+    let new = sum(&gateway);
+    send_signal(gateway.process(), "HUP");
+    wait_for_state(&mut gateway, "returned");
+    wait_for("the new one", || {
+        let config = gateway.try_status()?["config"].clone();
+        (config["effective"] == new.as_str()).then_some(())
+    });
+    let _mqtt = Mosquitto::on_port(port);
+    wait_for_state(&mut gateway, "kept");
+    publish_to(port, "plant/{d}/state/x", 0..100, 0, 1);
+    assert_eq!(account(&received(&kafka, "state", 0..100), 0..100).lost, 0);
 }
 
 #[test]
