@@ -8,6 +8,10 @@ mod capacity;
 
 mod check;
 
+mod environment;
+
+mod expected;
+
 mod file;
 
 mod intent;
@@ -18,9 +22,13 @@ mod load;
 
 mod memory;
 
+mod place;
+
 mod problem;
 
 mod settings;
+
+mod words;
 
 #[cfg(test)]
 pub(crate) use capacity::budget_for;

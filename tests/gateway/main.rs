@@ -86,6 +86,8 @@ mod configuration;
 
 mod mistakes;
 
+mod addresses;
+
 mod manners;
 mod maps;
 
