@@ -255,6 +255,26 @@ mod tests {
         assert!(tried > 10, "{tried}");
     }
 
+    #[test]
+    fn fuzz_no_variable_makes_the_loader_panic_and_all_that_it_says_is_printable() {
+        let seeds = [
+            "MQTT__PLANT__SUBSCRIBE__0__QOS=1",
+            "UPLINK__BROKERS=[\"a:1\",\"b:2\"]",
+            "UPLINK__KAFKA__SOCKET_TIMEOUT_MS=10",
+            "MQTT__0__PASSWORD={ file = \"/p\" }",
+        ];
+        let file = include_str!("../../configs/gateway.toml");
+        let tried = mutants(&seeds.map(str::as_bytes), |input| {
+            let text = String::from_utf8_lossy(input);
+            let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+            let name = format!("TIDEGATE__{name}");
+            for shown in problems_of(file, &[(&name, value)]) {
+                assert!(!shown.chars().any(adapters::is_dangerous), "{shown:?}");
+            }
+        });
+        assert!(tried > 10, "{tried}");
+    }
+
     const UPLINK: &str = "[uplink]\nbrokers = [\"a:1\"]\n";
 
     #[test]
@@ -329,7 +349,7 @@ mod tests {
             (
                 "TIDEGATE__MQTT__0__PORT",
                 "0",
-                "environment TIDEGATE__MQTT__0__PORT: `0` is no port; use 1 to 65535",
+                "environment TIDEGATE__MQTT__0__PORT: `0` is no port; use 1 to 65535; it is never connected so",
             ),
             (
                 "TIDEGATE__UPLINK__BROKERS",

@@ -19,6 +19,15 @@ pub(crate) fn check_file(path: &Path) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
+/// What is warned of, but for the files of a gateway that are not on this machine.
+pub(crate) fn warnings(said: &str) -> Vec<&str> {
+    let elsewhere = |line: &str| {
+        line.contains(": `/etc/tidegate/") && line.contains("` cannot be read: No such file")
+    };
+    let lines = said.lines().filter(|line| line.contains("warning"));
+    lines.filter(|line| !elsewhere(line)).collect()
+}
+
 #[test]
 fn every_configuration_that_is_shipped_is_good() {
     let mut seen = 0;
@@ -30,7 +39,8 @@ fn every_configuration_that_is_shipped_is_good() {
         {
             let (code, said) = check_file(&path);
             assert_eq!(code, Some(0), "{}: {said}", path.display());
-            assert!(!said.contains("warning"), "{}: {said}", path.display());
+            let none: [&str; 0] = [];
+            assert_eq!(warnings(&said), none, "{}", path.display());
             seen += 1;
         }
     }

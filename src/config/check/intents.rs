@@ -311,3 +311,29 @@ fn disk_problems(
         found.error(at("keep.size"), what);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::load::problems_of;
+
+    #[test]
+    fn tombstones_want_a_key_that_tells_one_subject_from_another() {
+        let source =
+            "[uplink]\nbrokers = [\"a:1\"]\n[[inference]]\nname = \"v\"\nsocket = \"/s\"\n";
+        for (key, warned) in [
+            ("", true),
+            ("key = \"{gateway}/{device}\"\n", true),
+            ("key = \"{subject}\"\n", false),
+            ("key = \"{device}/{kind}\"\n", false),
+        ] {
+            let intent = format!("[[intent]]\nname = \"state\"\ntombstones = true\n{key}");
+            let found = problems_of(&format!("{source}{intent}"), &[]);
+            let says = |one: &String| one.contains("an empty payload deletes the whole key");
+            assert_eq!(
+                found.iter().filter(|one| says(one)).count(),
+                usize::from(warned),
+                "{key}{found:?}"
+            );
+        }
+    }
+}

@@ -108,3 +108,53 @@ fn marks(file: &File, found: &mut Problems<'_>) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::load::problems_of;
+
+    #[test]
+    fn a_broker_is_judged_as_librdkafka_takes_it() {
+        let source = "[[inference]]\nname = \"v\"\nsocket = \"/s\"\n";
+        for (broker, said) in [
+            ("kafka-1:9092", &[][..]),
+            ("[::1]:9092", &[]),
+            (
+                "PLAINTEXT://h:9092",
+                &["warning: uplink.brokers[0]: `PLAINTEXT://h:9092` has a scheme"],
+            ),
+            (
+                "ssl://h:9092",
+                &["uplink.brokers[0]: `ssl://h:9092` has a scheme; use `h:9092`"],
+            ),
+            (
+                " h:9092",
+                &["warning: uplink.brokers[0]: ` h:9092` begins with a space"],
+            ),
+            (
+                "a:1, b:2",
+                &[
+                    "warning: uplink.brokers[0]: `a:1, b:2` names several brokers; write each by itself: [\"a:1\", \"b:2\"]",
+                ],
+            ),
+            (
+                "a:1,b:0",
+                &[
+                    "`b:0` is not \"host:port\": `0` is no port",
+                    "names several brokers",
+                ],
+            ),
+            (
+                "h:99999",
+                &["uplink.brokers[0]: `h:99999` is not \"host:port\": `99999` is no port"],
+            ),
+        ] {
+            let found = problems_of(
+                &format!("[uplink]\nbrokers = [\"{broker}\"]\n{source}"),
+                &[],
+            );
+            let all = found.iter().zip(said).all(|(one, said)| one.contains(said));
+            assert!(all && found.len() == said.len(), "{broker}: {found:?}");
+        }
+    }
+}
