@@ -18,7 +18,11 @@ mod intent;
 
 mod intents;
 
+mod lines;
+
 mod load;
+
+mod map;
 
 mod memory;
 

@@ -1,5 +1,6 @@
 //! What may stand at a place of the configuration, as its JSON schema says it.
 
+use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::file::File;
@@ -20,7 +21,12 @@ pub(super) struct Expected<'a> {
 
 impl Schema {
     pub(super) fn new() -> Schema {
-        Schema(schemars::schema_for!(File).to_value())
+        Schema::of::<File>()
+    }
+
+    /// Of what stands in a file of its own.
+    pub(super) fn of<T: JsonSchema>() -> Schema {
+        Schema(schemars::schema_for!(T).to_value())
     }
 
     pub(super) fn root(&self) -> Expected<'_> {

@@ -4,12 +4,14 @@ use std::cell::LazyCell;
 use std::path::Path;
 
 use serde_json::Value;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::check;
 use super::environment::{self, Variable};
 use super::expected::Schema;
 use super::file::File;
+use super::lines::{line, line_of};
+use super::map;
 use super::place::{self, Step, TakenOut};
 use super::problem::{Problem, Weight};
 use super::settings::Settings;
@@ -102,7 +104,7 @@ fn maps(file: &mut File, beside: &Path) -> Vec<Problem> {
     let problems = buses.flat_map(|(index, bus)| {
         let problem =
             move |(key, message): (String, _)| whole(&format!("modbus[{index}].{key}"), message);
-        bus.resolve(beside).into_iter().map(problem)
+        bus.resolve(beside, &map::read).into_iter().map(problem)
     });
     problems.collect()
 }
@@ -167,50 +169,6 @@ fn stand_in(merged: &mut Value, taken: &mut TakenOut) -> bool {
         taken.add("uplink.brokers");
     }
     is_missing
-}
-
-/// The line on which the deepest known part of `key` stands.
-fn line(text: &str, root: &DeTable, key: &str) -> Option<usize> {
-    let mut found = None;
-    let mut table = Some(root);
-    let mut list: Option<&toml::de::DeArray> = None;
-    let steps = place::steps(key);
-    let mut left = steps.as_slice();
-    while let Some(step) = left.first() {
-        let (place, value, taken) = match step {
-            Step::Key(_) => {
-                let Some(table) = table else { return found };
-                let entry = |name: &str| table.iter().find(|(key, _)| key.get_ref() == name);
-                let known = place::key(left, |name| entry(name).is_some());
-                let known = known.and_then(|(name, taken)| Some((entry(&name)?, taken)));
-                let Some(((key, value), taken)) = known else {
-                    return found;
-                };
-                (key.span().start, value, taken)
-            }
-            Step::Index(index) => {
-                let Some(value) = list.and_then(|list| list.get(*index)) else {
-                    return found;
-                };
-                (value.span().start, value, 1)
-            }
-        };
-        found = Some(line_of(text, place));
-        (table, list) = children(value.get_ref());
-        left = left.get(taken..).unwrap_or_default();
-    }
-    found
-}
-
-fn children<'a, 'i>(
-    value: &'a DeValue<'i>,
-) -> (Option<&'a DeTable<'i>>, Option<&'a toml::de::DeArray<'i>>) {
-    (value.as_table(), value.as_array())
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text.get(..offset)
-        .map_or(1, |before| before.matches('\n').count() + 1)
 }
 
 /// All that is said of a text, line by line.
