@@ -32,7 +32,7 @@ fn register_maps_are_read_from_beside_the_configuration_and_their_mistakes_named
         ("nonsense", "line 1: "),
         (
             &format!("{field}5\ncolour = 1\n"),
-            "line 6: group[0].field[0].colour: unknown key; known here: ",
+            "line 6: group[0].field[0].colour: unknown key; ",
         ),
         (
             &format!("{field}5\ntype = \"string\"\n"),
