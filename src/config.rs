@@ -8,6 +8,10 @@ mod capacity;
 
 mod check;
 
+mod environment;
+
+mod expected;
+
 mod file;
 
 mod fleet;
@@ -16,15 +20,23 @@ mod intent;
 
 mod intents;
 
+mod lines;
+
 mod load;
+
+mod map;
 
 mod memory;
 
 mod minimum;
 
+mod place;
+
 mod problem;
 
 mod settings;
+
+mod words;
 
 #[cfg(test)]
 pub(crate) use capacity::budget_for;

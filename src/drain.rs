@@ -31,7 +31,7 @@ use jiff::{Timestamp, Zoned};
 
 pub(crate) use address::{Addresses, Expired, LaneAddress};
 pub(crate) use rejected::Rejected;
-pub(crate) use template::{Identity, Template};
+pub(crate) use template::{Identity, TOPIC_LENGTH_MAX, Template};
 
 use crate::ingest::{Claim, Record};
 use crate::pace::{

@@ -18,7 +18,7 @@ mod sockets;
 mod topics;
 mod tuning;
 
-pub(crate) use extra::{problem, used};
+pub(crate) use extra::{problem, setting_names, used};
 pub(crate) use inquiry::Standing;
 pub(crate) use kafka::Uplink;
 pub(crate) use owned::wait_for_ends;

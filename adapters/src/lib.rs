@@ -32,6 +32,8 @@ mod printable;
 
 mod units;
 
+mod endpoint;
+
 mod context;
 
 mod source;
@@ -53,6 +55,7 @@ pub mod inference;
 pub use backoff::Backoff;
 pub use clock::{Belief, Clock, Reading, Trust, read as read_clocks};
 pub use context::Context;
+pub use endpoint::{endpoint_flaw, host_flaw, in_brackets};
 pub use event::{AdapterKind, Event, Origin, Properties, Quality, Stamp};
 pub use files::{WriteWhole, make_way_for_socket, off_task};
 pub use intake::{Intake, Urge};

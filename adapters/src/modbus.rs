@@ -56,7 +56,7 @@ pub use budget::Overload;
 pub use probe::{Answer, Place, Probe, ProbeError, ms, value_of};
 pub use section::{
     FieldSection, Framing, GroupSection, ImportError, Level, LineSection, MapError, MapSection,
-    ModbusSection, MomentFormat, Numbering, Parity, Raw, Report, Rs485By, Rs485Section,
+    ModbusSection, MomentFormat, Numbering, Parity, Raw, ReadMap, Report, Rs485By, Rs485Section,
     SlaveSection, TypeName, WordOrder, import,
 };
 pub use sunspec::{SunSpec, SunSpecError, SunSpecModel, discover, sunspec_map};

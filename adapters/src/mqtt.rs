@@ -8,6 +8,8 @@
 
 mod section;
 
+mod doubts;
+
 mod certificate;
 
 mod login;

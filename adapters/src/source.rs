@@ -1,5 +1,6 @@
 //! The sources there are: a closed set, each with its name, what is wrong with it, the intents that it uses, and its start.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::inference::{Inference, InferenceError, InferenceSection};
@@ -67,6 +68,35 @@ impl SourceSettings {
             SourceSettings::Mqtt(section) => section.problems(),
             SourceSettings::Modbus(section) => section.problems(),
             SourceSettings::Inference(section) => section.problems(),
+        }
+    }
+
+    /// What of it can never work, though versions before let it through: as [`SourceSettings::problems`].
+    #[must_use]
+    pub fn futile(&self) -> Vec<(String, String)> {
+        match self {
+            SourceSettings::Mqtt(section) => section.futile(),
+            SourceSettings::Modbus(section) => section.line.futile().into_iter().collect(),
+            SourceSettings::Inference(_) => Vec::new(),
+        }
+    }
+
+    /// What of it works and is hardly meant: as [`SourceSettings::problems`].
+    #[must_use]
+    pub fn doubts(&self) -> Vec<(String, String)> {
+        match self {
+            SourceSettings::Mqtt(section) => section.doubts(),
+            SourceSettings::Modbus(section) => section.line.doubts().into_iter().collect(),
+            SourceSettings::Inference(_) => Vec::new(),
+        }
+    }
+
+    /// Files that it cannot begin without: the key below the section, and the path.
+    #[must_use]
+    pub fn files(&self) -> Vec<(String, PathBuf)> {
+        match self {
+            SourceSettings::Mqtt(section) => section.needed_files(),
+            SourceSettings::Modbus(_) | SourceSettings::Inference(_) => Vec::new(),
         }
     }
 

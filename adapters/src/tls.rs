@@ -23,6 +23,19 @@ pub struct TlsSection {
     pub key_file: Option<PathBuf>,
 }
 
+impl TlsSection {
+    /// The files that it names, by key.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, PathBuf)> + use<> {
+        let files = [
+            ("ca_file", &self.ca_file),
+            ("cert_file", &self.cert_file),
+            ("key_file", &self.key_file),
+        ];
+        let given = files.map(|(key, path)| Some((key, path.clone()?)));
+        given.into_iter().flatten()
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use {path} for TLS: {reason}")]
 pub struct TlsError {

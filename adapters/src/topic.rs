@@ -155,6 +155,29 @@ impl Pattern {
         Some(Pattern { group, levels })
     }
 
+    /// Whether it matches every topic that `other` matches, whatever their groups.
+    #[must_use]
+    pub fn covers(&self, other: &Pattern) -> bool {
+        // A wildcard at the start matches no topic of the broker's own.
+        let own = matches!(other.levels.first(), Some(Level::Is(text)) if text.starts_with('$'));
+        if own && !matches!(self.levels.first(), Some(Level::Is(_))) {
+            return false;
+        }
+        let mut others = other.levels.iter();
+        for level in &self.levels {
+            match (level, others.next()) {
+                (Level::Rest, _) => return true,
+                (
+                    Level::Any | Level::Named(_),
+                    Some(Level::Is(_) | Level::Any | Level::Named(_)),
+                ) => {}
+                (Level::Is(one), Some(Level::Is(two))) if one == two => {}
+                (Level::Is(_) | Level::Any | Level::Named(_), _) => return false,
+            }
+        }
+        others.next().is_none()
+    }
+
     /// Whether both spell out the same level at the same place.
     #[must_use]
     pub fn names_level_of(&self, other: &Pattern) -> bool {
@@ -227,6 +250,29 @@ impl fmt::Display for Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_covers_another_where_it_takes_all_of_its_topics() {
+        for (one, other, covers) in [
+            ("#", "a/b", true),
+            ("#", "#", true),
+            ("a/#", "a", true),
+            ("a/#", "a/+/{device}", true),
+            ("a/+", "a/{device}", true),
+            ("$share/g/a/+", "a/b", true),
+            ("a/+", "a/#", false),
+            ("a/b", "a/+", false),
+            ("+/b", "a/c", false),
+            ("a/+/c", "a/b", false),
+            ("a", "a/b", false),
+            ("#", "$SYS/broker", false),
+            ("+/broker", "$SYS/broker", false),
+            ("$SYS/#", "$SYS/broker", true),
+        ] {
+            let parse = |text| Pattern::parse(text).unwrap();
+            assert_eq!(parse(one).covers(&parse(other)), covers, "{one} {other}");
+        }
+    }
 
     #[test]
     fn filters_match_as_the_specification_says() {

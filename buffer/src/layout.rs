@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -50,8 +51,30 @@ pub(crate) fn lock(root: &Path) -> Result<Lock, OpenError> {
         Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse {
             path: root.to_owned(),
+            holder: holder(&file),
         }),
         Err(error) => Err(DiskError::io(&path)(error.into()).into()),
+    }
+}
+
+/// Which process has locked this file, for people: `, 1234 (tidegate)`; nothing where the kernel does not say it (proc(5),
+/// `/proc/locks`).
+fn holder(file: &File) -> String {
+    let inode = file.metadata().map_or(0, |metadata| metadata.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let process = locks.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let is_flock = words.next()? == "FLOCK";
+        let process: u32 = words.nth(2)?.parse().ok()?;
+        let place = words.next()?.rsplit(':').next()?.parse();
+        (is_flock && process > 0 && place == Ok(inode)).then_some(process)
+    });
+    let Some(process) = process else {
+        return String::new();
+    };
+    match fs::read_to_string(format!("/proc/{process}/comm")) {
+        Ok(name) => format!(", {process} ({})", name.trim_end()),
+        Err(_) => format!(", {process}"),
     }
 }
 
@@ -153,7 +176,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let held = lock(root.path()).unwrap();
         let in_the_child = held.0.try_clone().unwrap();
-        assert!(matches!(lock(root.path()), Err(OpenError::InUse { .. })));
+        let Err(OpenError::InUse { holder, .. }) = lock(root.path()) else {
+            panic!("it is held");
+        };
+        let ours = format!(", {} (", std::process::id());
+        assert!(holder.is_empty() || holder.starts_with(&ours), "{holder}");
         drop(held);
         assert!(lock(root.path()).is_ok());
         drop(in_the_child);

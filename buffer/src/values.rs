@@ -43,8 +43,14 @@ pub struct Keep {
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("{path} is in use by another process")]
-    InUse { path: PathBuf },
+    #[error(
+        "{path} is in use by another process{holder}; end that one first, or use another state directory: no two share one"
+    )]
+    InUse {
+        path: PathBuf,
+        /// Which one, as text behind the other, where that is known.
+        holder: String,
+    },
     #[error(
         "{path} was written by a newer version (format {found}; this version reads up to {FORMAT}): install that version again, or give the agent another state directory"
     )]

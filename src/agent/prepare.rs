@@ -1,5 +1,5 @@
-//! All that an agent takes besides its state directory and that may not be there: files, groups, a port. Had before the agent
-//! that runs is stopped, so that a configuration which cannot be used stops nobody.
+//! All that an agent takes besides its state directory and that may not be there: files, groups. Had before the agent that runs is
+//! stopped, so that a configuration which cannot be used stops nobody. The status port is begun here too, and may come later.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use adapters::{Context, Source, SourceError, SourceSettings};
 use crate::config::{HEALTH, Loaded, Settings};
 use crate::ingest::Router;
 use crate::state::{Store, StoreError};
-use crate::status::{self, Port, StatusError};
+use crate::status::{self, Port};
 use crate::uplink::{Uplink, UplinkError};
 
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +20,6 @@ pub(crate) enum AgentError {
     Uplink(#[from] UplinkError),
     #[error(transparent)]
     Source(#[from] SourceError),
-    #[error(transparent)]
-    Status(#[from] StatusError),
 }
 
 pub(crate) struct Prepared {
@@ -32,10 +30,10 @@ pub(crate) struct Prepared {
     pub(super) sources: Vec<Source>,
 }
 
-/// `open` is the port that is open already: it is used again where the configuration asks for the same.
+/// `open` is the port that there is already: it is used again where the configuration asks for the same.
 pub(crate) fn prepare(loaded: &Arc<Loaded>, open: Option<&Port>) -> Result<Prepared, AgentError> {
     let settings = &loaded.settings;
-    let port = status::listen(&settings.status, open)?;
+    let port = status::listen(&settings.status, open);
     let store = Store::new(&settings.store);
     let sources = settings.sources.iter();
     let sources = sources.map(|one| open_source(settings, one));

@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     if loaded
         .warnings
         .iter()
-        .any(|problem| problem.weight == Weight::LeftOut)
+        .any(|problem| problem.weight != Weight::Warning)
     {
         return refuse(path, &loaded.warnings);
     }

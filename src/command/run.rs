@@ -104,10 +104,14 @@ async fn run_one(
     let (loaded, port) = (Arc::clone(&prepared.loaded), prepared.port.clone());
     for problem in &loaded.warnings {
         let file = orders.path().display();
-        if problem.weight == Weight::LeftOut {
-            tracing::error!(%file, "{problem}; the agent runs without this setting, with the default in its place");
-        } else {
-            tracing::warn!(%file, "{problem}");
+        match problem.weight {
+            Weight::Error | Weight::LeftOut => {
+                tracing::error!(%file, "{problem}; the agent runs without this setting, with the default in its place");
+            }
+            Weight::Tolerated => {
+                tracing::error!(%file, "{problem}; the agent runs nonetheless, as versions before did; put it right");
+            }
+            Weight::Warning => tracing::warn!(%file, "{problem}"),
         }
     }
     // Sources share the one thread and need not be able to change it.

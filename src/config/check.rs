@@ -4,25 +4,39 @@ mod buses;
 
 mod changes;
 
+mod files;
+
 mod intents;
 
 mod link;
 
-use std::collections::{BTreeMap, BTreeSet};
+mod routes;
 
-use adapters::Pattern;
-use adapters::Size;
-use adapters::{SecretError, SourceSettings};
+mod sources;
+
+mod topics;
+
+mod uplink;
+
+use std::collections::BTreeMap;
+
+use adapters::{SecretError, Size, SourceSettings};
 
 use super::file::File;
-use super::intents::{Intents, is_name};
+use super::intents::Intents;
+use super::place::TakenOut;
 use super::problem::{Problem, Weight};
 
-pub(super) fn problems(file: &File) -> Vec<Problem> {
-    let mut found = Problems::default();
+/// `taken` is what of the file cannot be read, which is told already: nothing is said of what is missing for it.
+pub(super) fn problems(file: &File, taken: &TakenOut) -> Vec<Problem> {
+    let mut found = Problems {
+        all: Vec::new(),
+        taken,
+    };
     gateway(file, &mut found);
-    uplink(file, &mut found);
-    sources(file, &mut found);
+    uplink::check(file, &mut found);
+    sources::check(file, &mut found);
+    files::check(file, &mut found);
     buses::check(file, &mut found);
     qos_two(file, &mut found);
     plain_passwords(file, &mut found);
@@ -33,45 +47,58 @@ pub(super) fn problems(file: &File) -> Vec<Problem> {
     let intents = Intents::new(file);
     link::check(file, &intents, &mut found);
     intents::check(file, &intents, &mut found);
-    routes(file, &intents, &mut found);
+    topics::check(file, &mut found);
+    routes::check(file, &intents, &mut found);
     changes::check(file, &intents, &mut found);
-    found.0
+    found.all
 }
 
-#[derive(Default)]
-struct Problems(Vec<Problem>);
+struct Problems<'a> {
+    all: Vec<Problem>,
+    taken: &'a TakenOut,
+}
 
-impl Problems {
+impl Problems<'_> {
     fn error(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem {
-            key: key.into(),
-            line: None,
-            message: message.into(),
-            weight: Weight::Error,
-        });
+        self.add(Weight::Error, key.into(), message.into());
     }
 
     /// [`Weight::LeftOut`]
     fn leave_out(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem {
-            key: key.into(),
-            line: None,
-            message: message.into(),
-            weight: Weight::LeftOut,
-        });
+        self.add(Weight::LeftOut, key.into(), message.into());
+    }
+
+    /// [`Weight::Tolerated`]
+    fn tolerate(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.add(Weight::Tolerated, key.into(), message.into());
     }
 
     fn warn(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem {
-            key: key.into(),
+        self.add(Weight::Warning, key.into(), message.into());
+    }
+
+    fn add(&mut self, weight: Weight, key: String, message: String) {
+        self.all.push(Problem {
+            key,
             line: None,
-            message: message.into(),
-            weight: Weight::Warning,
+            message,
+            weight,
         });
+    }
+
+    /// No intent has this `name`, as far as all of them can be read.
+    fn no_intent(&mut self, key: impl Into<String>, name: &str, intents: &Intents) {
+        if !self.taken.is_of("intent") {
+            let known = intents.names();
+            self.error(
+                key,
+                format!("no intent is named `{name}`; there are {known}"),
+            );
+        }
     }
 }
 
-fn gateway(file: &File, found: &mut Problems) {
+fn gateway(file: &File, found: &mut Problems<'_>) {
     if file
         .gateway
         .id
@@ -108,54 +135,7 @@ fn gateway(file: &File, found: &mut Problems) {
     }
 }
 
-fn uplink(file: &File, found: &mut Problems) {
-    let uplink = &file.uplink;
-    if uplink.brokers.is_empty() {
-        found.error(
-            "uplink.brokers",
-            "`[]` is empty; name at least one broker as \"host:port\"",
-        );
-    }
-    for (index, broker) in uplink.brokers.iter().enumerate() {
-        let port = broker
-            .rsplit_once(':')
-            .map(|(host, port)| (!host.is_empty(), port.parse::<u16>().is_ok()));
-        if port != Some((true, true)) {
-            found.error(
-                format!("uplink.brokers[{index}]"),
-                format!("`{broker}` is not \"host:port\""),
-            );
-        }
-    }
-    for (key, value) in &uplink.kafka {
-        if let Some(message) = crate::uplink::problem(key, value) {
-            found.leave_out(format!("uplink.kafka.{key}"), message);
-        }
-    }
-    if let Some(tls) = &uplink.tls
-        && tls.cert_file.is_some() != tls.key_file.is_some()
-    {
-        found.error(
-            "uplink.tls",
-            "mutual TLS needs both `cert_file` and `key_file`",
-        );
-    }
-    if uplink.sasl.is_some() && uplink.tls.is_none() {
-        found.warn(
-            "uplink.sasl",
-            "without [uplink.tls] what is sent can be read on the way",
-        );
-    }
-    marks(file, found);
-    if let Some(size) = uplink.in_flight.filter(|size| size.0 < 128 * 1024) {
-        found.error(
-            "uplink.in_flight",
-            format!("`{size}` is too small for a batch of events; use \"128 KiB\" or more"),
-        );
-    }
-}
-
-fn replay(file: &File, found: &mut Problems) {
+fn replay(file: &File, found: &mut Problems<'_>) {
     let share = file.replay.catch_up;
     if !(0.0..=1000.0).contains(&share) {
         found.error(
@@ -165,20 +145,8 @@ fn replay(file: &File, found: &mut Problems) {
     }
 }
 
-fn marks(file: &File, found: &mut Problems) {
-    let dscp = file.uplink.dscp;
-    let marks = [("urgent", dscp.urgent), ("other", dscp.other)];
-    for (name, mark) in marks.into_iter().filter(|(_, mark)| *mark > 63) {
-        let at = format!("uplink.dscp.{name}");
-        found.error(
-            at,
-            format!("`{mark}` is no DSCP; use 0 to 63, such as 18 for AF21 or 8 for CS1"),
-        );
-    }
-}
-
 /// The keys are read here: a missing one must not show only after a restart.
-fn buffer(file: &File, found: &mut Problems) {
+fn buffer(file: &File, found: &mut Problems<'_>) {
     for (index, key) in file.buffer.keys.iter().enumerate() {
         let at = format!("buffer.keys[{index}]");
         match key.read() {
@@ -188,7 +156,13 @@ fn buffer(file: &File, found: &mut Problems) {
                     found.warn(at, error.to_string());
                 }
             }
-            Err(error @ SecretError::Unreadable { .. }) => found.warn(at, error.to_string()),
+            Err(SecretError::Unreadable { path, source }) => {
+                let what = format!(
+                    "`{}` cannot be read: {source}; where that is so, an agent keeps events in memory only",
+                    path.display()
+                );
+                found.warn(at, what);
+            }
             // `check` may run where systemd's credentials are not.
             Err(SecretError::NoCredentials { .. }) => {}
         }
@@ -216,38 +190,8 @@ fn all_sources(file: &File) -> impl Iterator<Item = (String, SourceSettings)> {
     })
 }
 
-fn sources(file: &File, found: &mut Problems) {
-    let mut names = BTreeSet::new();
-    let mut any = false;
-    for (at, source) in all_sources(file) {
-        any = true;
-        let name = source.name();
-        if !names.insert(name.to_owned()) {
-            found.error(
-                format!("{at}.name"),
-                format!("`{name}` is the name of another source; each needs its own"),
-            );
-        }
-        if !is_name(name) {
-            found.error(
-                format!("{at}.name"),
-                format!("`{name}` is not a name; use letters, digits, `-` and `_`"),
-            );
-        }
-        for (key, message) in source.problems() {
-            found.error(format!("{at}.{key}"), message);
-        }
-    }
-    if !any {
-        found.warn(
-            "mqtt",
-            "there is no source; add an [[mqtt]], [[modbus]] or [[inference]] section",
-        );
-    }
-}
-
 /// An event that a source lets in and no lane can hold would be dropped.
-fn largest_events(file: &File, found: &mut Problems) {
+fn largest_events(file: &File, found: &mut Problems<'_>) {
     // What is not the payload: names, tags, and what the encoding adds.
     let most = file.memory.profile.record() - 16 * 1024;
     for (index, section) in file.inference.iter().enumerate() {
@@ -263,7 +207,7 @@ fn largest_events(file: &File, found: &mut Problems) {
 }
 
 /// Exactly once ends at the receipt: QoS 2 gains nothing here.
-fn qos_two(file: &File, found: &mut Problems) {
+fn qos_two(file: &File, found: &mut Problems<'_>) {
     for (m, mqtt) in file.mqtt.iter().enumerate() {
         for (s, _) in mqtt
             .subscribe
@@ -280,7 +224,7 @@ fn qos_two(file: &File, found: &mut Problems) {
 }
 
 /// A password that is sent as it is can be read by whoever is on the way.
-fn plain_passwords(file: &File, found: &mut Problems) {
+fn plain_passwords(file: &File, found: &mut Problems<'_>) {
     for (index, mqtt) in file.mqtt.iter().enumerate() {
         if mqtt.password.is_some() && mqtt.tls.is_none() && !is_loopback(&mqtt.host) {
             found.warn(
@@ -297,7 +241,7 @@ fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-fn hosts(file: &File, found: &mut Problems) {
+fn hosts(file: &File, found: &mut Problems<'_>) {
     let legal = |one: char| one.is_ascii_alphanumeric() || "-._:".contains(one);
     for (index, host) in file.status.hosts.iter().enumerate() {
         if host.is_empty() || !host.chars().all(legal) {
@@ -305,35 +249,6 @@ fn hosts(file: &File, found: &mut Problems) {
                 format!("status.hosts[{index}]"),
                 format!("`{host}` is not a host name or an address; write it without a port"),
             );
-        }
-    }
-}
-
-fn routes(file: &File, intents: &Intents, found: &mut Problems) {
-    for (index, route) in file.route.iter().enumerate() {
-        if intents.id(&route.intent).is_none() {
-            found.error(
-                format!("route[{index}].intent"),
-                format!(
-                    "no intent is named `{}`; there are {}",
-                    route.intent,
-                    intents.names()
-                ),
-            );
-        }
-        if let Some(Err(error)) = route.subject.as_deref().map(Pattern::parse) {
-            found.error(format!("route[{index}].subject"), error.to_string());
-        }
-    }
-    for (at, source) in all_sources(file) {
-        for (key, name) in source.intents() {
-            if intents.id(name).is_none() {
-                let known = intents.names();
-                found.error(
-                    format!("{at}.{key}"),
-                    format!("no intent is named `{name}`; there are {known}"),
-                );
-            }
         }
     }
 }

@@ -1,15 +1,22 @@
 //! Putting the layers together, and finding everything that is wrong, not just the first thing.
 
+use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
 
 use adapters::SecretRef;
 use serde_json::Value;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::check;
+use super::environment::{self, Variable};
+use super::expected::Schema;
 use super::file::File;
+use super::lines::{line, line_of};
+use super::map;
+use super::place::{self, Step, TakenOut};
 use super::problem::{Problem, Weight};
 use super::settings::Settings;
+use super::words;
 
 /// More problems than this are not worth reading at once.
 const PROBLEMS_MAX: usize = 100;
@@ -29,57 +36,72 @@ pub(crate) struct Loaded {
     pub referred: Vec<PathBuf>,
 }
 
+/// Made only where it is needed: most files are good, and nothing of the environment is for us.
+type Lazily = LazyCell<Schema>;
+
 /// Reads the file at `path`, then `TIDEGATE__SECTION__KEY` from the environment.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        vec![Problem {
-            key: path.display().to_string(),
-            line: None,
-            message: format!("cannot be read: {error}"),
-            weight: Weight::Error,
-        }]
-    })?;
-    load_text(&text, path.parent().unwrap_or(Path::new("")))
+    // Whoever prints it says which file it is.
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| vec![whole("", format!("cannot be read: {error}"))])?;
+    let beside = path.parent().unwrap_or(Path::new(""));
+    load_text(&text, beside)
 }
 
 /// The same of a text; `beside` is the directory of the file that it is from, for those that it names.
 pub(crate) fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem>> {
-    let spans = DeTable::parse(text).map_err(|error| {
-        let line = error.span().map(|span| line_of(text, span.start));
-        vec![Problem {
-            key: "syntax".into(),
-            line,
-            message: error.message().to_owned(),
-            weight: Weight::Error,
-        }]
-    })?;
-    let merged = merge(text).map_err(|message| {
-        vec![Problem {
-            key: "environment".into(),
-            line: None,
-            message,
-            weight: Weight::Error,
-        }]
-    })?;
-    load_merged(merged, text, spans.get_ref(), beside)
+    load_with(text, beside, &environment::variables())
 }
 
-/// From all layers; `spans` are of the text that problems are looked up in.
+fn load_with(text: &str, beside: &Path, variables: &[Variable]) -> Result<Loaded, Vec<Problem>> {
+    let spans = DeTable::parse(text).map_err(|error| {
+        let line = error.span().map(|span| line_of(text, span.start));
+        let syntax = whole("syntax", error.message().to_owned());
+        vec![Problem { line, ..syntax }]
+    })?;
+    let merged = written(text).map_err(|message| vec![whole("syntax", message)])?;
+    load_merged(merged, text, spans.get_ref(), beside, variables)
+}
+
+/// Of what a file says, and the environment; `spans` are of the text that problems are looked up in.
 pub(super) fn load_merged(
-    merged: Value,
+    mut merged: Value,
     text: &str,
     spans: &DeTable,
     beside: &Path,
+    variables: &[Variable],
 ) -> Result<Loaded, Vec<Problem>> {
+    let schema = Lazily::new(Schema::new);
+    let overrides = if variables.is_empty() {
+        environment::Overrides::default()
+    } else {
+        environment::apply(&mut merged, &schema, variables)
+    };
     let referred = referred(&merged);
-    let (mut file, mut problems) = read(merged);
+    let Read {
+        mut file,
+        mut problems,
+        taken,
+    } = read(merged, &schema);
     let named = file.iter().flat_map(|file| named_maps(file, beside));
     let named: Vec<_> = named.collect();
-    problems.extend(file.iter_mut().flat_map(|file| maps(file, beside)));
-    problems.extend(file.iter().flat_map(check::problems));
-    for problem in &mut problems {
-        problem.line = line(text, spans, &problem.key);
+    let mut found: Vec<Problem> = file
+        .iter_mut()
+        .flat_map(|file| maps(file, beside))
+        .collect();
+    found.extend(file.iter().flat_map(|file| check::problems(file, &taken)));
+    for problem in &mut found {
+        problem.key = taken.written(&problem.key);
     }
+    // What lacks something that is there and cannot be read is told of once.
+    problems.extend(found.into_iter().filter(|one| !taken.is_of(&one.key)));
+    for problem in &mut problems {
+        match overrides.name(&problem.key) {
+            Some(name) => problem.key = name,
+            None => problem.line = line(text, spans, &problem.key),
+        }
+    }
+    problems.extend(overrides.problems);
     problems.sort_by_key(|problem| (problem.weight, problem.line));
     match file {
         Some(file) if problems.iter().all(|one| one.weight != Weight::Error) => Ok(Loaded {
@@ -101,17 +123,22 @@ fn named_maps(file: &File, beside: &Path) -> Vec<(PathBuf, String)> {
     texts.collect()
 }
 
+fn whole(key: &str, message: String) -> Problem {
+    Problem {
+        key: key.into(),
+        line: None,
+        message,
+        weight: Weight::Error,
+    }
+}
+
 /// Puts register maps in their place.
 fn maps(file: &mut File, beside: &Path) -> Vec<Problem> {
     let buses = file.modbus.iter_mut().enumerate();
     let problems = buses.flat_map(|(index, bus)| {
-        let problem = move |(key, message)| Problem {
-            key: format!("modbus[{index}].{key}"),
-            line: None,
-            message,
-            weight: Weight::Error,
-        };
-        bus.resolve(beside).into_iter().map(problem)
+        let problem =
+            move |(key, message): (String, _)| whole(&format!("modbus[{index}].{key}"), message);
+        bus.resolve(beside, &map::read).into_iter().map(problem)
     });
     problems.collect()
 }
@@ -137,183 +164,81 @@ fn referred(value: &Value) -> Vec<PathBuf> {
     }
 }
 
-pub(super) fn merge(text: &str) -> Result<Value, String> {
-    let environment = config::Environment::with_prefix("TIDEGATE")
-        .prefix_separator("__")
-        .separator("__")
-        .try_parsing(true);
-    let merged = config::Config::builder()
-        .add_source(config::File::from_str(text, config::FileFormat::Toml))
-        .add_source(environment)
-        .build()
-        .map_err(|error| error.to_string())?;
-    merged.try_deserialize().map_err(|error| error.to_string())
+/// What the file says.
+pub(super) fn written(text: &str) -> Result<Value, String> {
+    let file = config::File::from_str(text, config::FileFormat::Toml);
+    let read = config::Config::builder().add_source(file).build();
+    let read = read.and_then(config::Config::try_deserialize);
+    read.map_err(|error| error.to_string())
+}
+
+/// What can be read of a file.
+struct Read {
+    file: Option<File>,
+    problems: Vec<Problem>,
+    taken: TakenOut,
 }
 
 /// Reads the merged values; what cannot be read is noted, taken out, and the rest is tried again.
-fn read(mut merged: Value) -> (Option<File>, Vec<Problem>) {
+fn read(mut merged: Value, schema: &Lazily) -> Read {
     let mut problems: Vec<Problem> = Vec::new();
-    let mut taken: Vec<String> = Vec::new();
+    let mut taken = TakenOut::default();
     while problems.len() < PROBLEMS_MAX {
         let error = match serde_path_to_error::deserialize::<_, File>(&merged) {
-            Ok(file) => return (Some(file), problems),
+            Ok(file) => {
+                return Read {
+                    file: Some(file),
+                    problems,
+                    taken,
+                };
+            }
             Err(error) => error,
         };
         let path = error.path().to_string();
-        let (key, message, unreadable) = explain(&path, &error.inner().to_string());
-        if taken.contains(&key) {
-            break; // it is missing because it was taken out
+        let text = error.inner().to_string();
+        let one = words::explain(&path, &text, &merged, schema);
+        let key = taken.written(&one.key);
+        // It may be missing because it was taken out.
+        if !taken.has(&key) {
+            problems.push(whole(&key, one.message));
         }
-        problems.push(Problem {
-            key,
-            line: None,
-            message,
-            weight: Weight::Error,
-        });
-        if !take_out(&mut merged, &unreadable) {
+        if place::remove(&mut merged, &one.place) {
+            taken.add(&one.place);
+        } else if !stand_in(&mut merged, &mut taken) {
             break;
         }
-        taken.push(unreadable);
     }
-    (None, problems)
+    Read {
+        file: None,
+        problems,
+        taken,
+    }
 }
 
-/// serde's words, as an operator needs them: the key, what is wrong, and what cannot be read.
-fn explain(path: &str, text: &str) -> (String, String, String) {
-    let join = |name: &str| {
-        if path == "." {
-            name.to_owned()
-        } else {
-            format!("{path}.{name}")
-        }
+/// Puts something in place of the uplink, without which nothing else could be read. Once.
+fn stand_in(merged: &mut Value, taken: &mut TakenOut) -> bool {
+    let steps = [Step::Key("uplink".into()), Step::Key("brokers".into())];
+    let is_missing = place::find(merged, "uplink.brokers").is_none();
+    if is_missing {
+        place::put(merged, &steps, Value::Array(Vec::new()));
+        taken.add("uplink.brokers");
+    }
+    is_missing
+}
+
+/// All that is said of a text, line by line.
+#[cfg(test)]
+pub(super) fn problems_of(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    let variable = |(name, value): &(&str, &str)| Variable {
+        name: (*name).to_owned(),
+        value: value.into(),
     };
-    if let Some((unknown, known)) = text
-        .strip_prefix("unknown field `")
-        .and_then(|rest| rest.split_once('`'))
-    {
-        let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
-        let nearest = known.iter().max_by(|a, b| {
-            strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown))
-        });
-        let hint = match nearest {
-            Some(near) if strsim::jaro_winkler(near, unknown) > 0.7 => {
-                format!("did you mean `{near}`?")
-            }
-            _ => format!("known here: {}", known.join(", ")),
-        };
-        let key = if path.ends_with(unknown) {
-            path.to_owned()
-        } else {
-            join(unknown)
-        };
-        return (key.clone(), format!("unknown key; {hint}"), key);
-    }
-    if let Some(missing) = text
-        .strip_prefix("missing field `")
-        .and_then(|rest| rest.split_once('`'))
-    {
-        return (
-            join(missing.0),
-            "missing; it has no default".into(),
-            path.to_owned(),
-        );
-    }
-    let text = text
-        .replace("invalid type: ", "wrong type: ")
-        .replace("unknown variant ", "unknown value ");
-    (path.to_owned(), text, path.to_owned())
-}
-
-/// Removes what `path` names, or the nearest table or list around it that can go.
-fn take_out(root: &mut Value, path: &str) -> bool {
-    let steps = steps(path);
-    let Some((last, parents)) = steps.split_last() else {
-        return false;
+    let variables: Vec<Variable> = variables.iter().map(variable).collect();
+    let said = match load_with(text, Path::new("/nowhere"), &variables) {
+        Ok(loaded) => loaded.warnings,
+        Err(problems) => problems,
     };
-    let mut place = &mut *root;
-    for step in parents {
-        let next = match step {
-            Step::Key(key) => place.get_mut(key.as_str()),
-            Step::Index(index) => place.get_mut(index),
-        };
-        match next {
-            Some(next) => place = next,
-            None => return false,
-        }
-    }
-    match (last, place) {
-        (Step::Key(key), Value::Object(map)) => map.remove(key).is_some(),
-        (Step::Index(index), Value::Array(list)) if *index < list.len() => {
-            // The others keep their numbers: an empty table is reported as such at most once.
-            list.remove(*index);
-            true
-        }
-        _ => false,
-    }
-}
-
-#[derive(Debug, PartialEq)]
-enum Step {
-    Key(String),
-    Index(usize),
-}
-
-fn steps(path: &str) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for part in path.split('.').filter(|part| !part.is_empty()) {
-        let (key, indices) = part.split_once('[').unwrap_or((part, ""));
-        if !key.is_empty() {
-            steps.push(Step::Key(key.into()));
-        }
-        steps.extend(
-            indices
-                .split(['[', ']'])
-                .filter_map(|number| number.parse().ok())
-                .map(Step::Index),
-        );
-    }
-    steps
-}
-
-/// The line on which the deepest known part of `key` stands.
-fn line(text: &str, root: &DeTable, key: &str) -> Option<usize> {
-    let mut found = None;
-    let mut table = Some(root);
-    let mut list: Option<&toml::de::DeArray> = None;
-    for step in steps(key) {
-        match step {
-            Step::Key(name) => {
-                let (key, value) = table?
-                    .iter()
-                    .find(|(key, _)| key.get_ref() == name.as_str())
-                    .map_or((None, None), |(k, v)| (Some(k), Some(v)));
-                let Some((key, value)) = key.zip(value) else {
-                    return found;
-                };
-                found = Some(line_of(text, key.span().start));
-                (table, list) = children(value.get_ref());
-            }
-            Step::Index(index) => {
-                let Some(value) = list.and_then(|list| list.get(index)) else {
-                    return found;
-                };
-                found = Some(line_of(text, value.span().start));
-                (table, list) = children(value.get_ref());
-            }
-        }
-    }
-    found
-}
-
-fn children<'a, 'i>(
-    value: &'a DeValue<'i>,
-) -> (Option<&'a DeTable<'i>>, Option<&'a toml::de::DeArray<'i>>) {
-    (value.as_table(), value.as_array())
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text.get(..offset)
-        .map_or(1, |before| before.matches('\n').count() + 1)
+    said.iter().map(Problem::to_string).collect()
 }
 
 #[cfg(test)]
@@ -331,7 +256,7 @@ mod tests {
         ];
         let tried = mutants(&seeds.map(str::as_bytes), |input| {
             let text = String::from_utf8_lossy(input);
-            let said = match load_text(&text, Path::new("/nowhere")) {
+            let said = match load_with(&text, Path::new("/nowhere"), &[]) {
                 Ok(loaded) => loaded.warnings,
                 Err(problems) => problems,
             };
@@ -341,5 +266,131 @@ mod tests {
             }
         });
         assert!(tried > 10, "{tried}");
+    }
+
+    #[test]
+    fn fuzz_no_variable_makes_the_loader_panic_and_all_that_it_says_is_printable() {
+        let seeds = [
+            "MQTT__PLANT__SUBSCRIBE__0__QOS=1",
+            "UPLINK__BROKERS=[\"a:1\",\"b:2\"]",
+            "UPLINK__KAFKA__SOCKET_TIMEOUT_MS=10",
+            "MQTT__0__PASSWORD={ file = \"/p\" }",
+        ];
+        let file = include_str!("../../configs/gateway.toml");
+        let tried = mutants(&seeds.map(str::as_bytes), |input| {
+            let text = String::from_utf8_lossy(input);
+            let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+            let name = format!("TIDEGATE__{name}");
+            for shown in problems_of(file, &[(&name, value)]) {
+                assert!(!shown.chars().any(adapters::is_dangerous), "{shown:?}");
+            }
+        });
+        assert!(tried > 10, "{tried}");
+    }
+
+    const UPLINK: &str = "[uplink]\nbrokers = [\"a:1\"]\n";
+
+    #[test]
+    fn an_element_that_cannot_be_read_leaves_the_others_their_numbers_and_is_not_missed() {
+        let one = "[[mqtt]]\nhost = \"h\"\n[[mqtt.subscribe]]\ntopic = \"a\"\n";
+        let said = problems_of(&format!("{UPLINK}{one}{one}"), &[]);
+        let missing = "missing; it has no default";
+        assert_eq!(
+            said,
+            [
+                format!("line 3: mqtt[0].name: {missing}"),
+                format!("line 7: mqtt[1].name: {missing}")
+            ]
+        );
+        let third = one.replace(
+            "[[mqtt]]\n",
+            "[[mqtt]]\nname = \"m\"\nkeep_alive = \"1s\"\n",
+        );
+        let said = problems_of(&format!("{UPLINK}{one}{one}{third}"), &[]);
+        assert!(
+            said.iter()
+                .any(|one| one.contains("mqtt[2].keep_alive: `1s`")),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn what_was_taken_out_is_not_called_missing_and_all_the_rest_is_looked_at() {
+        for (text, said) in [
+            (
+                "[[intent]]\nname = \"x\"\nweight = -1\n[[route]]\nintent = \"x\"\n",
+                &["intent[0].weight: `-1`"][..],
+            ),
+            (
+                "[gateway]\nsite = 5\n[[intent]]\nname = \"x\"\ntopic = \"{site}\"\n",
+                &["gateway.site: `5`"],
+            ),
+            (
+                "[[intent]]\nname = 5\n[[intent]]\nname = \"a b\"\n",
+                &["intent[0].name: `5`", "intent[1].name: `a b`"],
+            ),
+            (
+                "[[intent]]\n[[route]]\nintent = \"x\"\n",
+                &["intent[0].name: missing"],
+            ),
+        ] {
+            let source = "[[inference]]\nname = \"v\"\nsocket = \"/s\"\n";
+            let found = problems_of(&format!("{UPLINK}{source}{text}"), &[]);
+            let all = found.iter().zip(said).all(|(one, said)| one.contains(said));
+            assert!(all && found.len() == said.len(), "{text}{found:?}");
+        }
+        let found = problems_of("[uplink]\nbrokers = 5\n[gateway]\nstate_dir = \"x\"\n", &[]);
+        let found = found.join("\n");
+        assert!(
+            found.contains("uplink.brokers: `5`") && found.contains("`x` is relative"),
+            "{found}"
+        );
+        assert!(!found.contains("`[]`"), "{found}");
+    }
+
+    #[test]
+    fn a_variable_is_named_where_what_it_says_is_wrong_and_a_line_of_the_file_is_not() {
+        let file = format!(
+            "{UPLINK}[[mqtt]]\nname = \"m\"\nport = 1883\n[[mqtt.subscribe]]\ntopic = \"a\"\n"
+        );
+        for (name, value, said) in [
+            (
+                "TIDEGATE__MQTT__M__PORT",
+                "abc",
+                "environment TIDEGATE__MQTT__M__PORT: `abc` is no port; use 1 to 65535",
+            ),
+            (
+                "TIDEGATE__MQTT__0__PORT",
+                "0",
+                "environment TIDEGATE__MQTT__0__PORT: `0` is no port; use 1 to 65535; it is never connected so",
+            ),
+            (
+                "TIDEGATE__UPLINK__BROKERS",
+                "a:1,b",
+                "environment TIDEGATE__UPLINK__BROKERS (uplink.brokers[1]): `b` is not \"host:port\"",
+            ),
+            (
+                "TIDEGATE__STATUS__HTTP",
+                "yes",
+                "environment TIDEGATE__STATUS__HTTP: `yes` is not true or false; use one of them, without quotes",
+            ),
+            (
+                "TIDEGATE__GATEWAY__STOP_GRACE",
+                "soon",
+                "environment TIDEGATE__GATEWAY__STOP_GRACE: `soon` is not a duration; write one like \"500ms\", \"2s\", \"1m 30s\", \"24h\" or \"7d\"",
+            ),
+            (
+                "TIDEGATE__MQTT__X__PORT",
+                "1",
+                "environment TIDEGATE__MQTT__X__PORT: `mqtt` has no element `x`, or several; use 0, or the name of one: m",
+            ),
+        ] {
+            assert_eq!(problems_of(&file, &[(name, value)]), [said]);
+        }
+        let good = [
+            ("TIDEGATE__GATEWAY__SITE", "0412"),
+            ("TIDEGATE__GATEWAY__ID", "1e5"),
+        ];
+        assert_eq!(problems_of(&file, &good), [""; 0]);
     }
 }

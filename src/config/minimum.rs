@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use toml::de::DeTable;
 
-use super::load::{Loaded, load_merged, merge};
+use super::environment;
+use super::load::{Loaded, load_merged, written};
 
 /// What an agent without sources takes of a configuration: what reports, and what brings away that waits on disk.
 const REPORTS: [&str; 9] = [
@@ -27,9 +28,15 @@ pub(crate) fn minimum(text: &str, beside: &Path) -> Option<Loaded> {
             least.insert(section.to_owned(), only(found, keys));
         }
     }
-    let spans = DeTable::new();
-    let mut tries = [reports, Value::Object(least)].into_iter();
-    tries.find_map(|one| load_merged(one, text, &spans, beside).ok())
+    let (spans, variables) = (DeTable::new(), environment::variables());
+    let load = |one: &Value, variables| load_merged(one.clone(), text, &spans, beside, variables);
+    let tries = [reports, Value::Object(least)];
+    // What the environment says may be of a part that is left out.
+    let all = [&variables[..], &[]];
+    let mut all = all
+        .iter()
+        .flat_map(|some| tries.iter().map(move |one| (one, *some)));
+    all.find_map(|(one, some)| load(one, some).ok())
 }
 
 fn only(table: &Value, keys: &[&str]) -> Value {
@@ -41,19 +48,25 @@ fn only(table: &Value, keys: &[&str]) -> Value {
 
 /// The state directory that it names.
 pub(crate) fn state_dir(text: &str) -> Option<PathBuf> {
-    let whole = readable(text)?;
-    let said = whole.get("gateway")?.get("state_dir")?.as_str()?;
-    Some(PathBuf::from(said)).filter(|path| path.is_absolute())
+    let from_environment = std::env::var_os("TIDEGATE__GATEWAY__STATE_DIR").map(PathBuf::from);
+    let said = || {
+        let whole = readable(text)?;
+        let said = whole.get("gateway")?.get("state_dir")?.as_str()?;
+        Some(PathBuf::from(said))
+    };
+    from_environment
+        .or_else(said)
+        .filter(|path| path.is_absolute())
 }
 
 /// All of it, or what stands before the table with the first error.
 fn readable(text: &str) -> Option<Value> {
     let Err(error) = DeTable::parse(text) else {
-        return merge(text).ok();
+        return written(text).ok();
     };
     let before = text.get(..error.span()?.start)?;
     let header = before.rfind("\n[")?;
-    merge(before.get(..=header)?).ok()
+    written(before.get(..=header)?).ok()
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub(crate) enum Weight {
     Error,
     /// `check` refuses it; an agent runs without this setting, so that no upgrade keeps a gateway from starting.
     LeftOut,
+    /// `check` refuses it; an agent runs with it, as versions before did: what never works then is in the message.
+    Tolerated,
     /// It can run, and somebody should know.
     Warning,
 }
@@ -36,14 +38,15 @@ impl fmt::Display for Problem {
             write!(f, "line {line}: ")?;
         }
         // Values of the file are in both.
+        let weight = match self.weight {
+            Weight::Warning => "warning: ",
+            Weight::Error | Weight::LeftOut | Weight::Tolerated => "",
+        };
+        // None where it is the file as a whole.
+        let colon = if self.key.is_empty() { "" } else { ": " };
         write!(
             Escaped::new(f, PRINTED_MAX),
-            "{}{}: {}",
-            if self.weight == Weight::Warning {
-                "warning: "
-            } else {
-                ""
-            },
+            "{weight}{}{colon}{}",
             self.key,
             self.message
         )

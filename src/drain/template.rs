@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use adapters::Origin;
 
 /// Kafka's own limit for a topic name (`org.apache.kafka.common.internals.Topic`).
-const TOPIC_LENGTH_MAX: usize = 249;
+pub(crate) const TOPIC_LENGTH_MAX: usize = 249;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
@@ -77,6 +77,21 @@ impl Template {
             Part::Field(name) => Some(name.as_str()),
             Part::Text(_) => None,
         })
+    }
+
+    /// The text between the fields.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Field(_) => None,
+        })
+    }
+
+    /// Whether it names more of an event than where it is from, so that subjects of one device may differ in it.
+    pub(crate) fn tells_subjects(&self) -> bool {
+        let whose = |name: &str| matches!(name, "device" | "source" | "adapter");
+        let given = |name: &str| matches!(name, "gateway" | "site" | "region" | "intent");
+        self.names().any(|name| !whose(name) && !given(name))
     }
 
     /// Whether it names nothing of an event.

@@ -1,7 +1,8 @@
 //! Serving the snapshot: on a loopback port, and on a Unix socket in the state directory.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use adapters::printable;
@@ -30,12 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatusError {
     #[error("no agent answers on {path}; is it running, and is this its state directory?")]
-    NoAgent {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("cannot serve the status on {at}")]
-    Port { at: String, source: std::io::Error },
+    NoAgent { path: PathBuf, source: io::Error },
     #[error("the agent on {path} did not answer as expected: {reason}")]
     Answer { path: PathBuf, reason: String },
 }
@@ -45,37 +41,57 @@ pub(super) fn socket_path(state: &Path) -> PathBuf {
     state.join("status.sock")
 }
 
-/// An open port, which agents that follow each other share.
+/// A port, which agents that follow each other share once it is open.
 #[derive(Debug, Clone)]
 pub(crate) struct Port {
     at: String,
-    listener: Arc<TcpListener>,
+    listener: Arc<OnceLock<TcpListener>>,
 }
 
-/// The port, if `status.http` asks for one: the one that is `open`, if it is the same. To be had before there is an agent,
-/// which could not begin without.
-pub(crate) fn listen(
-    settings: &StatusSettings,
-    open: Option<&Port>,
-) -> Result<Option<Port>, StatusError> {
-    let Some(at) = &settings.listen else {
-        return Ok(None);
-    };
+/// The port, if `status.http` asks for one: the one that is `open`, if it is the same. One that cannot be had, as where another
+/// program has it, is tried for again while the agent runs: events do not depend on it.
+pub(crate) fn listen(settings: &StatusSettings, open: Option<&Port>) -> Option<Port> {
+    let at = settings.listen.as_ref()?;
     if let Some(open) = open.filter(|open| open.at == *at) {
-        return Ok(Some(open.clone()));
+        return Some(open.clone());
     }
-    let bound = std::net::TcpListener::bind(at).and_then(|listener| {
+    let port = Port {
+        at: at.clone(),
+        listener: Arc::default(),
+    };
+    if let Err(error) = port.open() {
+        tracing::debug!(at, %error, "the status port is not free yet");
+    }
+    Some(port)
+}
+
+impl Port {
+    fn open(&self) -> io::Result<&TcpListener> {
+        if let Some(listener) = self.listener.get() {
+            return Ok(listener);
+        }
+        let listener = std::net::TcpListener::bind(&self.at)?;
         listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
-    });
-    let bound = bound.map_err(|source| StatusError::Port {
-        at: at.clone(),
-        source,
-    })?;
-    Ok(Some(Port {
-        at: at.clone(),
-        listener: Arc::new(bound),
-    }))
+        let listener = TcpListener::from_std(listener)?;
+        Ok(self.listener.get_or_init(|| listener))
+    }
+
+    /// Opens it, as soon as that is possible.
+    async fn opened(&self) -> &TcpListener {
+        let mut failures = Failures::new(&self.at);
+        loop {
+            match self.open() {
+                Ok(listener) => {
+                    failures.end();
+                    return listener;
+                }
+                Err(error) => {
+                    let lost = "the status port cannot be opened, as where another program has it; nobody gets /healthz, /metrics and /status there, so that what watches them takes the gateway for dead; `tidegate status` answers, and events flow on; trying again: free the port, or give `status.listen` another one";
+                    failures.wait(&error, lost).await;
+                }
+            }
+        }
+    }
 }
 
 /// Serves on the socket and on the port until it is dropped; what ends before is started again.
@@ -160,7 +176,7 @@ impl Door {
                 let socket = bind(&path, &at).await;
                 take_in(&at, SOCKET_CONNECTIONS, &to, &socket).await;
             }
-            Door::Port(port) => take_in(&at, PORT_CONNECTIONS, &to, &*port.listener).await,
+            Door::Port(port) => take_in(&at, PORT_CONNECTIONS, &to, port.opened().await).await,
         }
     }
 }

@@ -160,6 +160,12 @@ const ELSEWHERE: [(&str, &str); 30] = [
     ),
 ];
 
+/// The names of settings that there are, whether they may be set or not.
+pub(crate) fn setting_names() -> impl Iterator<Item = &'static str> {
+    let elsewhere = ELSEWHERE.iter().map(|(name, _)| *name);
+    ALLOWED.iter().map(|(name, _)| *name).chain(elsewhere)
+}
+
 /// What is wrong with a setting, and what would be right.
 pub(crate) fn problem(name: &str, value: &str) -> Option<String> {
     let known = ALLOWED.iter().find(|(known, _)| *known == name);

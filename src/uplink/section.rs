@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UplinkSection {
-    /// `host:port` of brokers to begin with.
+    /// `host:port` of brokers to begin with. Example: `["kafka-1:9092"]`.
     pub brokers: Vec<String>,
     /// Kafka `client.id`, which quotas go by. Default: `"tidegate-"` and the gateway's id.
     pub client_id: Option<String>,

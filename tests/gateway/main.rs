@@ -88,6 +88,8 @@ mod configuration;
 
 mod mistakes;
 
+mod addresses;
+
 mod manners;
 mod maps;
 

@@ -30,7 +30,10 @@ fn register_maps_are_read_from_beside_the_configuration_and_their_mistakes_named
     for (map, message) in [
         ("", "slave[0].map: "),
         ("nonsense", "line 1: "),
-        (&format!("{field}5\ncolour = 1\n"), "unknown field `colour`"),
+        (
+            &format!("{field}5\ncolour = 1\n"),
+            "line 6: group[0].field[0].colour: unknown key; ",
+        ),
         (
             &format!("{field}5\ntype = \"string\"\n"),
             "slave[0].map own.toml: group[0].field[0].length: missing",

@@ -1,7 +1,6 @@
 //! Incidents of which each lost data or silenced a gateway once.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -201,8 +200,6 @@ fn a_configuration_with_which_no_agent_can_begin_stops_nobody() {
     let mut gateway = Gateway::new(&format!("{AWAY}{VISION}")).start();
     let state = |gateway: &Gateway| format!("state_dir = \"{}\"", gateway.path("state").display());
     let (ours, theirs) = (state(&gateway), state(&other));
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = format!("http = true\nlisten = \"{}\"", taken.local_addr().unwrap());
     let socket = "socket = \"$DIR/vision.sock\"";
     let mqtt = "[[mqtt]]\nname = \"p\"\nhost = \"localhost\"\nport = 9\n[[mqtt.subscribe]]\ntopic = \"a\"\n[mqtt.tls]\n";
     let mut kept = 0;
@@ -220,7 +217,6 @@ fn a_configuration_with_which_no_agent_can_begin_stops_nobody() {
             "[[inference]]",
             "[buffer]\nkeys = [{ file = \"/nosuch\" }]\n[[inference]]".to_owned(),
         ),
-        ("http = false", listen),
         // Only found when the agent before it has ended.
         (&ours, theirs),
     ] {

@@ -5,11 +5,11 @@ use crate::configuration::{MQTT, UPLINK, check};
 const BUS: &str = "[[modbus]]\nname = \"bus\"\nline = { port = \"/dev/ttyS1\" }\n[[modbus.slave]]\naddress = 1\ndevice = \"d\"\n\
                    [[modbus.slave.group]]\nname = \"g\"\n[[modbus.slave.group.field]]\nname = \"x\"\naddress = 0\n";
 
-fn with(more: &str) -> String {
+pub(crate) fn with(more: &str) -> String {
     format!("{UPLINK}{MQTT}{more}")
 }
 
-fn bus(from: &str, to: &str) -> String {
+pub(crate) fn bus(from: &str, to: &str) -> String {
     assert!(BUS.contains(from));
     format!("{UPLINK}{}", BUS.replace(from, to))
 }
@@ -30,7 +30,7 @@ fn mistakes_of_the_whole() -> Vec<(String, &'static str)> {
         ),
         (
             format!("[uplink]\nbrokers = \"kafka:9092\"\n{MQTT}"),
-            "line 2: uplink.brokers: wrong type: string",
+            "line 2: uplink.brokers: `kafka:9092` is a text where a list is needed; use [\"kafka:9092\"]",
         ),
         (
             with("[gatway]\nid = \"x\"\n"),
@@ -59,7 +59,7 @@ fn mistakes_of_the_whole() -> Vec<(String, &'static str)> {
         ),
         (
             with("[status]\nhttp = \"yes\"\n"),
-            "status.http: wrong type: string \"yes\", expected a boolean",
+            "status.http: `yes` is not true or false; use one of them, without quotes",
         ),
         (
             with("[log]\nlevel = \"loud\"\n"),
@@ -67,7 +67,7 @@ fn mistakes_of_the_whole() -> Vec<(String, &'static str)> {
         ),
         (
             with("[log]\nformat = \"xml\"\n"),
-            "log.format: unknown value `xml`",
+            "log.format: unknown value `xml`; use one of ",
         ),
     ]
 }
@@ -95,7 +95,7 @@ fn mistakes_of_uplink_and_link() -> Vec<(String, &'static str)> {
         ),
         (
             with("[uplink.sasl]\nmechanism = \"PLAIN\"\nusername = \"u\"\npassword = \"p\"\n"),
-            "uplink.sasl.password",
+            "uplink.sasl.password: is no place of a secret, which is never written here; use { file =",
         ),
         (
             with("[uplink.tls]\ncert_file = \"/c\"\n"),
@@ -173,7 +173,7 @@ fn mistakes_of_links_and_sources() -> Vec<(String, &'static str)> {
             format!(
                 "{UPLINK}[[mqtt]]\nname = \"p\"\nport = 99999\n[[mqtt.subscribe]]\ntopic = \"a\"\n"
             ),
-            "mqtt[0].port",
+            "line 5: mqtt[0].port: `99999` is no port; use 1 to 65535",
         ),
         (
             with("[[route]]\nintent = \"nothing\"\n"),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Command;
 
@@ -245,10 +245,9 @@ fn a_configuration_that_is_pushed_is_used_if_it_is_good_and_nothing_is_lost_on_t
         (gateway.lane("critical")["buffered"] == 2).then_some(())
     });
 
-    // Good on paper, but somebody has that port.
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = format!("http = true\nlisten = \"{}\"", taken.local_addr().unwrap());
-    gateway.change("http = false", &listen);
+    // Good on paper, but this machine has no such group.
+    let socket = "socket = \"$DIR/other.sock\"";
+    gateway.change(socket, &format!("{socket}\ngroup = \"no-such-group\""));
     send_signal(gateway.process(), "HUP");
     gateway.wait_for_log("goes on with the one before");
     told("READY=1");

@@ -21,7 +21,7 @@ pub(super) use field::JsonForm;
 pub use field::{FieldSection, MomentFormat, Raw, TypeName, WordOrder};
 pub use import::{ImportError, Numbering, import};
 pub use line::{Framing, Level, LineSection, Parity, Rs485By, Rs485Section};
-pub use map::{MapError, MapSection};
+pub use map::{MapError, MapSection, ReadMap};
 pub use slave::{GroupSection, Report, SlaveSection};
 pub(in crate::modbus) use written::{WrittenGroup, written};
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::Problems;
 use crate::config::file::File;
 
-pub(super) fn check(file: &File, found: &mut Problems) {
+pub(super) fn check(file: &File, found: &mut Problems<'_>) {
     let mut lines: HashMap<String, &str> = HashMap::new();
     for (index, bus) in file.modbus.iter().enumerate() {
         if let Some(overload) = bus.overload() {

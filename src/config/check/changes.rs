@@ -75,7 +75,7 @@ const SHAPES: [Shape; 13] = [
 /// Stands at the wildcards of an example: no configuration spells it out.
 const ANY: &str = "?";
 
-pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
+pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems<'_>) {
     let rules = rules(file, intents);
     let mut told = BTreeSet::new();
     for (index, mqtt) in file.mqtt.iter().enumerate() {
@@ -177,7 +177,7 @@ fn tell(
     shape: &Shape,
     intents: &Intents,
     lane: LaneId,
-    found: &mut Problems,
+    found: &mut Problems<'_>,
 ) {
     let Some(filter) = place.filter() else {
         return;

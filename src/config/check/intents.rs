@@ -15,7 +15,7 @@ use super::Problems;
 use crate::drain::{Expired, Template};
 use crate::ingest::RouteSection;
 
-pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
+pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems<'_>) {
     let mut names = BTreeSet::new();
     for (index, section) in file.intent.iter().enumerate() {
         let at = |key: &str| format!("intent[{index}].{key}");
@@ -79,7 +79,7 @@ pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
 }
 
 /// A tombstone deletes its key, and no other; what is urgent is not dropped.
-fn ends(intents: &Intents, section: &IntentSection, index: usize, found: &mut Problems) {
+fn ends(intents: &Intents, section: &IntentSection, index: usize, found: &mut Problems<'_>) {
     let at = |key: &str| format!("intent[{index}].{key}");
     let Some(intent) = intents.id(&section.name).map(|lane| intents.get(lane)) else {
         return;
@@ -95,6 +95,13 @@ fn ends(intents: &Intents, section: &IntentSection, index: usize, found: &mut Pr
         let what = "needs a key of its own for what it deletes, and all events of this intent share one; use a `key` such as \"{subject}\"";
         found.error(at("tombstones"), what);
     }
+    if !intent.address.key.is_constant() && !intent.address.key.tells_subjects() {
+        let key = section.key.as_deref().unwrap_or("{device}");
+        let what = format!(
+            "an empty payload deletes the whole key, `{key}`, which events of several subjects share; use a `key` such as \"{{subject}}\""
+        );
+        found.warn(at("tombstones"), what);
+    }
     if intent.lane.order == Order::LiveFirst {
         let what = "with `order = \"live_first\"` an older event may leave after the tombstone of its key, and bring it back; use `order = \"in_order\"`";
         found.warn(at("tombstones"), what);
@@ -102,7 +109,12 @@ fn ends(intents: &Intents, section: &IntentSection, index: usize, found: &mut Pr
 }
 
 /// An event is to leave before it is written to disk, if it may wait for that at all.
-fn lingers_too_long(intents: &Intents, section: &IntentSection, at: &str, found: &mut Problems) {
+fn lingers_too_long(
+    intents: &Intents,
+    section: &IntentSection,
+    at: &str,
+    found: &mut Problems<'_>,
+) {
     let Some(lane) = intents.id(&section.name) else {
         return;
     };
@@ -119,7 +131,7 @@ fn lingers_too_long(intents: &Intents, section: &IntentSection, at: &str, found:
 }
 
 /// What is expected in the outage that it is to survive must fit into the budget.
-fn survives(intents: &Intents, section: &IntentSection, index: usize, found: &mut Problems) {
+fn survives(intents: &Intents, section: &IntentSection, index: usize, found: &mut Problems<'_>) {
     let at = |key: &str| format!("intent[{index}].{key}");
     let expected = section.expected;
     let rate = expected.map_or(0.0, |expected| expected.events_per_s);
@@ -150,7 +162,7 @@ fn survives(intents: &Intents, section: &IntentSection, index: usize, found: &mu
     }
 }
 
-fn template_problems(file: &File, at: &str, text: &str, found: &mut Problems) {
+fn template_problems(file: &File, at: &str, text: &str, found: &mut Problems<'_>) {
     let template = match Template::parse(text) {
         Ok(template) => template,
         Err(error) => return found.error(at, error.to_string()),
@@ -171,7 +183,10 @@ fn template_problems(file: &File, at: &str, text: &str, found: &mut Problems) {
             tag => (!tag_is_given(file, tag))
                 .then_some("no subscription, source or gateway tag gives such a field"),
         };
-        if let Some(why) = missing {
+        // What gives it may be there, and not be readable.
+        let givers = ["gateway", "mqtt", "modbus", "inference"];
+        let is_taken = givers.iter().any(|section| found.taken.is_of(section));
+        if let Some(why) = missing.filter(|_| !is_taken) {
             found.error(at, format!("`{{{name}}}` cannot be filled in: {why}"));
         }
     }
@@ -192,12 +207,12 @@ fn tag_is_given(file: &File, tag: &str) -> bool {
 }
 
 /// A source is held up as a whole.
-fn sources_of_their_own(file: &File, intents: &Intents, found: &mut Problems) {
+fn sources_of_their_own(file: &File, intents: &Intents, found: &mut Problems<'_>) {
     refusing_intents_share_no_source(file, intents, found);
     urgent_intents_share_no_source(file, intents, found);
 }
 
-fn refusing_intents_share_no_source(file: &File, intents: &Intents, found: &mut Problems) {
+fn refusing_intents_share_no_source(file: &File, intents: &Intents, found: &mut Problems<'_>) {
     let refuses = |name: &str| {
         let intent = intents.id(name).map(|lane| intents.get(lane));
         intent.is_some_and(|intent| intent.lane.when_full == WhenFull::Refuse)
@@ -220,7 +235,7 @@ fn refusing_intents_share_no_source(file: &File, intents: &Intents, found: &mut 
 }
 
 /// A source is paused as a whole: an intent with much would hold up the alarms of the same session.
-fn urgent_intents_share_no_source(file: &File, intents: &Intents, found: &mut Problems) {
+fn urgent_intents_share_no_source(file: &File, intents: &Intents, found: &mut Problems<'_>) {
     let is_urgent = |name: &str| {
         let intent = intents.id(name).map(|lane| intents.get(lane));
         intent.is_some_and(|intent| intent.pace.urgent)
@@ -261,12 +276,18 @@ fn intent_of<'a>(file: &'a File, mqtt: &MqttSection, one: &'a SubscribeSection) 
 }
 
 /// What an intent keeps on disk, for how long, and what it lets go of.
-fn disk_problems(intents: &Intents, section: &IntentSection, index: usize, found: &mut Problems) {
+fn disk_problems(
+    intents: &Intents,
+    section: &IntentSection,
+    index: usize,
+    found: &mut Problems<'_>,
+) {
     let at = |key: &str| format!("intent[{index}].{key}");
     lingers_too_long(intents, section, &at("linger"), found);
     ends(intents, section, index, found);
     if let Some(history) = &section.history {
-        if *history == section.name || intents.id(history).is_none() {
+        let is_unknown = intents.id(history).is_none() && !found.taken.is_of("intent");
+        if *history == section.name || is_unknown {
             let others = intents.names();
             let what = format!("`{history}` is not another intent; there are {others}");
             found.error(at("history"), what);
@@ -288,5 +309,31 @@ fn disk_problems(intents: &Intents, section: &IntentSection, index: usize, found
             keep.size
         );
         found.error(at("keep.size"), what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::load::problems_of;
+
+    #[test]
+    fn tombstones_want_a_key_that_tells_one_subject_from_another() {
+        let source =
+            "[uplink]\nbrokers = [\"a:1\"]\n[[inference]]\nname = \"v\"\nsocket = \"/s\"\n";
+        for (key, warned) in [
+            ("", true),
+            ("key = \"{gateway}/{device}\"\n", true),
+            ("key = \"{subject}\"\n", false),
+            ("key = \"{device}/{kind}\"\n", false),
+        ] {
+            let intent = format!("[[intent]]\nname = \"state\"\ntombstones = true\n{key}");
+            let found = problems_of(&format!("{source}{intent}"), &[]);
+            let says = |one: &String| one.contains("an empty payload deletes the whole key");
+            assert_eq!(
+                found.iter().filter(|one| says(one)).count(),
+                usize::from(warned),
+                "{key}{found:?}"
+            );
+        }
     }
 }

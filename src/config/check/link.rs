@@ -8,7 +8,7 @@ use crate::pace::{Cron, LinkSection, Period, zone};
 /// What a connection takes alone, a day: less is no budget for events.
 const BYTES_MIN: u64 = 64 * 1024;
 
-pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
+pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems<'_>) {
     let link = &file.link;
     if let Err(error) = zone(link) {
         let name = link.time_zone.as_deref().unwrap_or_default();
@@ -33,7 +33,7 @@ pub(super) fn check(file: &File, intents: &Intents, found: &mut Problems) {
     }
 }
 
-fn budgets(link: &LinkSection, intents: &Intents, found: &mut Problems) {
+fn budgets(link: &LinkSection, intents: &Intents, found: &mut Problems<'_>) {
     let mut known: Vec<Period> = Vec::new();
     for (index, budget) in link.budget.iter().enumerate() {
         let at = |key: &str| format!("link.budget[{index}].{key}");
@@ -73,15 +73,9 @@ fn budgets(link: &LinkSection, intents: &Intents, found: &mut Problems) {
 }
 
 /// `name` must be an intent that can be held back.
-fn bulk(name: &str, at: &str, intents: &Intents, found: &mut Problems) {
+fn bulk(name: &str, at: &str, intents: &Intents, found: &mut Problems<'_>) {
     match intents.id(name).map(|lane| intents.get(lane)) {
-        None => {
-            let names = intents.names();
-            found.error(
-                at,
-                format!("no intent is named `{name}`; there are {names}"),
-            );
-        }
+        None => found.no_intent(at, name, intents),
         Some(intent) if intent.pace.urgent => {
             found.error(at, format!("`{name}` is urgent, and never held back; leave it out, or set its `urgent` to false"));
         }

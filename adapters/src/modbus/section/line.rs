@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Span;
+use crate::endpoint::{endpoint_flaw, in_brackets};
 use crate::modbus::coding::Coding;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -153,6 +154,22 @@ impl LineSection {
             .map(|port| port.display().to_string())
             .or_else(|| self.tcp.clone())
             .unwrap_or_default()
+    }
+
+    /// A host that can never be connected to: the key below the section, and what would be right.
+    #[must_use]
+    pub fn futile(&self) -> Option<(String, String)> {
+        let tcp = self.tcp.as_ref()?;
+        let flaw = endpoint_flaw(tcp)
+            .filter(|_| in_brackets(tcp).is_none_or(|it| it.ends_with("PORT")))?;
+        Some(("line.tcp".into(), flaw))
+    }
+
+    /// The same of one that is understood nonetheless.
+    #[must_use]
+    pub fn doubts(&self) -> Option<(String, String)> {
+        let flaw = endpoint_flaw(self.tcp.as_ref()?).filter(|_| self.futile().is_none())?;
+        Some(("line.tcp".into(), flaw))
     }
 
     pub(in crate::modbus) fn problems(&self, problems: &mut Vec<(String, String)>) {

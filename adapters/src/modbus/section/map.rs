@@ -41,19 +41,20 @@ pub enum MapError {
     },
 }
 
+/// Makes a map of a file's text; else the line where something is wrong, and what.
+pub type ReadMap<'a> = &'a dyn Fn(&str) -> Result<MapSection, (usize, String)>;
+
 impl MapSection {
-    fn read(path: &Path) -> Result<MapSection, MapError> {
+    fn read(path: &Path, read: ReadMap<'_>) -> Result<MapSection, MapError> {
+        let path_of = || path.to_owned();
         let text = std::fs::read_to_string(path).map_err(|source| MapError::Read {
-            path: path.to_owned(),
+            path: path_of(),
             source,
         })?;
-        toml::from_str(&text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start));
-            MapError::Syntax {
-                path: path.to_owned(),
-                line: before.map_or(1, |before| before.matches('\n').count() + 1),
-                message: error.message().to_owned(),
-            }
+        read(&text).map_err(|(line, message)| MapError::Syntax {
+            path: path_of(),
+            line,
+            message,
         })
     }
 }
@@ -87,15 +88,15 @@ impl ModbusSection {
         names.map(move |name| (name.clone(), place(&name, beside)))
     }
 
-    /// Puts the maps that slaves name in their place; `beside` is the directory of the configuration. Returns what is
+    /// Puts the maps that slaves name in their place; `beside` is the directory of the configuration, and `read` makes a map of a text. Returns what is
     /// wrong with them: the key below the section, and what would be right.
-    pub fn resolve(&mut self, beside: &Path) -> Vec<(String, String)> {
+    pub fn resolve(&mut self, beside: &Path, read: ReadMap<'_>) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         for (index, slave) in self.slave.iter_mut().enumerate() {
             let Some(name) = slave.map.take() else {
                 continue;
             };
-            match MapSection::read(&place(&name, beside)) {
+            match MapSection::read(&place(&name, beside), read) {
                 Ok(map) => slave.take_over(name, map),
                 Err(error) => problems.push((format!("slave[{index}].map"), error.to_string())),
             }

@@ -1,3 +1,4 @@
+use super::super::super::place::TakenOut;
 use super::super::super::problem::Weight;
 use super::*;
 
@@ -5,10 +6,14 @@ use super::*;
 fn said(text: &str) -> (Vec<String>, Vec<String>) {
     let text = format!("[uplink]\nbrokers = [\"localhost:9092\"]\n{text}");
     let file: File = toml::from_str(&text).unwrap();
-    let mut found = Problems::default();
+    let taken = TakenOut::default();
+    let mut found = Problems {
+        all: Vec::new(),
+        taken: &taken,
+    };
     check(&file, &Intents::new(&file), &mut found);
     let keys = |weight: Weight| {
-        let of = found.0.iter().filter(move |one| one.weight == weight);
+        let of = found.all.iter().filter(move |one| one.weight == weight);
         of.map(|one| one.key.clone()).collect()
     };
     (keys(Weight::Error), keys(Weight::Warning))
