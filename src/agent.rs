@@ -44,7 +44,7 @@ use disk::DiskState;
 
 pub(crate) use build::{WithoutKeys, build};
 pub(crate) use orders::{GOES_ON, Orders};
-pub(crate) use prepare::{AgentError, Prepared, prepare};
+pub(crate) use prepare::{AgentError, Prepared, Unopened, prepare};
 pub(crate) use stop::Carried;
 
 use crate::config::Intents;

@@ -99,7 +99,7 @@ pub(crate) fn build(
     agent.take_over(carried, started);
     agent.tell_start(recovered, &opened.findings, started);
     tell_metered(settings);
-    agent.sources.start(prepared.sources, started);
+    agent.start_sources(prepared.sources, started);
     agent.serving.start(started);
     Ok(agent)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::End;
-use super::prepare::{self, AgentError, Prepared};
+use super::prepare::{self, AgentError, Prepared, Unopened};
 use crate::config::{self, Loaded};
 use crate::process::chain;
 use crate::process::supervisor::{self, Ask, Signals};
@@ -51,7 +51,7 @@ impl Orders {
 
     /// All that an agent takes which may not be there; a port that is open already stays open.
     pub(crate) fn prepare(&self, loaded: &Arc<Loaded>) -> Result<Prepared, AgentError> {
-        prepare::prepare(loaded, self.port.as_ref())
+        prepare::prepare(loaded, self.port.as_ref(), Unopened::Fails)
     }
 
     /// For an agent that another goes on for where the keys of its buffer cannot be had.

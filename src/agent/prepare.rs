@@ -8,6 +8,7 @@ use adapters::{Context, Source, SourceError, SourceSettings};
 
 use crate::config::{HEALTH, Loaded, Settings};
 use crate::ingest::Router;
+use crate::process::chain;
 use crate::state::{Store, StoreError};
 use crate::status::{self, Port};
 use crate::uplink::{Uplink, UplinkError};
@@ -27,16 +28,36 @@ pub(crate) struct Prepared {
     pub(crate) port: Option<Port>,
     pub(super) store: Store,
     pub(super) uplink: Uplink,
-    pub(super) sources: Vec<Source>,
+    /// Each source, or the name of one that cannot be opened, and why.
+    pub(super) sources: Vec<Result<Source, (String, String)>>,
+}
+
+/// What is done about a source that cannot be opened, as its password is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unopened {
+    /// Nothing of the configuration is used: there is another one.
+    Fails,
+    /// The others run, and it is tried again.
+    IsTriedAgain,
 }
 
 /// `open` is the port that there is already: it is used again where the configuration asks for the same.
-pub(crate) fn prepare(loaded: &Arc<Loaded>, open: Option<&Port>) -> Result<Prepared, AgentError> {
+pub(crate) fn prepare(
+    loaded: &Arc<Loaded>,
+    open: Option<&Port>,
+    unopened: Unopened,
+) -> Result<Prepared, AgentError> {
     let settings = &loaded.settings;
     let port = status::listen(&settings.status, open);
     let store = Store::new(&settings.store);
     let sources = settings.sources.iter();
-    let sources = sources.map(|one| open_source(settings, one));
+    let sources = sources.map(|one| match open_source(settings, one) {
+        Ok(source) => Ok(Ok(source)),
+        Err(error) if unopened == Unopened::IsTriedAgain => {
+            Ok(Err((one.name().to_owned(), chain(&error))))
+        }
+        Err(error) => Err(error),
+    });
     let sources = sources.collect::<Result<_, _>>()?;
     // The last, since it begins to connect.
     let uplink = Uplink::new(settings.cluster(), &settings.intents.sendings())?;

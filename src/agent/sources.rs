@@ -50,12 +50,27 @@ impl Sources {
         }
     }
 
-    /// Starts all; they are in the order of the configuration.
-    pub(super) fn start(&mut self, sources: Vec<Source>, now: Instant) {
+    /// Starts all; they are in the order of the configuration. Returns what is to be told of those that cannot be opened.
+    pub(super) fn start(
+        &mut self,
+        sources: Vec<Result<Source, (String, String)>>,
+        now: Instant,
+    ) -> Vec<PartNews> {
+        let mut news = Vec::new();
         for source in sources {
-            let place = self.add(source.name());
-            self.run(place, source, now);
+            match source {
+                Ok(source) => {
+                    let place = self.add(source.name());
+                    self.run(place, source, now);
+                }
+                Err((name, reason)) => {
+                    let place = self.add(&name);
+                    news.extend(self.parts.failed(place, &reason, now));
+                }
+            }
         }
+        self.show(&news);
+        news
     }
 
     fn add(&mut self, name: &str) -> usize {
@@ -93,13 +108,18 @@ impl Sources {
                 Err(reason) => news.extend(self.parts.failed(place, &reason, now)),
             }
         }
-        for one in &news {
+        self.show(&news);
+        news
+    }
+
+    /// In what is asked of each.
+    fn show(&self, news: &[PartNews]) {
+        for one in news {
             if let (PartIs::Down { reason, .. }, Some(source)) = (&one.now, self.all.get(one.place))
             {
                 source.stats.down(reason);
             }
         }
-        news
     }
 
     fn open(&self, place: usize) -> Result<Source, String> {

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use adapters::Source;
 use serde_json::json;
 
 use super::Agent;
@@ -24,6 +25,16 @@ impl Agent {
         }
         for one in news {
             self.tell_of_part(&one, now);
+        }
+    }
+
+    pub(super) fn start_sources(
+        &mut self,
+        sources: Vec<Result<Source, (String, String)>>,
+        now: Instant,
+    ) {
+        for unopened in self.sources.start(sources, now) {
+            self.tell_of_part(&unopened, now);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::console::{fail, refuse};
-use crate::agent::{self, AgentError, Carried, Ended, Orders, Prepared, WithoutKeys};
+use crate::agent::{self, AgentError, Carried, Ended, Orders, Prepared, Unopened, WithoutKeys};
 use crate::config::{Loaded, Weight};
 use crate::process::supervisor::{self, Signals};
 use crate::process::{allocator, chain, logging};
@@ -48,7 +48,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         tracing::warn!(%error, "the allocator keeps its own settings; memory use will be higher");
     }
     let outcome = runtime.block_on(async {
-        let first = agent::prepare(&loaded, None)?;
+        let first = first(&loaded, path, &mut rollout)?;
         agents(first, Orders::new(path, signals, rollout)).await
     });
     runtime.shutdown_timeout(LEFT_BEHIND);
@@ -62,10 +62,25 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
+/// What the first agent takes; of what delivered last, where that of the file cannot be had.
+fn first(loaded: &Arc<Loaded>, path: &Path, rollout: &mut Rollout) -> Result<Prepared, AgentError> {
+    let error = match agent::prepare(loaded, None, Unopened::Fails) {
+        Ok(prepared) => return Ok(prepared),
+        Err(error) => error,
+    };
+    let Some(proved) = rollout.other_than(loaded) else {
+        return agent::prepare(loaded, None, Unopened::IsTriedAgain);
+    };
+    tracing::error!(error = chain(&error), file = %path.display(), "the agent cannot begin with the configuration in the file; the one that delivered last runs instead; put the file right");
+    rollout.rejects(&loaded.text, chain(&error));
+    agent::prepare(&proved, None, Unopened::IsTriedAgain)
+}
+
 async fn agents(first: Prepared, mut orders: Orders) -> Result<(), AgentError> {
     let mut next = first;
-    // What an agent has run with, and what the last had only in memory when it ended.
-    let (mut good, mut carried) = (None, Carried::default());
+    // What an agent has run with, in this process or before it, and what the last had only in memory when it ended.
+    let mut good = orders.rollout.other_than(&next.loaded);
+    let mut carried = Carried::default();
     loop {
         let loaded = Arc::clone(&next.loaded);
         let without_keys = match &good {

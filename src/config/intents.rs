@@ -342,6 +342,7 @@ fn address(section: &IntentSection, urgent: bool) -> LaneAddress {
     let parse = |text: &Option<String>| {
         Template::parse(text.as_deref().expect(WHOLE)).unwrap_or_else(|_| Template::unreadable())
     };
+    let linger = section.linger.expect(WHOLE).0;
     LaneAddress {
         name: section.name.clone(),
         topic: parse(&section.topic),
@@ -352,6 +353,7 @@ fn address(section: &IntentSection, urgent: bool) -> LaneAddress {
             None if !urgent => Expired::Drop,
             Some(_) | None => Expired::Mark,
         },
+        lingers_s: linger.as_secs() + u64::from(linger.subsec_nanos() > 0),
     }
 }
 

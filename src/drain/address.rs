@@ -21,6 +21,8 @@ pub(crate) struct LaneAddress {
     /// An empty payload leaves as Kafka's null, which deletes its key from a compacted topic.
     pub tombstones: bool,
     pub expired: Expired,
+    /// For how long an event waits for others to leave with, in whole seconds: that is no reason for it to expire.
+    pub lingers_s: u64,
 }
 
 /// What becomes of an event that waited here longer than it says that it is of use (MQTT 5 section 3.3.2.3.3).

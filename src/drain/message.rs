@@ -33,7 +33,7 @@ impl Drain {
         let unverified = trust == Trust::Unverified;
         let bad = record.origin.quality == adapters::Quality::Bad;
         let properties = record.properties.as_deref();
-        let expired = self.has_expired(record);
+        let expired = self.has_expired(lane, record);
         let retained = record.origin.tags.contains_key(adapters::mqtt::RETAINED);
         let headers = [
             ("ce_specversion", Some(b"1.0".as_slice())),

@@ -246,6 +246,12 @@ impl Rollout {
         self.proved.as_ref()
     }
 
+    /// The same where it is another than this.
+    pub(crate) fn other_than(&self, loaded: &Arc<Loaded>) -> Option<Arc<Loaded>> {
+        let proved = self.proved.as_ref();
+        proved.filter(|one| !Arc::ptr_eq(one, loaded)).cloned()
+    }
+
     pub(crate) fn record(&self) -> &Record {
         &self.record
     }

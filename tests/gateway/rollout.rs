@@ -107,6 +107,45 @@ fn a_file_with_a_mistake_at_the_next_start_leaves_the_one_that_delivered_running
 }
 
 #[test]
+fn a_file_that_needs_what_is_not_there_at_the_next_start_leaves_the_one_that_delivered_running() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    let mut gateway = Gateway::new(&with_uplink(&kafka)).start();
+    wait_for_state(&mut gateway, "kept");
+    let good = sum(&gateway);
+    gateway.stop();
+    let tls = "[uplink.sasl]\nmechanism = \"PLAIN\"\nusername = \"u\"\npassword = { file = \"$DIR/missing\" }\n";
+    gateway.change(VISION, &format!("{tls}{VISION}"));
+    for number in 0..2 {
+        gateway.launch();
+        let number = number * 10;
+        deliver(&gateway, number..number + 10);
+        let config = wait_for_state(&mut gateway, "rejected");
+        assert!(
+            config["why"].as_str().unwrap().contains("missing"),
+            "{config}"
+        );
+        assert_eq!(config["effective"], Value::from(good.clone()));
+        gateway.kill_9();
+    }
+}
+
+#[test]
+fn a_source_whose_password_is_not_there_at_a_start_keeps_no_other_from_running() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    let mqtt = Mosquitto::start("");
+    let port = format!("port = {}\n", mqtt.port);
+    let password = "username = \"u\"\npassword = { file = \"$DIR/password\" }\n";
+    let config = Rig::config(&mqtt, &kafka).replace(&port, &format!("{port}{password}"));
+    let mut gateway = Gateway::new(&(config + &kafka.topics(&[]))).start();
+    deliver(&gateway, 0..10);
+    gateway.wait_for_log("cannot read the secret in");
+    fs::write(gateway.path("password"), "secret").unwrap();
+    gateway.wait_until_connected("plant");
+}
+
+#[test]
 fn a_first_file_with_a_mistake_leaves_an_agent_that_reports() {
     needs_kafka!();
     let kafka = Kafka::shared();
