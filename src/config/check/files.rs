@@ -1,4 +1,4 @@
-//! Files without which an agent does not begin: secrets, certificates and their keys. `check` may be run where they are not.
+//! Files without which a configuration is not taken: secrets, certificates and their keys. `check` may be run where they are not.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(super) fn check(file: &File, found: &mut Problems<'_>) {
     for (key, path) in all {
         if let Some(error) = unreadable(&path) {
             let what = format!(
-                "`{}` cannot be read: {error}; where that is so, an agent does not begin",
+                "`{}` cannot be read: {error}; where that is so, the agent does not take this configuration",
                 path.display()
             );
             found.warn(key, what);
