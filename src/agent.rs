@@ -188,13 +188,14 @@ impl Agent {
         }
     }
 
-    fn answer(&self, ask: Ask) {
+    fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Snapshot(asker) => {
                 if asker.send(self.snapshot(Instant::now())).is_err() {
                     tracing::debug!("whoever asked for the status has gone");
                 }
             }
+            Ask::Retry => self.proving.retry = true,
         }
     }
 

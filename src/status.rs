@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 pub(crate) use ask::Ask;
 pub(crate) use meter::Meter;
 pub(crate) use section::{StatusSection, StatusSettings};
-pub(crate) use serve::{Port, Serving, ask, listen};
+pub(crate) use serve::{Port, Serving, ask, listen, retry};
 pub(crate) use table::table;
 pub(crate) use words::words;
 

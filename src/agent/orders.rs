@@ -129,7 +129,7 @@ impl Orders {
     }
 
     /// The configuration as it is now in the file, if it is good, was not gone back from, and an agent can begin with it.
-    fn reloaded(&mut self) -> Option<Prepared> {
+    pub(super) fn reloaded(&mut self) -> Option<Prepared> {
         let file = self.path.display();
         let loaded = match config::load(&self.path) {
             Ok(loaded) => loaded,

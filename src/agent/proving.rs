@@ -24,6 +24,8 @@ pub(super) struct Proving {
     /// It connected: the new one has until then to do so as well, since a link may come back for both.
     decide_at: Option<Instant>,
     told: Option<(State, Option<String>)>,
+    /// Somebody asked for the file to be tried again.
+    pub(super) retry: bool,
     pub(super) status: ConfigStatus,
 }
 
@@ -34,6 +36,7 @@ impl Proving {
             asking: None,
             decide_at: None,
             told: None,
+            retry: false,
             status: ConfigStatus::default(),
         }
     }
@@ -82,7 +85,13 @@ impl Agent {
         self.proving.next = now + TICK;
         self.proving.listen(now);
         let stands = self.drain.uplink.stands();
-        let step = if self.proving.only_old_connects(stands, now) {
+        let step = if std::mem::take(&mut self.proving.retry) {
+            tracing::info!(
+                "`tidegate config retry`: the configuration in the file is tried again, also if it was gone back from"
+            );
+            orders.rollout.forgets();
+            Some(Step::TryAgain)
+        } else if self.proving.only_old_connects(stands, now) {
             orders.rollout.returns(OLD_CONNECTS);
             Some(Step::Return)
         } else {
@@ -99,7 +108,7 @@ impl Agent {
                 None => orders.rollout.stays(),
             },
             Some(Step::TryAgain) => {
-                if let Some(next) = orders.again() {
+                if let Some(next) = orders.reloaded() {
                     let reason = "the configuration in the file is tried again";
                     return Some(End::StartAnew(reason, Box::new(next)));
                 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use adapters::Span;
 use clap::Subcommand;
 
-use super::console::{ask, fail, say};
+use super::console::{ask, fail, order_retry, say};
 use crate::config;
 use crate::rollout;
 use crate::status::ConfigStatus;
@@ -27,6 +27,18 @@ enum ConfigCommand {
     ///
     /// Exit code 0: it delivers and is kept; 1: rejected; 2: wrong usage, or no agent answers; 3: gone back from; 4: not proved yet.
     Status(ConfigStatusArguments),
+    /// Try the configuration in the file again, also if it was gone back from.
+    Retry(RetryArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct RetryArguments {
+    /// The configuration file of the agent, for its state directory.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "state")]
+    config: Option<PathBuf>,
+    /// The state directory of the agent.
+    #[arg(long, value_name = "DIR", default_value = rollout::STATE)]
+    state: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -35,7 +47,7 @@ struct ConfigStatusArguments {
     #[arg(short, long, value_name = "FILE", conflicts_with = "state")]
     config: Option<PathBuf>,
     /// The state directory of the agent.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/tidegate")]
+    #[arg(long, value_name = "DIR", default_value = rollout::STATE)]
     state: PathBuf,
     /// Wait at most so long until there is a verdict: "10m".
     #[arg(long, value_name = "TIME")]
@@ -48,6 +60,7 @@ struct ConfigStatusArguments {
 pub(super) fn run(arguments: ConfigArguments) -> ExitCode {
     match arguments.command {
         ConfigCommand::Status(arguments) => status(&arguments),
+        ConfigCommand::Retry(arguments) => retry(arguments),
     }
 }
 
@@ -76,6 +89,20 @@ fn status(arguments: &ConfigStatusArguments) -> ExitCode {
             }
             Ok(_) | Err(_) => std::thread::park_timeout(ASK_EVERY),
         }
+    }
+}
+
+fn retry(arguments: RetryArguments) -> ExitCode {
+    let state = match arguments.config.as_deref().map(of_file) {
+        None => arguments.state,
+        Some(Ok((state, _))) => state,
+        Some(Err(error)) => return fail(&error),
+    };
+    match order_retry(&state) {
+        Ok(()) => say(
+            "the configuration in the file is tried again; `tidegate config status --wait 12m` tells what becomes of it\n",
+        ),
+        Err(error) => fail(&*error),
     }
 }
 

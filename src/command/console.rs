@@ -37,10 +37,18 @@ pub(super) fn refuse(path: &Path, problems: &[Problem]) -> ExitCode {
 
 /// Asks the running agent how it is.
 pub(super) fn ask(state: &Path) -> Result<Snapshot, Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    Ok(runtime()?.block_on(status::ask(state))?)
+}
+
+/// Has the running agent try its configuration again.
+pub(super) fn order_retry(state: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    Ok(runtime()?.block_on(status::retry(state))?)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
-    Ok(runtime.block_on(status::ask(state))?)
+        .build()
 }
 
 /// Prints a text of whole lines; whatever is in it, it only prints.

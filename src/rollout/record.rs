@@ -145,6 +145,11 @@ impl Record {
         self.returned.pop();
     }
 
+    pub(super) fn forgets(&mut self) {
+        self.doubt = None;
+        self.returned.clear();
+    }
+
     /// What it would go back to cannot be had.
     pub(super) fn stays(&mut self) {
         self.returned.pop();

@@ -241,6 +241,12 @@ impl Rollout {
         self.record.stays();
     }
 
+    /// Nothing was gone back from.
+    pub(crate) fn forgets(&mut self) {
+        self.record.forgets();
+        self.doubt_until = None;
+    }
+
     /// What to go back to.
     pub(crate) fn proved(&self) -> Option<&Arc<Loaded>> {
         self.proved.as_ref()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -16,6 +16,8 @@ use super::{Snapshot, host, metrics};
 
 /// An agent that does not say within this how it is, is not well.
 const AGENT_ANSWERS: Duration = Duration::from_secs(5);
+/// Asks for [`Ask::Retry`].
+pub(super) const RETRY: &str = "/config/retry";
 
 /// `hosts` are the names of this machine where a request has to be for it.
 pub(super) async fn answer(
@@ -33,6 +35,17 @@ pub(super) async fn answer(
                 .into(),
         ));
     }
+    // Who reaches the port may read; who may use the state directory may act as well.
+    if request.method() == Method::POST {
+        return Ok(match (request.uri().path(), &hosts) {
+            (RETRY, None) => retry(asks).await,
+            _ => response(
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "nothing is changed by this\n".into(),
+            ),
+        });
+    }
     Ok(match timeout(AGENT_ANSWERS, snapshot(asks)).await {
         Ok(Some(snapshot)) => page(request.uri().path(), &snapshot),
         Ok(None) => unavailable("stopping\n".into()),
@@ -41,6 +54,13 @@ pub(super) async fn answer(
             unavailable(format!("agent: it did not answer within {waited} s\n"))
         }
     })
+}
+
+async fn retry(asks: mpsc::Sender<Ask>) -> Response<Full<Bytes>> {
+    match timeout(AGENT_ANSWERS, asks.send(Ask::Retry)).await {
+        Ok(Ok(())) => response(StatusCode::ACCEPTED, "text/plain", "tried again\n".into()),
+        Ok(Err(_)) | Err(_) => unavailable("stopping\n".into()),
+    }
 }
 
 async fn snapshot(asks: mpsc::Sender<Ask>) -> Option<Snapshot> {

@@ -8,4 +8,6 @@ use super::Snapshot;
 pub(crate) enum Ask {
     /// How it is.
     Snapshot(oneshot::Sender<Snapshot>),
+    /// To try the configuration in the file again, also if it was gone back from. Only of who may use the state directory.
+    Retry,
 }

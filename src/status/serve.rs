@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use adapters::printable;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::Request;
+use hyper::http::request::Builder;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Snapshot;
+use super::answer::RETRY;
 use super::ask::Ask;
 use super::connections::{Failures, To, take_in};
 use super::section::StatusSettings;
@@ -200,37 +202,51 @@ async fn bind(path: &Path, at: &str) -> UnixListener {
     }
 }
 
-/// Asks the agent that runs on `state`.
+/// Asks the agent that runs on `state` how it is.
 pub(crate) async fn ask(state: &Path) -> Result<Snapshot, StatusError> {
+    let (_, body) = send(state, Request::get("/status")).await?;
+    printed(&body).map_err(|error| failed(state, error.to_string()))
+}
+
+/// Has the agent that runs on `state` try the configuration in its file again.
+pub(crate) async fn retry(state: &Path) -> Result<(), StatusError> {
+    let (status, body) = send(state, Request::post(RETRY)).await?;
+    if status.is_success() {
+        return Ok(());
+    }
+    let said = printable(&String::from_utf8_lossy(&body));
+    Err(failed(state, said))
+}
+
+fn failed(state: &Path, reason: String) -> StatusError {
     let path = socket_path(state);
-    let stream = UnixStream::connect(&path)
-        .await
-        .map_err(|source| StatusError::NoAgent {
-            path: path.clone(),
-            source,
-        })?;
-    let failed = |reason: String| StatusError::Answer {
-        path: path.clone(),
-        reason,
-    };
+    StatusError::Answer { path, reason }
+}
+
+async fn send(state: &Path, request: Builder) -> Result<(StatusCode, Bytes), StatusError> {
+    let path = socket_path(state);
+    let stream = UnixStream::connect(&path).await;
+    let stream = stream.map_err(|source| StatusError::NoAgent { path, source })?;
+    let failed = |reason: String| failed(state, reason);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(error.to_string()))?;
-    let request = Request::get("/status")
+    let request = request
         .header("host", "tidegate")
         .body(Empty::<Bytes>::new());
     let request = request.map_err(|error| failed(error.to_string()))?;
     let asked = async move {
         let response = sender.send_request(request).await?;
-        Ok::<_, hyper::Error>(response.into_body().collect().await?.to_bytes())
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok::<_, hyper::Error>((status, body))
     };
     // The connection may end before the answer is read out of it.
     let both = async { tokio::join!(asked, connection) };
-    let (body, _ended) = timeout(PATIENCE, both)
+    let (answer, _ended) = timeout(PATIENCE, both)
         .await
         .map_err(|_| failed(format!("nothing within {} s", PATIENCE.as_secs())))?;
-    let body = body.map_err(|error| failed(error.to_string()))?;
-    printed(&body).map_err(|error| failed(error.to_string()))
+    answer.map_err(|error| failed(error.to_string()))
 }
 
 /// The snapshot as it may be shown: none of its texts ends a line or moves a cursor.

@@ -198,6 +198,9 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
         self.inbox.hear_one();
         let (message, outcome, code) = match result {
+            // No broker said where it is. A batch behind it was taken, from which librdkafka concludes that this one was before; but a
+            // broker that knows nothing of the producer takes any batch first, also behind one that it refused.
+            Ok(message) if message.offset() < 0 => (message, Delivery::Again, None),
             Ok(message) => (message, Delivery::Delivered, None),
             Err((error, message)) => (
                 message,

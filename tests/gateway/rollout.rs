@@ -207,6 +207,14 @@ fn a_file_whose_uplink_does_not_connect_is_gone_back_from_where_the_one_before_d
     let config = wait_for_state(&mut gateway, "returned");
     assert_eq!(config["effective"].as_str(), Some(good.as_str()));
     gateway.wait_until_drained();
+    // Somebody wants it tried once more.
+    let retried = tidegate()
+        .args(["config", "retry", "-c"])
+        .arg(gateway.path("gateway.toml"))
+        .status();
+    assert!(retried.unwrap().success());
+    wait_for_state(&mut gateway, "proving");
+    wait_for_state(&mut gateway, "returned");
     // Put right.
     gateway.change(&wrong, &right);
     gateway.change("8s", "7s");
