@@ -254,7 +254,7 @@ mod tests {
             include_str!("../../configs/fleet-secure.toml"),
             "[uplink]\nbrokers = [\"a:1\"]\n[uplink.kafka]\n\"socket.timeout.ms\" = \"10\"\n[[link.window]]\nopen = \"* 25 * * *\"\n",
         ];
-        let tried = mutants(&seeds.map(str::as_bytes), |input| {
+        mutants(&seeds.map(str::as_bytes), |input| {
             let text = String::from_utf8_lossy(input);
             let said = match load_with(&text, Path::new("/nowhere"), &[]) {
                 Ok(loaded) => loaded.warnings,
@@ -265,7 +265,6 @@ mod tests {
                 assert!(!shown.chars().any(adapters::is_dangerous), "{shown:?}");
             }
         });
-        assert!(tried > 10, "{tried}");
     }
 
     #[test]
@@ -277,7 +276,7 @@ mod tests {
             "MQTT__0__PASSWORD={ file = \"/p\" }",
         ];
         let file = include_str!("../../configs/gateway.toml");
-        let tried = mutants(&seeds.map(str::as_bytes), |input| {
+        mutants(&seeds.map(str::as_bytes), |input| {
             let text = String::from_utf8_lossy(input);
             let (name, value) = text.split_once('=').unwrap_or((&text, ""));
             let name = format!("TIDEGATE__{name}");
@@ -285,7 +284,6 @@ mod tests {
                 assert!(!shown.chars().any(adapters::is_dangerous), "{shown:?}");
             }
         });
-        assert!(tried > 10, "{tried}");
     }
 
     const UPLINK: &str = "[uplink]\nbrokers = [\"a:1\"]\n";

@@ -36,15 +36,9 @@ pub(super) async fn answer(
         ));
     }
     // Who reaches the port may read; who may use the state directory may act as well.
-    if request.method() == Method::POST {
-        return Ok(match (request.uri().path(), &hosts) {
-            (RETRY, None) => retry(asks).await,
-            _ => response(
-                StatusCode::NOT_FOUND,
-                "text/plain",
-                "nothing is changed by this\n".into(),
-            ),
-        });
+    let asked = (request.method(), request.uri().path());
+    if hosts.is_none() && asked == (&Method::POST, RETRY) {
+        return Ok(retry(asks).await);
     }
     Ok(match timeout(AGENT_ANSWERS, snapshot(asks)).await {
         Ok(Some(snapshot)) => page(request.uri().path(), &snapshot),

