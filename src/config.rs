@@ -36,14 +36,17 @@ mod problem;
 
 mod settings;
 
+mod version;
+
 mod words;
 
 #[cfg(test)]
 pub(crate) use capacity::budget_for;
 pub(crate) use capacity::{RECORD, Rate, RateSource, expected_rate, full_after};
-pub(crate) use file::File;
+pub(crate) use file::{File, STATE_DIR};
 pub(crate) use intents::{HEALTH, Intent, Intents};
 pub(crate) use load::{Loaded, load, load_text};
-pub(crate) use minimum::{minimum, state_dir};
+pub(crate) use minimum::{minimum, state_dir, state_of};
 pub(crate) use problem::{Problem, Weight};
 pub(crate) use settings::Settings;
+pub(crate) use version::{Version, sha256};

@@ -18,13 +18,10 @@ mod start;
 
 mod trial;
 
-mod version;
-
 mod watch;
 
 pub(crate) use proof::Seen;
 pub(crate) use record::{Record, State};
-pub(crate) use start::{STATE, start};
+pub(crate) use start::start;
 pub(crate) use trial::{Rollout, Step};
-pub(crate) use version::sha256;
 pub(crate) use watch::watch;

@@ -116,7 +116,7 @@ impl SourceSettings {
         }
     }
 
-    /// The longest time between two of its own looks, where it looks by itself: nothing for a source that is told.
+    /// The longest time between two of its own looks, where it polls; zero for a source that its peers write to.
     #[must_use]
     pub fn interval(&self) -> Duration {
         match self {

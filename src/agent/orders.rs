@@ -105,25 +105,24 @@ impl Orders {
         if let Some(prepared) = self.reloaded() {
             return Some(prepared);
         }
-        let same = self.prepare(self.loaded.as_ref()?);
-        same.map_err(|error| {
-            tracing::error!(
-                error = chain(&error),
-                "the agent cannot begin again; it goes on as it is"
-            );
-        })
-        .ok()
+        self.prepare_or_stay(self.loaded.as_ref()?, "the agent cannot begin again")
     }
 
-    /// What delivered last, for an agent to go back to; it goes on as it is where that cannot be had.
+    /// What delivered last, for an agent to go back to.
     pub(super) fn before(&self) -> Option<Prepared> {
-        let prepared = self.prepare(self.rollout.proved()?);
+        let proved = self.rollout.proved()?;
+        self.prepare_or_stay(
+            proved,
+            "the agent cannot begin with the configuration that delivered before",
+        )
+    }
+
+    /// The agent goes on as it is where that cannot be had.
+    fn prepare_or_stay(&self, loaded: &Arc<Loaded>, failed: &str) -> Option<Prepared> {
+        let prepared = self.prepare(loaded);
         prepared
             .map_err(|error| {
-                tracing::error!(
-                    error = chain(&error),
-                    "the agent cannot begin with the configuration that delivered before; it goes on as it is"
-                );
+                tracing::error!(error = chain(&error), "{failed}; it goes on as it is");
             })
             .ok()
     }

@@ -1,4 +1,4 @@
-//! Whether the configuration that runs delivers: what is seen of that, what is told, and the way back.
+//! Whether the configuration that runs delivers: what the agent sees of that and reports, and the way back.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -95,7 +95,7 @@ impl Agent {
             orders.rollout.returns(OLD_CONNECTS);
             Some(Step::Return)
         } else {
-            orders.rollout.look(&self.seen(), now)
+            orders.rollout.look(&self.seen(stands), now)
         };
         match step {
             None => {}
@@ -118,14 +118,14 @@ impl Agent {
         None
     }
 
-    fn seen(&self) -> Seen<'_> {
+    fn seen(&self, connected: bool) -> Seen<'_> {
         let sources = self.sources.iter().map(|one| {
             let is_well = one.down.is_none() && one.stats.connected.load(Ordering::Relaxed);
             (one.name, is_well)
         });
         let mut lanes = self.intents.iter();
         Seen {
-            connected: self.drain.uplink.stands(),
+            connected,
             delivered: lanes.any(|(lane, _)| self.lanes.counts(lane).delivered > 0),
             sources: sources.collect(),
         }

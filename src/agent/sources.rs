@@ -50,7 +50,7 @@ impl Sources {
         }
     }
 
-    /// Starts all; they are in the order of the configuration. Returns what is to be told of those that cannot be opened.
+    /// Starts all; they are in the order of the configuration. Returns what to report of those that cannot be opened.
     pub(super) fn start(
         &mut self,
         sources: Vec<Result<Source, (String, String)>>,

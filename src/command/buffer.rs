@@ -10,6 +10,7 @@ use buffer::{DiskError, GenerationEntry, Inspection, Keys, LaneEntry, OpenError}
 use clap::{Args, Subcommand};
 
 use super::console::{fail, load};
+use crate::config::STATE_DIR;
 use crate::drain::Rejected;
 use crate::ingest::Record;
 use crate::state::{disk_writer, keys};
@@ -115,7 +116,7 @@ pub(super) fn run(arguments: &BufferArguments) -> ExitCode {
     let keys = keys.for_gateway(gateway.unwrap_or_default());
     let state = arguments.state.clone();
     let state = state.or_else(|| store.map(|store| store.state.clone()));
-    let state = state.unwrap_or_else(|| "/var/lib/tidegate".into());
+    let state = state.unwrap_or_else(|| STATE_DIR.into());
     match inspect(&state, &keys, &arguments.what) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read it has seen enough.

@@ -8,8 +8,7 @@ use adapters::Span;
 use clap::Subcommand;
 
 use super::console::{ask, fail, order_retry, say};
-use crate::config;
-use crate::rollout;
+use crate::config::{self, STATE_DIR};
 use crate::status::ConfigStatus;
 
 /// How often an agent is asked that is waited for.
@@ -37,7 +36,7 @@ struct RetryArguments {
     #[arg(short, long, value_name = "FILE", conflicts_with = "state")]
     config: Option<PathBuf>,
     /// The state directory of the agent.
-    #[arg(long, value_name = "DIR", default_value = rollout::STATE)]
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
     state: PathBuf,
 }
 
@@ -47,7 +46,7 @@ struct ConfigStatusArguments {
     #[arg(short, long, value_name = "FILE", conflicts_with = "state")]
     config: Option<PathBuf>,
     /// The state directory of the agent.
-    #[arg(long, value_name = "DIR", default_value = rollout::STATE)]
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
     state: PathBuf,
     /// Wait at most so long until there is a verdict: "10m".
     #[arg(long, value_name = "TIME")]
@@ -109,12 +108,8 @@ fn retry(arguments: RetryArguments) -> ExitCode {
 /// The state directory that it names, and which text it is.
 fn of_file(path: &Path) -> std::io::Result<(PathBuf, String)> {
     let text = std::fs::read_to_string(path)?;
-    let state = config::load(path).map_or_else(
-        |_| config::state_dir(&text),
-        |loaded| Some(loaded.settings.store.state),
-    );
-    let state = state.unwrap_or_else(|| PathBuf::from(rollout::STATE));
-    Ok((state, rollout::sha256(&text)))
+    let state = config::state_of(path).unwrap_or_else(|_| PathBuf::from(STATE_DIR));
+    Ok((state, config::sha256(&text)))
 }
 
 /// Waiting longer would tell no more; with `sha256`, of that text.

@@ -45,7 +45,8 @@ pub(super) fn order_retry(state: &Path) -> Result<(), Box<dyn std::error::Error>
     Ok(runtime()?.block_on(status::retry(state))?)
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+/// For one task at a time.
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -128,10 +128,7 @@ impl Agent {
 
     fn snapshot(&mut self) -> Result<Snapshot, DemoError> {
         let begun = Instant::now();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let runtime = runtime.map_err(|source| DemoError::Start {
+        let runtime = super::console::runtime().map_err(|source| DemoError::Start {
             what: "the agent",
             source,
         })?;

@@ -13,7 +13,7 @@ use adapters::Span;
 use adapters::modbus::{Answer, Place, Probe, ProbeError, import, ms, value_of};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::console::fail;
+use super::console::{fail, runtime};
 pub(super) use arguments::ModbusArguments;
 use arguments::{Bus, Target, Task};
 
@@ -61,10 +61,7 @@ fn perform(arguments: &ModbusArguments, out: &mut dyn Write) -> Result<(), Docto
         })?;
         return Ok(write!(out, "{}", import(&text, *addresses)?)?);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         match &arguments.task {
             Task::Scan {
                 bus,

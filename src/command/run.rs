@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::console::{fail, refuse};
+use super::console::{fail, refuse, runtime};
 use crate::agent::{self, AgentError, Carried, Ended, Orders, Prepared, Unopened, WithoutKeys};
 use crate::config::{Loaded, Weight};
 use crate::process::supervisor::{self, Signals};
@@ -54,12 +54,6 @@ pub(super) fn run(path: &Path) -> ExitCode {
     runtime.shutdown_timeout(LEFT_BEHIND);
     uplink::wait_for_ends(PRODUCERS_END);
     outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
-}
-
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
 }
 
 /// What the first agent takes; of what delivered last, where that of the file cannot be had.

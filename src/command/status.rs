@@ -1,10 +1,10 @@
 //! `tidegate status`: how the running agent is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::console::{ask, fail, refuse, say};
-use crate::config::{self, Problem};
+use crate::config::{self, STATE_DIR};
 use crate::status::table;
 
 #[derive(Debug, clap::Args)]
@@ -13,7 +13,7 @@ pub(super) struct StatusArguments {
     #[arg(short, long, value_name = "FILE", conflicts_with = "state")]
     config: Option<PathBuf>,
     /// The state directory of the agent.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/tidegate")]
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
     state: PathBuf,
     /// For programs.
     #[arg(long)]
@@ -23,7 +23,7 @@ pub(super) struct StatusArguments {
 pub(super) fn run(arguments: StatusArguments) -> ExitCode {
     let state = match &arguments.config {
         None => arguments.state,
-        Some(path) => match state_of(path) {
+        Some(path) => match config::state_of(path) {
             Ok(state) => state,
             Err(problems) => return refuse(path, &problems),
         },
@@ -33,15 +33,4 @@ pub(super) fn run(arguments: StatusArguments) -> ExitCode {
         Ok(snapshot) => say(&table(&snapshot)),
         Err(error) => fail(&*error),
     }
-}
-
-/// Of a file that cannot be used as well: the agent runs with another one then, and is asked for just that.
-fn state_of(path: &Path) -> Result<PathBuf, Vec<Problem>> {
-    config::load(path).map_or_else(
-        |problems| {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            config::state_dir(&text).ok_or(problems)
-        },
-        |loaded| Ok(loaded.settings.store.state),
-    )
 }

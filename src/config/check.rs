@@ -27,7 +27,7 @@ use super::intents::Intents;
 use super::place::TakenOut;
 use super::problem::{Problem, Weight};
 
-/// `taken` is what of the file cannot be read, which is told already: nothing is said of what is missing for it.
+/// `taken` is what of the file cannot be read, which was reported already: nothing that is missing for it is reported as well.
 pub(super) fn problems(file: &File, taken: &TakenOut) -> Vec<Problem> {
     let mut found = Problems {
         all: Vec::new(),

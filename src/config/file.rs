@@ -60,6 +60,9 @@ pub(crate) struct File {
     pub intent: Vec<IntentSection>,
 }
 
+/// Where the state is unless a configuration says it.
+pub(crate) const STATE_DIR: &str = "/var/lib/tidegate";
+
 /// `[gateway]`: who this gateway is.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -104,7 +107,7 @@ impl Default for GatewaySection {
             site: None,
             region: None,
             tags: BTreeMap::new(),
-            state_dir: "/var/lib/tidegate".into(),
+            state_dir: STATE_DIR.into(),
             free_floor: Size(32 << 20),
             stop_grace: Span(Duration::from_secs(10)),
         }

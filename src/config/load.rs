@@ -2,6 +2,7 @@
 
 use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use adapters::SecretRef;
 use serde_json::Value;
@@ -16,6 +17,7 @@ use super::map;
 use super::place::{self, Step, TakenOut};
 use super::problem::{Problem, Weight};
 use super::settings::Settings;
+use super::version::Version;
 use super::words;
 
 /// More problems than this are not worth reading at once.
@@ -33,7 +35,16 @@ pub(crate) struct Loaded {
     pub text: String,
     pub maps: Vec<(PathBuf, String)>,
     /// The files of passwords, certificates and keys.
-    pub referred: Vec<PathBuf>,
+    referred: Vec<PathBuf>,
+    version: OnceLock<Version>,
+}
+
+impl Loaded {
+    /// Which configuration it is, as of when that was first asked.
+    pub(crate) fn version(&self) -> &Version {
+        let of = || Version::of(&self.text, &self.maps, &self.referred);
+        self.version.get_or_init(of)
+    }
 }
 
 /// Made only where it is needed: most files are good, and nothing of the environment is for us.
@@ -83,17 +94,15 @@ pub(super) fn load_merged(
         mut problems,
         taken,
     } = read(merged, &schema);
-    let named = file.iter().flat_map(|file| named_maps(file, beside));
-    let named: Vec<_> = named.collect();
-    let mut found: Vec<Problem> = file
-        .iter_mut()
-        .flat_map(|file| maps(file, beside))
-        .collect();
+    let (mut texts, mut found) = (Vec::new(), Vec::new());
+    if let Some(file) = &mut file {
+        found.extend(maps(file, beside, &mut texts));
+    }
     found.extend(file.iter().flat_map(|file| check::problems(file, &taken)));
     for problem in &mut found {
         problem.key = taken.written(&problem.key);
     }
-    // What lacks something that is there and cannot be read is told of once.
+    // What lacks something that is there and cannot be read is reported once.
     problems.extend(found.into_iter().filter(|one| !taken.is_of(&one.key)));
     for problem in &mut problems {
         match overrides.name(&problem.key) {
@@ -109,18 +118,12 @@ pub(super) fn load_merged(
             file,
             warnings: problems,
             text: text.to_owned(),
-            maps: named,
+            maps: texts,
             referred,
+            version: OnceLock::new(),
         }),
         _ => Err(problems),
     }
-}
-
-/// The texts of register maps, by the names that they are given; what cannot be read is said when it is put in its place.
-fn named_maps(file: &File, beside: &Path) -> Vec<(PathBuf, String)> {
-    let maps = file.modbus.iter().flat_map(|bus| bus.maps(beside));
-    let texts = maps.filter_map(|(name, path)| Some((name, std::fs::read_to_string(path).ok()?)));
-    texts.collect()
 }
 
 fn whole(key: &str, message: String) -> Problem {
@@ -132,13 +135,14 @@ fn whole(key: &str, message: String) -> Problem {
     }
 }
 
-/// Puts register maps in their place.
-fn maps(file: &mut File, beside: &Path) -> Vec<Problem> {
+/// Puts register maps in their place, and their texts, by the names that they are given, into `texts`.
+fn maps(file: &mut File, beside: &Path, texts: &mut Vec<(PathBuf, String)>) -> Vec<Problem> {
     let buses = file.modbus.iter_mut().enumerate();
     let problems = buses.flat_map(|(index, bus)| {
         let problem =
             move |(key, message): (String, _)| whole(&format!("modbus[{index}].{key}"), message);
-        bus.resolve(beside, &map::read).into_iter().map(problem)
+        let problems = bus.resolve(beside, &map::read, texts);
+        problems.into_iter().map(problem)
     });
     problems.collect()
 }

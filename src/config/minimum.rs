@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use toml::de::DeTable;
 
 use super::environment;
-use super::load::{Loaded, load_merged, written};
+use super::load::{Loaded, load, load_merged, written};
+use super::problem::Problem;
 
 /// What an agent without sources takes of a configuration: what reports, and what brings away that waits on disk.
 const REPORTS: [&str; 9] = [
@@ -57,6 +58,20 @@ pub(crate) fn state_dir(text: &str) -> Option<PathBuf> {
     from_environment
         .or_else(said)
         .filter(|path| path.is_absolute())
+}
+
+/// The state directory of the agent that has this file, also where the file cannot be used: the agent runs with another one then.
+///
+/// # Errors
+/// What is wrong with the file, where it does not say.
+pub(crate) fn state_of(path: &Path) -> Result<PathBuf, Vec<Problem>> {
+    load(path).map_or_else(
+        |problems| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            state_dir(&text).ok_or(problems)
+        },
+        |loaded| Ok(loaded.settings.store.state),
+    )
 }
 
 /// All of it, or what stands before the table with the first error.

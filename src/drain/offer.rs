@@ -53,12 +53,12 @@ impl Drain {
     /// Whether the time has passed for which the record says that it is of use, in whole seconds, as it says it. One of which it
     /// cannot be said has not expired.
     pub(super) fn has_expired(&self, lane: LaneId, record: &Record) -> bool {
-        let address = self.addresses.lanes().get(lane.index());
-        let lingers_s = address.map_or(0, |address| address.lingers_s);
         let properties = record.properties.as_deref();
         properties
             .and_then(|properties| properties.expiry_s)
             .is_some_and(|expiry_s| {
+                let address = self.addresses.lanes().get(lane.index());
+                let lingers_s = address.map_or(0, |address| address.lingers_s);
                 let age = self.clock.age(record.stamp);
                 age.is_some_and(|age| age.as_secs() > lingers_s + u64::from(expiry_s))
             })

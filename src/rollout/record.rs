@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::version::Version;
+use crate::config::Version;
 
 /// Configurations that were gone back from and are remembered; the fleet does not send as many in a row.
 const RETURNED_MAX: usize = 16;
@@ -113,8 +113,7 @@ impl Record {
     }
 
     pub(super) fn returns(&mut self, version: &Version, why: &str) {
-        (self.state, self.why) = (State::Returned, Some(why.to_owned()));
-        self.attempted = version.clone();
+        self.is_still_returned(version, why);
         self.deaths = 0;
         self.returned.retain(|(one, _)| one != version);
         self.returned.push((version.clone(), why.to_owned()));
@@ -123,9 +122,9 @@ impl Record {
     }
 
     /// It was delivered once more.
-    pub(super) fn is_still_returned(&mut self, version: Version, why: &str) {
+    pub(super) fn is_still_returned(&mut self, version: &Version, why: &str) {
         (self.state, self.why) = (State::Returned, Some(why.to_owned()));
-        self.attempted = version;
+        self.attempted = version.clone();
     }
 
     /// What runs is what was delivered once more.

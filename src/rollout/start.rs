@@ -5,11 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::Record;
 use super::shelf::Shelf;
-use super::version::Version;
-use crate::config::{self, Loaded, Problem};
-
-/// Where the state is unless a configuration or systemd says it.
-pub(crate) const STATE: &str = "/var/lib/tidegate";
+use crate::config::{self, Loaded, Problem, STATE_DIR, Version};
 
 /// What a process begins with.
 pub(crate) struct Start {
@@ -44,7 +40,7 @@ fn with(loaded: Loaded) -> Start {
     let shelf = Shelf::in_state(&loaded.settings.store.state);
     let noted = shelf.read();
     let mut record = noted.clone();
-    let version = Version::of(&loaded);
+    let version = loaded.version().clone();
     let start = |record: Record, loaded, line, instead| Start {
         loaded,
         told: Told {
@@ -74,7 +70,7 @@ fn with(loaded: Loaded) -> Start {
         // It is all that there is.
         return start(record, loaded, None, false);
     };
-    record.is_still_returned(version, &why);
+    record.is_still_returned(&version, &why);
     let line = format!(
         "the configuration in the file was gone back from and is not tried again until it, or a file that it refers to, is another ({why}); the one that delivered last runs"
     );
@@ -126,6 +122,6 @@ fn states(text: &str) -> Vec<PathBuf> {
     let systemd = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
     said.into_iter()
         .chain(systemd)
-        .chain([PathBuf::from(STATE)])
+        .chain([PathBuf::from(STATE_DIR)])
         .collect()
 }

@@ -12,8 +12,7 @@ use super::proof::{FAIR, Proof, Seen, Verdict};
 use super::record::Record;
 use super::shelf::Shelf;
 use super::start::{Start, Told};
-use super::version::Version;
-use crate::config::{Loaded, Settings};
+use crate::config::{Loaded, Settings, Version, sha256};
 
 /// How long a stop waits for its note.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -57,7 +56,7 @@ impl Rollout {
         let loaded = Arc::new(start.loaded);
         let boot = buffer::boot_id().unwrap_or_default();
         let is_this_boot = !boot.is_empty() && start.record.boot == boot;
-        let proved = if start.record.is_proved(&Version::of(&loaded)) {
+        let proved = if start.record.is_proved(loaded.version()) {
             Some(Arc::clone(&loaded))
         } else {
             let proved = start.shelf.proved().and_then(Result::ok);
@@ -106,8 +105,8 @@ impl Rollout {
     /// # Errors
     /// It was gone back from, and nothing of it has changed since.
     pub(crate) fn may_try(&mut self, loaded: &Loaded) -> Result<(), String> {
-        let version = Version::of(loaded);
-        let why = self.record.was_returned(&version).map(ToOwned::to_owned);
+        let version = loaded.version();
+        let why = self.record.was_returned(version).map(ToOwned::to_owned);
         self.instead = why.is_some();
         why.map_or(Ok(()), |why| {
             self.record.is_still_returned(version, &why);
@@ -117,7 +116,7 @@ impl Rollout {
 
     /// This text was delivered: whether it is another than the last one, and than the one that runs.
     pub(crate) fn is_news(&mut self, text: &str) -> bool {
-        let sha256 = Version::of_text(text).sha256;
+        let sha256 = sha256(text);
         if self.record.attempted.sha256 == sha256 {
             return false;
         }
@@ -137,7 +136,7 @@ impl Rollout {
 
     /// An agent is about to begin with it. That is on disk before, so that a process which dies of it is known to have.
     pub(crate) async fn is_about_to_run(&mut self, loaded: &Loaded) {
-        self.version = Version::of(loaded);
+        self.version.clone_from(loaded.version());
         if !self.instead && !self.record.is_proved(&self.version) {
             self.record.tries(&self.version);
             self.record.runs = true;

@@ -63,7 +63,7 @@ fn directory(path: &Path) -> Option<OwnedFd> {
         .ok()
 }
 
-/// Whether something happens in the directory within so many seconds; waits until then.
+/// Waits until something happens in the directory, for so many seconds at most; whether it did.
 fn stirs(directory: Option<&OwnedFd>, seconds: i64) -> bool {
     let time = Timespec {
         tv_sec: seconds,

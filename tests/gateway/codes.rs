@@ -74,7 +74,7 @@ impl Rig {
         self.gateway.assert_account_closes();
         assert_eq!(dropped(&self.gateway.lane("state")), 0);
         let mut reader = Reader::new(&self.cluster.brokers(), &[TOPIC], &[]);
-        // Some come twice, as a connection may begin anew.
+        // Some come twice, since a connection may have been made again.
         let missing = |records: &[Record]| -> Vec<u64> {
             let numbers = records.iter().map(|one| Numbered::parse(&one.payload));
             let arrived: HashSet<u64> = numbers.flatten().map(|one| one.n).collect();

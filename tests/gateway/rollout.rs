@@ -98,7 +98,7 @@ fn a_file_with_a_mistake_at_the_next_start_leaves_the_one_that_delivered_running
     gateway.change("soon", "9s");
     gateway.launch();
     wait_for_state(&mut gateway, "kept");
-    // The fleet is told.
+    // The fleet learns of it.
     health(&kafka, |reports| {
         let rejected =
             |(kind, report): &(String, Value)| kind == "config" && report["state"] == "rejected";
@@ -295,6 +295,7 @@ fn a_source_that_does_not_come_back_with_the_one_before_either_was_no_reason() {
     });
     let _mqtt = Mosquitto::on_port(port);
     wait_for_state(&mut gateway, "kept");
+    gateway.wait_until_connected("plant");
     publish_to(port, "plant/{d}/state/x", 0..100, 0, 1);
     assert_eq!(account(&received(&kafka, "state", 0..100), 0..100).lost, 0);
 }

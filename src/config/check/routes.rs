@@ -4,6 +4,7 @@ use adapters::{AdapterKind, Pattern};
 
 use super::super::file::File;
 use super::super::intents::Intents;
+use super::sources::are_taken as sources_taken;
 use super::{Problems, all_sources};
 use crate::ingest::RouteSection;
 
@@ -35,10 +36,7 @@ fn never(file: &File, index: usize, route: &RouteSection, found: &mut Problems<'
     let sources: Vec<(&str, String)> = all_sources(file)
         .map(|(_, source)| (source.section(), source.name().to_owned()))
         .collect();
-    if ["mqtt", "modbus", "inference"]
-        .iter()
-        .any(|section| found.taken.is_of(section))
-    {
+    if sources_taken(found) {
         return false;
     }
     let kind = route.adapter.map(AdapterKind::name);

@@ -40,7 +40,7 @@ pub(super) fn check(file: &File, found: &mut Problems<'_>) {
             found.warn(format!("{at}.{key}"), message);
         }
     }
-    if !any && !SECTIONS.iter().any(|section| found.taken.is_of(section)) {
+    if !any && !are_taken(found) {
         found.warn(
             "mqtt",
             "there is no source; add an [[mqtt]], [[modbus]] or [[inference]] section",
@@ -48,6 +48,12 @@ pub(super) fn check(file: &File, found: &mut Problems<'_>) {
     }
     inputs(file, found);
     sessions(file, found);
+}
+
+/// Whether some that are in the file cannot be read, so that it is not known which there are.
+pub(super) fn are_taken(found: &Problems<'_>) -> bool {
+    let mut sections = SECTIONS.iter();
+    sections.any(|section| found.taken.is_of(section))
 }
 
 /// Two on one socket take it from each other; two that follow one file each make events of it.

@@ -45,17 +45,20 @@ pub enum MapError {
 pub type ReadMap<'a> = &'a dyn Fn(&str) -> Result<MapSection, (usize, String)>;
 
 impl MapSection {
-    fn read(path: &Path, read: ReadMap<'_>) -> Result<MapSection, MapError> {
+    fn read(path: &Path, read: ReadMap<'_>) -> Result<(MapSection, String), MapError> {
         let path_of = || path.to_owned();
         let text = std::fs::read_to_string(path).map_err(|source| MapError::Read {
             path: path_of(),
             source,
         })?;
-        read(&text).map_err(|(line, message)| MapError::Syntax {
-            path: path_of(),
-            line,
-            message,
-        })
+        match read(&text) {
+            Ok(map) => Ok((map, text)),
+            Err((line, message)) => Err(MapError::Syntax {
+                path: path_of(),
+                line,
+                message,
+            }),
+        }
     }
 }
 
@@ -82,22 +85,25 @@ fn place(name: &Path, beside: &Path) -> PathBuf {
 }
 
 impl ModbusSection {
-    /// The maps that slaves name, until they are resolved: as they are written, and where they are.
-    pub fn maps(&self, beside: &Path) -> impl Iterator<Item = (PathBuf, PathBuf)> {
-        let names = self.slave.iter().filter_map(|slave| slave.map.clone());
-        names.map(move |name| (name.clone(), place(&name, beside)))
-    }
-
-    /// Puts the maps that slaves name in their place; `beside` is the directory of the configuration, and `read` makes a map of a text. Returns what is
-    /// wrong with them: the key below the section, and what would be right.
-    pub fn resolve(&mut self, beside: &Path, read: ReadMap<'_>) -> Vec<(String, String)> {
+    /// Puts the maps that slaves name in their place; `beside` is the directory of the configuration, and `read` makes a map of a text.
+    /// The texts go into `texts`, by the names that slaves give. Returns what is wrong with them: the key below the section, and what
+    /// would be right.
+    pub fn resolve(
+        &mut self,
+        beside: &Path,
+        read: ReadMap<'_>,
+        texts: &mut Vec<(PathBuf, String)>,
+    ) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         for (index, slave) in self.slave.iter_mut().enumerate() {
             let Some(name) = slave.map.take() else {
                 continue;
             };
             match MapSection::read(&place(&name, beside), read) {
-                Ok(map) => slave.take_over(name, map),
+                Ok((map, text)) => {
+                    texts.push((name.clone(), text));
+                    slave.take_over(name, map);
+                }
                 Err(error) => problems.push((format!("slave[{index}].map"), error.to_string())),
             }
         }

@@ -1,12 +1,12 @@
 //! Which configuration it is.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Loaded;
+use super::environment;
 
 /// More of a file that a configuration refers to is not looked at: passwords, certificates and keys are smaller.
 const REFERRED_MAX: u64 = 1 << 20;
@@ -24,23 +24,24 @@ pub(crate) struct Version {
 
 impl Version {
     /// Of a file that cannot be read, what it refers to is not known.
-    pub(super) fn of_text(text: &str) -> Version {
+    pub(crate) fn of_text(text: &str) -> Version {
         Version {
             sha256: sha256(text),
             ..Version::default()
         }
     }
 
-    pub(super) fn of(loaded: &Loaded) -> Version {
+    /// Of a text with its register maps, and the files of its passwords, certificates and keys.
+    pub(super) fn of(text: &str, maps: &[(PathBuf, String)], referred: &[PathBuf]) -> Version {
         Version {
-            beside: beside(loaded),
-            secrets: secrets(loaded),
-            ..Version::of_text(&loaded.text)
+            beside: beside(maps),
+            secrets: secrets(referred),
+            ..Version::of_text(text)
         }
     }
 
     /// The same configuration; a password in another file may be another.
-    pub(super) fn is_same(&self, other: &Version) -> bool {
+    pub(crate) fn is_same(&self, other: &Version) -> bool {
         (&self.sha256, &self.beside) == (&other.sha256, &other.beside)
     }
 
@@ -55,26 +56,22 @@ pub(crate) fn sha256(text: &str) -> String {
     hex(digest(&SHA256, text.as_bytes()).as_ref())
 }
 
-fn beside(loaded: &Loaded) -> String {
+fn beside(maps: &[(PathBuf, String)]) -> String {
     let mut all = Context::new(&SHA256);
-    for (name, text) in &loaded.maps {
+    for (name, text) in maps {
         update(&mut all, name.as_os_str().as_encoded_bytes());
         update(&mut all, text.as_bytes());
     }
-    let mut variables: Vec<_> = std::env::vars_os().collect();
-    variables.sort();
-    for (name, value) in variables {
-        if name.as_encoded_bytes().starts_with(b"TIDEGATE__") {
-            update(&mut all, name.as_encoded_bytes());
-            update(&mut all, value.as_encoded_bytes());
-        }
+    for variable in environment::variables() {
+        update(&mut all, variable.name.as_bytes());
+        update(&mut all, variable.value.as_encoded_bytes());
     }
     hex(all.finish().as_ref())
 }
 
-fn secrets(loaded: &Loaded) -> String {
+fn secrets(referred: &[PathBuf]) -> String {
     let mut all = Context::new(&SHA256);
-    for path in &loaded.referred {
+    for path in referred {
         update(&mut all, path.as_os_str().as_encoded_bytes());
         update(&mut all, &content(path));
     }
