@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::time::Duration;
 
 use load::Numbered;
 use load::consume::{Reader, Record};
@@ -10,7 +11,7 @@ use load::mock::{Cluster, RDKafkaRespErr as Refusal, Requests};
 use serde_json::{Value, json};
 
 use crate::errors::ERRORS;
-use crate::keeping::{VISION, keep};
+use crate::keeping::{self, VISION, keep};
 use crate::mends::offer;
 use crate::rig::{Gateway, PATIENCE, dropped, wait_for};
 
@@ -136,6 +137,33 @@ fn every_error_of_produce_once_for_a_while_and_for_ever_costs_no_event_and_is_sh
         rig.cluster.accept(Requests::Produce);
         rig.wait_until_delivered(error);
     });
+}
+
+/// Has the first of some batches refused while the others of the partition are under way.
+fn refuse_the_first_of_some(rig: &mut Rig) {
+    let moved = Refusal::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    rig.cluster.answer_late(Duration::from_millis(700));
+    rig.cluster.refuse(Requests::Produce, &[moved]);
+    for _ in 0..8 {
+        rig.given += 1;
+        keeping::offer(&rig.gateway, rig.given - 1..rig.given);
+        wait_for("the event to be accepted", || {
+            let state = rig.gateway.lane("state");
+            (rig.before + state["accepted"].as_u64()? == rig.given).then_some(())
+        });
+    }
+    rig.cluster.answer_late(Duration::ZERO);
+    rig.wait_until_delivered(moved);
+}
+
+#[test]
+fn what_is_refused_while_more_is_under_way_is_not_taken_for_delivered_when_that_is() {
+    let mut rig = Rig::start();
+    // A notice may meet the refusal instead, or some events share a batch: so it is tried some times.
+    for _ in 0..5 {
+        refuse_the_first_of_some(&mut rig);
+    }
+    rig.assert_all_arrived();
 }
 
 /// Starts the gateway again, as a producer asks for its id when it begins, and refuses that.

@@ -1,6 +1,7 @@
 //! librdkafka's mock cluster, in the process.
 
 use std::io;
+use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -54,6 +55,12 @@ impl Cluster {
     /// Requests are no longer refused.
     pub fn accept(&self, requests: Requests) {
         self.mock.clear_request_errors(requests.key());
+    }
+
+    /// Answers come this late from now on; what was asked meanwhile is answered in turn.
+    pub fn answer_late(&self, late: Duration) {
+        let told = self.mock.broker_round_trip_time(1, late);
+        told.expect("there is a broker 1");
     }
 
     /// Answers about this topic say this error from now on, or none.
