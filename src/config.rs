@@ -1,6 +1,6 @@
 //! The configuration: one TOML file, with overrides from the environment.
 //!
-//! Four steps, each in a file of its own: `load` puts the layers together, `file` is what is written, `check` says all that is
+//! Steps, each in a file of its own: `texts` are the file and its layers, `merge` puts together what they say, `load` reads that, `file` is what is written, `check` says all that is
 //! wrong with it, `settings` is what is meant. Sections stand with the part that they configure. What passes `check` is not
 //! validated again.
 
@@ -16,6 +16,8 @@ mod file;
 
 mod fleet;
 
+mod hash;
+
 mod intent;
 
 mod intents;
@@ -28,13 +30,21 @@ mod map;
 
 mod memory;
 
+mod merge;
+
 mod minimum;
+
+mod origin;
+
+mod parts;
 
 mod place;
 
 mod problem;
 
 mod settings;
+
+mod texts;
 
 mod version;
 
@@ -45,8 +55,10 @@ pub(crate) use capacity::budget_for;
 pub(crate) use capacity::{RECORD, Rate, RateSource, expected_rate, full_after};
 pub(crate) use file::{File, STATE_DIR};
 pub(crate) use intents::{HEALTH, Intent, Intents};
-pub(crate) use load::{Loaded, load, load_text};
+pub(crate) use load::{Loaded, load, load_texts};
 pub(crate) use minimum::{minimum, state_dir, state_of};
+pub(crate) use origin::settings;
 pub(crate) use problem::{Problem, Weight};
 pub(crate) use settings::Settings;
-pub(crate) use version::{Version, sha256};
+pub(crate) use texts::{Texts, directory as layers_of};
+pub(crate) use version::Version;

@@ -69,6 +69,9 @@ pub(crate) struct ConfigStatus {
     /// SHA-256 of the file that was delivered last, and of that which runs.
     pub attempted: String,
     pub effective: String,
+    /// SHA-256 of the layers of what was delivered last; nothing where it has none.
+    #[serde(default)]
+    pub attempted_layers: String,
     /// What has yet to prove itself.
     pub open: Vec<String>,
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::End;
 use super::prepare::{self, AgentError, Prepared, Unopened};
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, Texts};
 use crate::process::chain;
 use crate::process::supervisor::{self, Ask, Signals};
 use crate::rollout::{self, Rollout};
@@ -87,8 +87,8 @@ impl Orders {
 
     /// A text that was read by a signal or at the start is none, and what runs is answered without being read again.
     fn is_news(&mut self) -> bool {
-        let text = std::fs::read_to_string(&self.path);
-        text.is_ok_and(|text| self.rollout.is_news(&text))
+        let texts = Texts::readable(&self.path);
+        self.path.exists() && self.rollout.is_news(&texts)
     }
 
     /// Waits until somebody says stop. What else is asked for meanwhile waits. Safe to cancel.
@@ -138,8 +138,8 @@ impl Orders {
                 }
                 tracing::error!(%file, "the new configuration is not used; the agent goes on with the one it has");
                 let why = problems.first().map(ToString::to_string);
-                let text = std::fs::read_to_string(&self.path).unwrap_or_default();
-                self.rollout.rejects(&text, why.unwrap_or_default());
+                let texts = Texts::readable(&self.path);
+                self.rollout.rejects(&texts, why.unwrap_or_default());
                 return None;
             }
         };
@@ -152,7 +152,7 @@ impl Orders {
             Ok(prepared) => Some(prepared),
             Err(error) => {
                 tracing::error!(error = chain(&error), %file, "{GOES_ON}");
-                self.rollout.rejects(&loaded.text, chain(&error));
+                self.rollout.rejects(&loaded.texts, chain(&error));
                 None
             }
         }

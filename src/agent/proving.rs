@@ -151,6 +151,7 @@ impl Agent {
             why: record.why.clone(),
             attempted: record.attempted.sha256.clone(),
             effective: record.effective.sha256.clone(),
+            attempted_layers: record.attempted.layers.clone(),
             open,
         };
         let is = (record.state, record.why.clone());

@@ -1,5 +1,7 @@
 //! `tidegate config`: what became of the configuration that was delivered.
 
+mod show;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -8,7 +10,7 @@ use adapters::Span;
 use clap::Subcommand;
 
 use super::console::{ask, fail, order_retry, say};
-use crate::config::{self, STATE_DIR};
+use crate::config::{self, STATE_DIR, Texts, Version};
 use crate::status::ConfigStatus;
 
 /// How often an agent is asked that is waited for.
@@ -26,6 +28,8 @@ enum ConfigCommand {
     ///
     /// Exit code 0: it delivers and is kept; 1: rejected; 2: wrong usage, or no agent answers; 3: gone back from; 4: not proved yet.
     Status(ConfigStatusArguments),
+    /// Say what is set: by the file, by its layers in `FILE.d`, and by the environment.
+    Show(show::ShowArguments),
     /// Try the configuration in the file again, also if it was gone back from.
     Retry(RetryArguments),
 }
@@ -59,15 +63,16 @@ struct ConfigStatusArguments {
 pub(super) fn run(arguments: ConfigArguments) -> ExitCode {
     match arguments.command {
         ConfigCommand::Status(arguments) => status(&arguments),
+        ConfigCommand::Show(arguments) => show::run(&arguments),
         ConfigCommand::Retry(arguments) => retry(arguments),
     }
 }
 
 fn status(arguments: &ConfigStatusArguments) -> ExitCode {
-    let (state, sha256) = match &arguments.config {
+    let (state, version) = match &arguments.config {
         None => (arguments.state.clone(), None),
         Some(path) => match of_file(path) {
-            Ok((state, sha256)) => (state, Some(sha256)),
+            Ok((state, version)) => (state, Some(version)),
             Err(error) => {
                 fail(&error);
                 return ExitCode::from(2);
@@ -79,7 +84,7 @@ fn status(arguments: &ConfigStatusArguments) -> ExitCode {
         let asked = ask(&state).map(|snapshot| snapshot.config);
         let is_over = Instant::now() >= until;
         match asked {
-            Ok(config) if is_over || is_verdict(&config, sha256.as_deref()) => {
+            Ok(config) if is_over || is_verdict(&config, version.as_ref()) => {
                 return told(&config, arguments.json);
             }
             Err(error) if is_over => {
@@ -105,20 +110,23 @@ fn retry(arguments: RetryArguments) -> ExitCode {
     }
 }
 
-/// The state directory that it names, and which text it is.
-fn of_file(path: &Path) -> std::io::Result<(PathBuf, String)> {
-    let text = std::fs::read_to_string(path)?;
+/// The state directory that it names, and which texts it has.
+fn of_file(path: &Path) -> std::io::Result<(PathBuf, Version)> {
+    std::fs::metadata(path)?;
     let state = config::state_of(path).unwrap_or_else(|_| PathBuf::from(STATE_DIR));
-    Ok((state, config::sha256(&text)))
+    Ok((state, Version::of_texts(&Texts::readable(path))))
 }
 
-/// Waiting longer would tell no more; with `sha256`, of that text.
-fn is_verdict(config: &ConfigStatus, sha256: Option<&str>) -> bool {
+/// Waiting longer would tell no more; with `version`, of those texts.
+fn is_verdict(config: &ConfigStatus, version: Option<&Version>) -> bool {
     let is_final = matches!(
         config.state.as_str(),
         "kept" | "rejected" | "returned" | "unproven"
     );
-    is_final && sha256.is_none_or(|sha256| config.attempted == sha256)
+    let is_of = |version: &Version| {
+        (&config.attempted, &config.attempted_layers) == (&version.sha256, &version.layers)
+    };
+    is_final && version.is_none_or(is_of)
 }
 
 fn told(config: &ConfigStatus, json: bool) -> ExitCode {

@@ -66,7 +66,7 @@ fn first(loaded: &Arc<Loaded>, path: &Path, rollout: &mut Rollout) -> Result<Pre
         return agent::prepare(loaded, None, Unopened::IsTriedAgain);
     };
     tracing::error!(error = chain(&error), file = %path.display(), "the agent cannot begin with the configuration in the file; the one that delivered last runs instead; put the file right");
-    rollout.rejects(&loaded.text, chain(&error));
+    rollout.rejects(&loaded.texts, chain(&error));
     agent::prepare(&proved, None, Unopened::IsTriedAgain)
 }
 
@@ -155,7 +155,7 @@ async fn fall_back(
 ) -> Option<Prepared> {
     let file = orders.path().display().to_string();
     tracing::error!(error = chain(error), file, "{}", agent::GOES_ON);
-    orders.rollout.rejects(&tried.text, chain(error));
+    orders.rollout.rejects(&tried.texts, chain(error));
     let mut pause = Arc::ptr_eq(tried, good);
     loop {
         if pause && orders.stopped_within(AGAIN).await {

@@ -60,29 +60,27 @@ struct Problems<'a> {
 
 impl Problems<'_> {
     fn error(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.add(Weight::Error, key.into(), message.into());
+        self.add(Weight::Error, &key.into(), message.into());
     }
 
     /// [`Weight::LeftOut`]
     fn leave_out(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.add(Weight::LeftOut, key.into(), message.into());
+        self.add(Weight::LeftOut, &key.into(), message.into());
     }
 
     /// [`Weight::Tolerated`]
     fn tolerate(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.add(Weight::Tolerated, key.into(), message.into());
+        self.add(Weight::Tolerated, &key.into(), message.into());
     }
 
     fn warn(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.add(Weight::Warning, key.into(), message.into());
+        self.add(Weight::Warning, &key.into(), message.into());
     }
 
-    fn add(&mut self, weight: Weight, key: String, message: String) {
+    fn add(&mut self, weight: Weight, key: &str, message: String) {
         self.all.push(Problem {
-            key,
-            line: None,
-            message,
             weight,
+            ..Problem::whole(key, message)
         });
     }
 

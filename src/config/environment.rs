@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::expected::Schema;
 use super::place::{self, Step};
-use super::problem::{Problem, Weight};
+use super::problem::Problem;
 use name::resolve;
 use text::value;
 
@@ -69,12 +69,10 @@ pub(super) fn apply(merged: &mut Value, schema: &Schema, variables: &[Variable])
                 let set = (place::path(&steps), variable.name.clone());
                 overrides.set.push(set);
             }
-            Err(message) => overrides.problems.push(Problem {
-                key: format!("environment {}", variable.name),
-                line: None,
-                message,
-                weight: Weight::Error,
-            }),
+            Err(message) => {
+                let key = format!("environment {}", variable.name);
+                overrides.problems.push(Problem::whole(&key, message));
+            }
         }
     }
     overrides

@@ -6,17 +6,18 @@ use std::sync::OnceLock;
 
 use adapters::SecretRef;
 use serde_json::Value;
-use toml::de::DeTable;
 
 use super::check;
 use super::environment::{self, Variable};
 use super::expected::Schema;
 use super::file::File;
-use super::lines::{line, line_of};
 use super::map;
+use super::merge::mask;
+use super::parts::Parts;
 use super::place::{self, Step, TakenOut};
 use super::problem::{Problem, Weight};
 use super::settings::Settings;
+use super::texts::Texts;
 use super::version::Version;
 use super::words;
 
@@ -31,8 +32,8 @@ pub(crate) struct Loaded {
     /// ... and as meant.
     pub settings: Settings,
     pub warnings: Vec<Problem>,
-    /// The text that it was read from, and those of the register maps that it names.
-    pub text: String,
+    /// The texts that it was read from, and those of the register maps that it names.
+    pub texts: Texts,
     pub maps: Vec<(PathBuf, String)>,
     /// The files of passwords, certificates and keys.
     referred: Vec<PathBuf>,
@@ -40,9 +41,14 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
+    /// Read from these.
+    pub(super) fn of(self, texts: Texts) -> Loaded {
+        Loaded { texts, ..self }
+    }
+
     /// Which configuration it is, as of when that was first asked.
     pub(crate) fn version(&self) -> &Version {
-        let of = || Version::of(&self.text, &self.maps, &self.referred);
+        let of = || Version::of(&self.texts, &self.maps, &self.referred);
         self.version.get_or_init(of)
     }
 }
@@ -50,35 +56,32 @@ impl Loaded {
 /// Made only where it is needed: most files are good, and nothing of the environment is for us.
 type Lazily = LazyCell<Schema>;
 
-/// Reads the file at `path`, then `TIDEGATE__SECTION__KEY` from the environment.
+/// Reads the file at `path` and its layers, then `TIDEGATE__SECTION__KEY` from the environment.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
-    // Whoever prints it says which file it is.
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| vec![whole("", format!("cannot be read: {error}"))])?;
-    let beside = path.parent().unwrap_or(Path::new(""));
-    load_text(&text, beside)
+    load_texts(
+        Texts::of_path(path)?,
+        path.parent().unwrap_or(Path::new("")),
+    )
 }
 
-/// The same of a text; `beside` is the directory of the file that it is from, for those that it names.
-pub(crate) fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem>> {
-    load_with(text, beside, &environment::variables())
+/// The same of texts; `beside` is the directory of the file that they are from, for those that it names.
+pub(crate) fn load_texts(texts: Texts, beside: &Path) -> Result<Loaded, Vec<Problem>> {
+    load_with(texts, beside, &environment::variables())
 }
 
-fn load_with(text: &str, beside: &Path, variables: &[Variable]) -> Result<Loaded, Vec<Problem>> {
-    let spans = DeTable::parse(text).map_err(|error| {
-        let line = error.span().map(|span| line_of(text, span.start));
-        let syntax = whole("syntax", error.message().to_owned());
-        vec![Problem { line, ..syntax }]
-    })?;
-    let merged = written(text).map_err(|message| vec![whole("syntax", message)])?;
-    load_merged(merged, text, spans.get_ref(), beside, variables)
+fn load_with(texts: Texts, beside: &Path, variables: &[Variable]) -> Result<Loaded, Vec<Problem>> {
+    let parts = Parts::read(&texts)?;
+    let place = |key: &str| parts.place(key);
+    let merged = parts.merged.clone();
+    let found = load_merged(merged, place, beside, variables)?;
+    drop(parts);
+    Ok(found.of(texts))
 }
 
-/// Of what a file says, and the environment; `spans` are of the text that problems are looked up in.
+/// Of what the texts say together, and the environment; `place` says in which layer and line a key stands.
 pub(super) fn load_merged(
     mut merged: Value,
-    text: &str,
-    spans: &DeTable,
+    place: impl Fn(&str) -> (Option<String>, Option<usize>),
     beside: &Path,
     variables: &[Variable],
 ) -> Result<Loaded, Vec<Problem>> {
@@ -88,15 +91,13 @@ pub(super) fn load_merged(
     } else {
         environment::apply(&mut merged, &schema, variables)
     };
+    let mut taken = TakenOut::default();
+    mask(&mut merged, &mut taken);
     let referred = referred(&merged);
-    let Read {
-        mut file,
-        mut problems,
-        taken,
-    } = read(merged, &schema);
-    let (mut texts, mut found) = (Vec::new(), Vec::new());
+    let (mut file, mut problems) = read(merged, &schema, &mut taken);
+    let (mut maps, mut found) = (Vec::new(), Vec::new());
     if let Some(file) = &mut file {
-        found.extend(maps(file, beside, &mut texts));
+        found.extend(resolve_maps(file, beside, &mut maps));
     }
     found.extend(file.iter().flat_map(|file| check::problems(file, &taken)));
     for problem in &mut found {
@@ -105,20 +106,21 @@ pub(super) fn load_merged(
     // What lacks something that is there and cannot be read is reported once.
     problems.extend(found.into_iter().filter(|one| !taken.is_of(&one.key)));
     for problem in &mut problems {
-        match overrides.name(&problem.key) {
-            Some(name) => problem.key = name,
-            None => problem.line = line(text, spans, &problem.key),
+        if let Some(name) = overrides.name(&problem.key) {
+            problem.key = name;
+        } else {
+            (problem.layer, problem.line) = place(&problem.key);
         }
     }
     problems.extend(overrides.problems);
-    problems.sort_by_key(|problem| (problem.weight, problem.line));
+    problems.sort_by_key(|one| (one.weight, one.layer.clone(), one.line));
     match file {
         Some(file) if problems.iter().all(|one| one.weight != Weight::Error) => Ok(Loaded {
             settings: Settings::new(&file),
             file,
             warnings: problems,
-            text: text.to_owned(),
-            maps: texts,
+            texts: Texts::default(),
+            maps,
             referred,
             version: OnceLock::new(),
         }),
@@ -126,21 +128,17 @@ pub(super) fn load_merged(
     }
 }
 
-fn whole(key: &str, message: String) -> Problem {
-    Problem {
-        key: key.into(),
-        line: None,
-        message,
-        weight: Weight::Error,
-    }
-}
-
 /// Puts register maps in their place, and their texts, by the names that they are given, into `texts`.
-fn maps(file: &mut File, beside: &Path, texts: &mut Vec<(PathBuf, String)>) -> Vec<Problem> {
+fn resolve_maps(
+    file: &mut File,
+    beside: &Path,
+    texts: &mut Vec<(PathBuf, String)>,
+) -> Vec<Problem> {
     let buses = file.modbus.iter_mut().enumerate();
     let problems = buses.flat_map(|(index, bus)| {
-        let problem =
-            move |(key, message): (String, _)| whole(&format!("modbus[{index}].{key}"), message);
+        let problem = move |(key, message): (String, _)| {
+            Problem::whole(&format!("modbus[{index}].{key}"), message)
+        };
         let problems = bus.resolve(beside, &map::read, texts);
         problems.into_iter().map(problem)
     });
@@ -168,34 +166,12 @@ fn referred(value: &Value) -> Vec<PathBuf> {
     }
 }
 
-/// What the file says.
-pub(super) fn written(text: &str) -> Result<Value, String> {
-    let file = config::File::from_str(text, config::FileFormat::Toml);
-    let read = config::Config::builder().add_source(file).build();
-    let read = read.and_then(config::Config::try_deserialize);
-    read.map_err(|error| error.to_string())
-}
-
-/// What can be read of a file.
-struct Read {
-    file: Option<File>,
-    problems: Vec<Problem>,
-    taken: TakenOut,
-}
-
 /// Reads the merged values; what cannot be read is noted, taken out, and the rest is tried again.
-fn read(mut merged: Value, schema: &Lazily) -> Read {
+fn read(mut merged: Value, schema: &Lazily, taken: &mut TakenOut) -> (Option<File>, Vec<Problem>) {
     let mut problems: Vec<Problem> = Vec::new();
-    let mut taken = TakenOut::default();
     while problems.len() < PROBLEMS_MAX {
         let error = match serde_path_to_error::deserialize::<_, File>(&merged) {
-            Ok(file) => {
-                return Read {
-                    file: Some(file),
-                    problems,
-                    taken,
-                };
-            }
+            Ok(file) => return (Some(file), problems),
             Err(error) => error,
         };
         let path = error.path().to_string();
@@ -204,19 +180,15 @@ fn read(mut merged: Value, schema: &Lazily) -> Read {
         let key = taken.written(&one.key);
         // It may be missing because it was taken out.
         if !taken.has(&key) {
-            problems.push(whole(&key, one.message));
+            problems.push(Problem::whole(&key, one.message));
         }
         if place::remove(&mut merged, &one.place) {
             taken.add(&one.place);
-        } else if !stand_in(&mut merged, &mut taken) {
+        } else if !stand_in(&mut merged, taken) {
             break;
         }
     }
-    Read {
-        file: None,
-        problems,
-        taken,
-    }
+    (None, problems)
 }
 
 /// Puts something in place of the uplink, without which nothing else could be read. Once.
@@ -238,7 +210,7 @@ pub(super) fn problems_of(text: &str, variables: &[(&str, &str)]) -> Vec<String>
         value: value.into(),
     };
     let variables: Vec<Variable> = variables.iter().map(variable).collect();
-    let said = match load_with(text, Path::new("/nowhere"), &variables) {
+    let said = match load_with(Texts::of(text), Path::new("/nowhere"), &variables) {
         Ok(loaded) => loaded.warnings,
         Err(problems) => problems,
     };
@@ -260,7 +232,7 @@ mod tests {
         ];
         mutants(&seeds.map(str::as_bytes), |input| {
             let text = String::from_utf8_lossy(input);
-            let said = match load_with(&text, Path::new("/nowhere"), &[]) {
+            let said = match load_with(Texts::of(&text), Path::new("/nowhere"), &[]) {
                 Ok(loaded) => loaded.warnings,
                 Err(problems) => problems,
             };

@@ -6,8 +6,11 @@ use serde_json::{Map, Value};
 use toml::de::DeTable;
 
 use super::environment;
-use super::load::{Loaded, load, load_merged, written};
+use super::load::{Loaded, load, load_merged};
+use super::merge::merge;
+use super::parts::written;
 use super::problem::Problem;
+use super::texts::Texts;
 
 /// What an agent without sources takes of a configuration: what reports, and what brings away that waits on disk.
 const REPORTS: [&str; 9] = [
@@ -20,8 +23,8 @@ const LEAST: [(&str, &[&str]); 2] = [
 ];
 
 /// As much of a configuration that cannot be used as an agent needs that only reports; nothing where the uplink is not in it.
-pub(crate) fn minimum(text: &str, beside: &Path) -> Option<Loaded> {
-    let whole = readable(text)?;
+pub(crate) fn minimum(texts: &Texts, beside: &Path) -> Option<Loaded> {
+    let whole = readable(texts)?;
     let reports = only(&whole, &REPORTS);
     let mut least = Map::new();
     for (section, keys) in LEAST {
@@ -29,15 +32,17 @@ pub(crate) fn minimum(text: &str, beside: &Path) -> Option<Loaded> {
             least.insert(section.to_owned(), only(found, keys));
         }
     }
-    let (spans, variables) = (DeTable::new(), environment::variables());
-    let load = |one: &Value, variables| load_merged(one.clone(), text, &spans, beside, variables);
+    let variables = environment::variables();
+    let nowhere = |_: &str| (None, None);
+    let load = |one: &Value, variables| load_merged(one.clone(), nowhere, beside, variables);
     let tries = [reports, Value::Object(least)];
     // What the environment says may be of a part that is left out.
     let all = [&variables[..], &[]];
     let mut all = all
         .iter()
         .flat_map(|some| tries.iter().map(move |one| (one, *some)));
-    all.find_map(|(one, some)| load(one, some).ok())
+    let found = all.find_map(|(one, some)| load(one, some).ok());
+    found.map(|found| found.of(texts.clone()))
 }
 
 fn only(table: &Value, keys: &[&str]) -> Value {
@@ -48,10 +53,10 @@ fn only(table: &Value, keys: &[&str]) -> Value {
 }
 
 /// The state directory that it names.
-pub(crate) fn state_dir(text: &str) -> Option<PathBuf> {
+pub(crate) fn state_dir(texts: &Texts) -> Option<PathBuf> {
     let from_environment = std::env::var_os("TIDEGATE__GATEWAY__STATE_DIR").map(PathBuf::from);
     let said = || {
-        let whole = readable(text)?;
+        let whole = readable(texts)?;
         let said = whole.get("gateway")?.get("state_dir")?.as_str()?;
         Some(PathBuf::from(said))
     };
@@ -66,16 +71,22 @@ pub(crate) fn state_dir(text: &str) -> Option<PathBuf> {
 /// What is wrong with the file, where it does not say.
 pub(crate) fn state_of(path: &Path) -> Result<PathBuf, Vec<Problem>> {
     load(path).map_or_else(
-        |problems| {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            state_dir(&text).ok_or(problems)
-        },
+        |problems| state_dir(&Texts::readable(path)).ok_or(problems),
         |loaded| Ok(loaded.settings.store.state),
     )
 }
 
-/// All of it, or what stands before the table with the first error.
-fn readable(text: &str) -> Option<Value> {
+/// What the texts say, of each all of it, or what stands before the table with its first error.
+fn readable(texts: &Texts) -> Option<Value> {
+    let layers = texts.layers.iter().map(|one| one.text.as_str());
+    let all = std::iter::once(texts.file.as_str()).chain(layers);
+    all.filter_map(readable_of).reduce(|mut whole, one| {
+        merge(&mut whole, one);
+        whole
+    })
+}
+
+fn readable_of(text: &str) -> Option<Value> {
     let Err(error) = DeTable::parse(text) else {
         return written(text).ok();
     };
@@ -87,7 +98,7 @@ fn readable(text: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::load_text;
+    use crate::config::load_texts;
 
     const GOOD: &str =
         "[gateway]\nid = \"a\"\nstate_dir = \"/s\"\n[uplink]\nbrokers = [\"h:9092\"]\n";
@@ -106,11 +117,14 @@ mod tests {
             "[[intent]]\nname = \"a b\"\n= =",
         ] {
             let text = format!("{GOOD}{mistake}");
-            assert!(load_text(&text, Path::new("/")).is_err(), "{mistake}");
-            let least = minimum(&text, Path::new("/")).expect(mistake);
+            assert!(
+                load_texts(Texts::of(&text), Path::new("/")).is_err(),
+                "{mistake}"
+            );
+            let least = minimum(&Texts::of(&text), Path::new("/")).expect(mistake);
             assert_eq!(least.settings.cluster().section.brokers, ["h:9092"]);
             assert!(least.settings.sources.is_empty());
-            assert_eq!(state_dir(&text), Some("/s".into()), "{mistake}");
+            assert_eq!(state_dir(&Texts::of(&text)), Some("/s".into()), "{mistake}");
         }
     }
 
@@ -122,7 +136,10 @@ mod tests {
             "[uplink]\nbrokers = 5\n",
             "= =",
         ] {
-            assert!(minimum(text, Path::new("/")).is_none(), "{text}");
+            assert!(
+                minimum(&Texts::of(text), Path::new("/")).is_none(),
+                "{text}"
+            );
         }
     }
 }

@@ -155,11 +155,16 @@ impl TakenOut {
     /// Takes a note of what is no longer there, by its place among what was left. Returns whether it is new.
     pub(super) fn add(&mut self, left: &str) -> bool {
         let written = self.written(left);
-        let mut steps = steps(&written);
+        self.leave_out(left);
+        self.places.insert(written)
+    }
+
+    /// Takes a note of what is left out, by its place among what was left: nothing is wrong with it.
+    pub(super) fn leave_out(&mut self, left: &str) {
+        let mut steps = steps(&self.written(left));
         if let Some(Step::Index(index)) = steps.pop() {
             self.elements.entry(path(&steps)).or_default().insert(index);
         }
-        self.places.insert(written)
     }
 
     pub(super) fn has(&self, place: &str) -> bool {

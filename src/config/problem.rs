@@ -12,7 +12,9 @@ const PRINTED_MAX: usize = 2000;
 pub(crate) struct Problem {
     /// Path of the key: `intent[0].budget`.
     pub key: String,
-    /// Line in the file, where the key stands in it.
+    /// The layer that it is in, where it is not in the file itself.
+    pub layer: Option<String>,
+    /// Line in that, where the key stands in it.
     pub line: Option<usize>,
     /// What is there and what would be right.
     pub message: String,
@@ -32,8 +34,24 @@ pub(crate) enum Weight {
     Warning,
 }
 
+impl Problem {
+    /// An error, of all of it where `key` is empty.
+    pub(super) fn whole(key: &str, message: String) -> Problem {
+        Problem {
+            key: key.into(),
+            layer: None,
+            line: None,
+            message,
+            weight: Weight::Error,
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if let Some(layer) = &self.layer {
+            write!(Escaped::new(f, PRINTED_MAX), "{layer}: ")?;
+        }
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
         }

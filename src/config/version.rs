@@ -7,6 +7,8 @@ use ring::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use super::environment;
+use super::hash::{hex, update};
+use super::texts::Texts;
 
 /// More of a file that a configuration refers to is not looked at: passwords, certificates and keys are smaller.
 const REFERRED_MAX: u64 = 1 << 20;
@@ -16,6 +18,8 @@ const REFERRED_MAX: u64 = 1 << 20;
 pub(crate) struct Version {
     /// SHA-256 of the file in hexadecimal, as `sha256sum` prints it.
     pub sha256: String,
+    /// The same of its layers, if it has any.
+    pub layers: String,
     /// The same of the register maps and of what comes from the environment.
     pub beside: String,
     /// The same of the passwords, certificates and keys that it refers to.
@@ -24,25 +28,31 @@ pub(crate) struct Version {
 
 impl Version {
     /// Of a file that cannot be read, what it refers to is not known.
-    pub(crate) fn of_text(text: &str) -> Version {
+    pub(crate) fn of_texts(texts: &Texts) -> Version {
         Version {
-            sha256: sha256(text),
+            sha256: sha256(&texts.file),
+            layers: texts.mark_of_layers(),
             ..Version::default()
         }
     }
 
-    /// Of a text with its register maps, and the files of its passwords, certificates and keys.
-    pub(super) fn of(text: &str, maps: &[(PathBuf, String)], referred: &[PathBuf]) -> Version {
+    /// Of texts with their register maps, and the files of its passwords, certificates and keys.
+    pub(super) fn of(texts: &Texts, maps: &[(PathBuf, String)], referred: &[PathBuf]) -> Version {
         Version {
             beside: beside(maps),
             secrets: secrets(referred),
-            ..Version::of_text(text)
+            ..Version::of_texts(texts)
         }
     }
 
     /// The same configuration; a password in another file may be another.
     pub(crate) fn is_same(&self, other: &Version) -> bool {
-        (&self.sha256, &self.beside) == (&other.sha256, &other.beside)
+        (&self.sha256, &self.layers, &self.beside) == (&other.sha256, &other.layers, &other.beside)
+    }
+
+    /// What was delivered is the same; what it refers to may be another.
+    pub(crate) fn has_texts_of(&self, other: &Version) -> bool {
+        (&self.sha256, &self.layers) == (&other.sha256, &other.layers)
     }
 
     /// Enough of it to tell two apart in a line of the log.
@@ -52,7 +62,7 @@ impl Version {
 }
 
 /// As `sha256sum` prints it.
-pub(crate) fn sha256(text: &str) -> String {
+fn sha256(text: &str) -> String {
     hex(digest(&SHA256, text.as_bytes()).as_ref())
 }
 
@@ -89,14 +99,4 @@ fn content(path: &Path) -> Vec<u8> {
         content.clear();
     }
     content
-}
-
-/// With its length, so that what is in two of them is not taken for what is in one.
-fn update(all: &mut Context, bytes: &[u8]) {
-    all.update(&(bytes.len() as u64).to_le_bytes());
-    all.update(bytes);
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

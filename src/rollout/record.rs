@@ -179,9 +179,10 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Texts;
 
     fn version(text: &str) -> Version {
-        Version::of_text(text)
+        Version::of_texts(&Texts::of(text))
     }
 
     fn kept() -> Record {

@@ -9,7 +9,10 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::{FlockOperation, flock};
 
 use super::record::Record;
-use crate::config::{self, Loaded, Problem};
+use crate::config::{self, Loaded, Problem, Texts};
+
+/// What stands in `proved.toml` behind the text, before the name of the file with its layers.
+const LAYERS: &str = "\n# its layers: ";
 
 #[derive(Debug, Clone)]
 pub(crate) struct Shelf {
@@ -35,7 +38,20 @@ impl Shelf {
     /// The configuration that delivered last; nothing if there is none.
     pub(super) fn proved(&self) -> Option<Result<Loaded, Vec<Problem>>> {
         let text = std::fs::read_to_string(self.directory.join("proved.toml")).ok()?;
-        Some(config::load_text(&text, &self.directory.join("proved")))
+        let texts = self.with_layers(&text)?;
+        Some(config::load_texts(texts, &self.directory.join("proved")))
+    }
+
+    /// The layers are in a file of their own, which the last line names where there are any.
+    fn with_layers(&self, text: &str) -> Option<Texts> {
+        let Some((file, name)) = text.rsplit_once(LAYERS) else {
+            return Some(Texts::of(text));
+        };
+        let layers = std::fs::read_to_string(self.directory.join(name.trim_end())).ok()?;
+        Some(Texts {
+            file: file.to_owned(),
+            layers: serde_json::from_str(&layers).ok()?,
+        })
     }
 
     /// Notes how things are.
@@ -45,8 +61,8 @@ impl Shelf {
         buffer::write_whole(&self.directory.join("state.json"), text.as_bytes())
     }
 
-    /// The maps first, so that no `proved.toml` stands without those that it names.
-    pub(super) fn keep(&self, text: &str, maps: &[(PathBuf, String)]) -> io::Result<()> {
+    /// The maps and layers first, so that no `proved.toml` stands without those that it names.
+    pub(super) fn keep(&self, texts: &Texts, maps: &[(PathBuf, String)]) -> io::Result<()> {
         self.claim()?;
         for (name, text) in maps {
             let mut parts = name.components();
@@ -59,7 +75,28 @@ impl Shelf {
             }
             buffer::write_whole(&path, text.as_bytes())?;
         }
-        buffer::write_whole(&self.directory.join("proved.toml"), text.as_bytes())
+        let proved = self.directory.join("proved.toml");
+        if texts.layers.is_empty() {
+            buffer::write_whole(&proved, texts.file.as_bytes())?;
+            return self.forget_layers_but("");
+        }
+        let name = format!("layers-{}.json", texts.mark_of_layers());
+        let layers = serde_json::to_string_pretty(&texts.layers)?;
+        buffer::write_whole(&self.directory.join(&name), layers.as_bytes())?;
+        let text = format!("{}{LAYERS}{name}\n", texts.file);
+        buffer::write_whole(&proved, text.as_bytes())?;
+        self.forget_layers_but(&name)
+    }
+
+    fn forget_layers_but(&self, kept: &str) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(b"layers-") && name != kept {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn claim(&self) -> io::Result<()> {

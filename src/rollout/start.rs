@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::Record;
 use super::shelf::Shelf;
-use crate::config::{self, Loaded, Problem, STATE_DIR, Version};
+use crate::config::{self, Loaded, Problem, STATE_DIR, Texts, Version};
 
 /// What a process begins with.
 pub(crate) struct Start {
@@ -79,8 +79,8 @@ fn with(loaded: Loaded) -> Start {
 
 /// The file cannot be used.
 fn without(path: &Path, problems: Vec<Problem>) -> Result<Start, Vec<Problem>> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let version = Version::of_text(&text);
+    let texts = Texts::readable(path);
+    let version = Version::of_texts(&texts);
     let why = problems.first().map(ToString::to_string);
     let begin = |shelf: Shelf, loaded, line: &str| {
         let noted = shelf.read();
@@ -98,7 +98,7 @@ fn without(path: &Path, problems: Vec<Problem>) -> Result<Start, Vec<Problem>> {
             instead: true,
         }
     };
-    for state in states(&text) {
+    for state in states(&texts) {
         let shelf = Shelf::in_state(&state);
         if let Some(Ok(proved)) = shelf.proved() {
             let line = "the configuration in the file cannot be used; the one that delivered last runs instead; put the file right";
@@ -106,7 +106,7 @@ fn without(path: &Path, problems: Vec<Problem>) -> Result<Start, Vec<Problem>> {
         }
     }
     let beside = path.parent().unwrap_or(Path::new(""));
-    match config::minimum(&text, beside) {
+    match config::minimum(&texts, beside) {
         Some(least) => {
             let shelf = Shelf::in_state(&least.settings.store.state);
             let line = "the configuration in the file cannot be used, and there is none that delivered before; the agent only reports, and no source runs, until the file is put right";
@@ -117,8 +117,8 @@ fn without(path: &Path, problems: Vec<Problem>) -> Result<Start, Vec<Problem>> {
 }
 
 /// Where the state may be, by a file that cannot be used: what it says of that, what systemd says, and what is usual.
-fn states(text: &str) -> Vec<PathBuf> {
-    let said = config::state_dir(text);
+fn states(texts: &Texts) -> Vec<PathBuf> {
+    let said = config::state_dir(texts);
     let systemd = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
     said.into_iter()
         .chain(systemd)

@@ -12,7 +12,7 @@ use super::proof::{FAIR, Proof, Seen, Verdict};
 use super::record::Record;
 use super::shelf::Shelf;
 use super::start::{Start, Told};
-use crate::config::{Loaded, Settings, Version, sha256};
+use crate::config::{Loaded, Settings, Texts, Version};
 
 /// How long a stop waits for its note.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -114,13 +114,13 @@ impl Rollout {
         })
     }
 
-    /// This text was delivered: whether it is another than the last one, and than the one that runs.
-    pub(crate) fn is_news(&mut self, text: &str) -> bool {
-        let sha256 = sha256(text);
-        if self.record.attempted.sha256 == sha256 {
+    /// These texts were delivered: whether they are others than the last ones, and than those that run.
+    pub(crate) fn is_news(&mut self, texts: &Texts) -> bool {
+        let version = Version::of_texts(texts);
+        if self.record.attempted.has_texts_of(&version) {
             return false;
         }
-        let runs = self.record.effective.sha256 == sha256;
+        let runs = self.record.effective.has_texts_of(&version);
         if runs {
             self.record.is_back(&self.version);
             self.instead = false;
@@ -129,8 +129,8 @@ impl Rollout {
     }
 
     /// What was delivered cannot be used: what ran before goes on.
-    pub(crate) fn rejects(&mut self, text: &str, why: String) {
-        self.record.rejects(Version::of_text(text), why);
+    pub(crate) fn rejects(&mut self, texts: &Texts, why: String) {
+        self.record.rejects(Version::of_texts(texts), why);
         self.instead = true;
     }
 
@@ -274,9 +274,9 @@ impl Rollout {
             return;
         };
         let (shelf, record) = (self.shelf.clone(), self.record.clone());
-        let (text, maps) = (loaded.text.clone(), loaded.maps.clone());
+        let (texts, maps) = (loaded.texts.clone(), loaded.maps.clone());
         self.write(move || {
-            shelf.keep(&text, &maps)?;
+            shelf.keep(&texts, &maps)?;
             shelf.note(&record)
         });
     }

@@ -10,13 +10,15 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use crate::config::{self, Texts};
+
 /// A file is read when nothing has happened in its directory for so long: who writes it in place, or beside others, has finished.
 const QUIET_S: i64 = 1;
 /// But it is not waited for longer than so often this.
 const QUIET_MOST: u32 = 10;
 const LOOK_EVERY_S: i64 = 60;
 
-/// Tells of each text in the place of `path` that is another than the one before, and of the first.
+/// Tells of each text in the place of `path`, or among its layers, that is another than the one before, and of the first.
 pub(crate) fn watch(path: &Path) -> mpsc::Receiver<()> {
     // One more that waits says no more.
     let (tell, told) = mpsc::channel(1);
@@ -32,11 +34,11 @@ fn look(path: &Path, tell: &mpsc::Sender<()>) {
     let mut seen = None;
     while !tell.is_closed() {
         // Anew each time, as the directory itself may be another one; and before the file is read, so that nothing comes between.
-        let directory = directory(path);
-        let now = std::fs::read(path).ok();
+        let directory = watched(path);
+        let now = Texts::readable(path);
         // A file that is being replaced may be missing for a moment.
-        if now.is_some() && now != seen {
-            seen = now;
+        if path.exists() && seen.as_ref() != Some(&now) {
+            seen = Some(now);
             // Full: the last one is not looked at yet.
             tell.try_send(()).ok();
         }
@@ -47,15 +49,21 @@ fn look(path: &Path, tell: &mpsc::Sender<()>) {
     }
 }
 
-fn directory(path: &Path) -> Option<OwnedFd> {
+/// Its directory, and that of its layers, if it has any.
+fn watched(path: &Path) -> Option<OwnedFd> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
     let open = || -> rustix::io::Result<OwnedFd> {
         let directory = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let flags = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::CREATE;
-        inotify::add_watch(&directory, parent, flags)?;
+        let comes = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::CREATE;
+        let goes = WatchFlags::DELETE | WatchFlags::MOVED_FROM;
+        inotify::add_watch(&directory, parent, comes | goes)?;
+        match inotify::add_watch(&directory, config::layers_of(path), comes | goes) {
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
         Ok(directory)
     };
     open()

@@ -57,6 +57,7 @@ mod owners;
 mod encryption;
 
 mod large;
+mod layers;
 
 mod keeping;
 

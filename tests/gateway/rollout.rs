@@ -12,7 +12,7 @@ use crate::peers::{Kafka, Mosquitto};
 use crate::rig::{Gateway, Rig, free_port, publish_to, received, send_signal, tidegate, wait_for};
 
 /// What is judged in ten minutes elsewhere.
-const SOON: &str = "[fleet]\nprove_within = \"8s\"\n";
+pub(crate) const SOON: &str = "[fleet]\nprove_within = \"8s\"\n";
 
 fn with_uplink(kafka: &Kafka) -> String {
     format!(
@@ -22,7 +22,7 @@ fn with_uplink(kafka: &Kafka) -> String {
     )
 }
 
-fn wait_for_state(gateway: &mut Gateway, state: &str) -> Value {
+pub(crate) fn wait_for_state(gateway: &mut Gateway, state: &str) -> Value {
     wait_for(state, || {
         let config = gateway.status()["config"].clone();
         (config["state"] == state).then_some(config)
