@@ -195,7 +195,7 @@ impl Agent {
                     tracing::debug!("whoever asked for the status has gone");
                 }
             }
-            Ask::Retry => self.proving.retry = true,
+            Ask::Order(order, by) => self.proving.order = Some((order, by)),
         }
     }
 

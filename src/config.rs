@@ -57,7 +57,7 @@ pub(crate) use file::{File, STATE_DIR};
 pub(crate) use intents::{HEALTH, Intent, Intents};
 pub(crate) use load::{Loaded, load, load_texts};
 pub(crate) use minimum::{minimum, state_dir, state_of};
-pub(crate) use origin::settings;
+pub(crate) use origin::{Setting, settings, settings_of};
 pub(crate) use problem::{Problem, Weight};
 pub(crate) use settings::Settings;
 pub(crate) use texts::{Texts, directory as layers_of};

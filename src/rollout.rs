@@ -8,6 +8,12 @@
 //! configuration a process begins with, `proof` what counts for and against the one that runs, `trial` puts these together while an
 //! agent runs.
 
+use std::path::Path;
+
+use crate::config::Texts;
+
+mod history;
+
 mod proof;
 
 mod record;
@@ -20,8 +26,19 @@ mod trial;
 
 mod watch;
 
+pub(crate) use history::{Entry, History};
 pub(crate) use proof::Seen;
-pub(crate) use record::{Record, State};
+pub(crate) use record::State;
 pub(crate) use start::start;
 pub(crate) use trial::{Rollout, Step};
 pub(crate) use watch::watch;
+
+/// What became of the last configurations of the agent whose state is here.
+pub(crate) fn history(state: &Path) -> History {
+    shelf::Shelf::in_state(state).read().history
+}
+
+/// The texts of the one that delivered last, if there is one.
+pub(crate) fn proved_texts(state: &Path) -> Option<Texts> {
+    shelf::Shelf::in_state(state).proved_texts()
+}

@@ -23,10 +23,10 @@ mod words;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub(crate) use ask::Ask;
+pub(crate) use ask::{Ask, Order};
 pub(crate) use meter::Meter;
 pub(crate) use section::{StatusSection, StatusSettings};
-pub(crate) use serve::{Port, Serving, ask, listen, retry};
+pub(crate) use serve::{Port, Serving, ask, listen, order};
 pub(crate) use table::table;
 pub(crate) use words::words;
 
@@ -72,6 +72,9 @@ pub(crate) struct ConfigStatus {
     /// SHA-256 of the layers of what was delivered last; nothing where it has none.
     #[serde(default)]
     pub attempted_layers: String,
+    /// SHA-256 of the file that `tidegate config return` goes back to, if there is one.
+    #[serde(default)]
+    pub before: Option<String>,
     /// What has yet to prove itself.
     pub open: Vec<String>,
 }

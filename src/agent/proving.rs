@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{Agent, End, Orders, TICK};
 use crate::config::Loaded;
-use crate::rollout::{Record, Seen, State, Step};
-use crate::status::ConfigStatus;
+use crate::rollout::{Rollout, Seen, State, Step};
+use crate::status::{ConfigStatus, Order};
 use crate::uplink::{Signal, Uplink, UplinkError};
 
 /// How long the uplink of the configuration before may take to connect.
@@ -24,8 +24,8 @@ pub(super) struct Proving {
     /// It connected: the new one has until then to do so as well, since a link may come back for both.
     decide_at: Option<Instant>,
     told: Option<(State, Option<String>)>,
-    /// Somebody asked for the file to be tried again.
-    pub(super) retry: bool,
+    /// What somebody asked for, and who.
+    pub(super) order: Option<(Order, String)>,
     pub(super) status: ConfigStatus,
 }
 
@@ -36,7 +36,7 @@ impl Proving {
             asking: None,
             decide_at: None,
             told: None,
-            retry: false,
+            order: None,
             status: ConfigStatus::default(),
         }
     }
@@ -85,12 +85,8 @@ impl Agent {
         self.proving.next = now + TICK;
         self.proving.listen(now);
         let stands = self.drain.uplink.stands();
-        let step = if std::mem::take(&mut self.proving.retry) {
-            tracing::info!(
-                "`tidegate config retry`: the configuration in the file is tried again, also if it was gone back from"
-            );
-            orders.rollout.forgets();
-            Some(Step::TryAgain)
+        let step = if let Some((order, by)) = self.proving.order.take() {
+            orders.rollout.obeys(order == Order::Return, &by)
         } else if self.proving.only_old_connects(stands, now) {
             orders.rollout.returns(OLD_CONNECTS);
             Some(Step::Return)
@@ -114,7 +110,7 @@ impl Agent {
                 }
             }
         }
-        self.tell_configuration(orders.rollout.record(), orders.rollout.open(), now);
+        self.tell_configuration(&orders.rollout, now);
         None
     }
 
@@ -145,13 +141,16 @@ impl Agent {
     }
 
     /// Says a change of what became of the configuration; that one is kept as before is none.
-    fn tell_configuration(&mut self, record: &Record, open: Vec<String>, now: Instant) {
+    fn tell_configuration(&mut self, rollout: &Rollout, now: Instant) {
+        let (record, open) = (rollout.record(), rollout.open());
+        let before = rollout.back().map(|one| one.version().sha256.clone());
         self.proving.status = ConfigStatus {
             state: record.state.name().to_owned(),
             why: record.why.clone(),
             attempted: record.attempted.sha256.clone(),
             effective: record.effective.sha256.clone(),
             attempted_layers: record.attempted.layers.clone(),
+            before,
             open,
         };
         let is = (record.state, record.why.clone());

@@ -1,5 +1,9 @@
 //! `tidegate config`: what became of the configuration that was delivered.
 
+mod diff;
+
+mod history;
+
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -9,9 +13,9 @@ use std::time::{Duration, Instant};
 use adapters::Span;
 use clap::Subcommand;
 
-use super::console::{ask, fail, order_retry, say};
+use super::console::{ask, fail, order, say};
 use crate::config::{self, STATE_DIR, Texts, Version};
-use crate::status::ConfigStatus;
+use crate::status::{ConfigStatus, Order};
 
 /// How often an agent is asked that is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -30,6 +34,12 @@ enum ConfigCommand {
     Status(ConfigStatusArguments),
     /// Say what is set: by the file, by its layers in `FILE.d`, and by the environment.
     Show(show::ShowArguments),
+    /// Say what a file sets otherwise than the configuration that delivered last: `-` what that says, `+` what the file says.
+    Diff(diff::DiffArguments),
+    /// Say what became of the last configurations, and who did what about them by hand.
+    History(history::HistoryArguments),
+    /// Go back to the configuration that delivered before the one that runs; that one is not tried again until it is another.
+    Return(RetryArguments),
     /// Try the configuration in the file again, also if it was gone back from.
     Retry(RetryArguments),
 }
@@ -64,6 +74,9 @@ pub(super) fn run(arguments: ConfigArguments) -> ExitCode {
     match arguments.command {
         ConfigCommand::Status(arguments) => status(&arguments),
         ConfigCommand::Show(arguments) => show::run(&arguments),
+        ConfigCommand::Diff(arguments) => diff::run(&arguments),
+        ConfigCommand::History(arguments) => history::run(&arguments),
+        ConfigCommand::Return(arguments) => return_to_before(arguments),
         ConfigCommand::Retry(arguments) => retry(arguments),
     }
 }
@@ -96,13 +109,43 @@ fn status(arguments: &ConfigStatusArguments) -> ExitCode {
     }
 }
 
-fn retry(arguments: RetryArguments) -> ExitCode {
-    let state = match arguments.config.as_deref().map(of_file) {
-        None => arguments.state,
-        Some(Ok((state, _))) => state,
-        Some(Err(error)) => return fail(&error),
+impl RetryArguments {
+    fn state(self) -> std::io::Result<PathBuf> {
+        match self.config.as_deref().map(of_file) {
+            None => Ok(self.state),
+            Some(found) => found.map(|(state, _)| state),
+        }
+    }
+}
+
+fn return_to_before(arguments: RetryArguments) -> ExitCode {
+    let state = match arguments.state() {
+        Ok(state) => state,
+        Err(error) => return fail(&error),
     };
-    match order_retry(&state) {
+    let before = match ask(&state) {
+        Ok(snapshot) => snapshot.config.before,
+        Err(error) => return fail(&*error),
+    };
+    let Some(before) = before else {
+        return fail(&std::io::Error::other(
+            "no configuration has delivered before the one that runs: there is none to go back to",
+        ));
+    };
+    match order(&state, Order::Return) {
+        Ok(()) => say(&format!(
+            "the configuration {before} runs again, and the one that ran is not tried again until it is another, or `tidegate config retry`\n"
+        )),
+        Err(error) => fail(&*error),
+    }
+}
+
+fn retry(arguments: RetryArguments) -> ExitCode {
+    let state = match arguments.state() {
+        Ok(state) => state,
+        Err(error) => return fail(&error),
+    };
+    match order(&state, Order::Retry) {
         Ok(()) => say(
             "the configuration in the file is tried again; `tidegate config status --wait 12m` tells what becomes of it\n",
         ),

@@ -10,7 +10,7 @@ use adapters::{Escaped, is_dangerous};
 
 use crate::config::{self, Loaded, Problem, Weight};
 use crate::process::chain;
-use crate::status::{self, Snapshot};
+use crate::status::{self, Order, Snapshot};
 
 /// Characters of an error that are shown.
 const ERROR_MAX: usize = 4000;
@@ -40,9 +40,9 @@ pub(super) fn ask(state: &Path) -> Result<Snapshot, Box<dyn std::error::Error>> 
     Ok(runtime()?.block_on(status::ask(state))?)
 }
 
-/// Has the running agent try its configuration again.
-pub(super) fn order_retry(state: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    Ok(runtime()?.block_on(status::retry(state))?)
+/// Has the running agent do this.
+pub(super) fn order(state: &Path, order: Order) -> Result<(), Box<dyn std::error::Error>> {
+    Ok(runtime()?.block_on(status::order(state, order))?)
 }
 
 /// For one task at a time.

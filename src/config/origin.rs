@@ -17,6 +17,8 @@ use super::texts::Texts;
 pub(crate) struct Setting {
     /// As messages name it: `mqtt[0].host`.
     pub(crate) key: String,
+    /// The same with the names of elements in place of their numbers: `mqtt[plant].host`.
+    pub(crate) name: String,
     /// As it is written in TOML.
     pub(crate) value: String,
     /// `gateway.toml:12`, `gateway.toml.d/50-site.toml:3` or `environment TIDEGATE__GATEWAY__ID`.
@@ -29,8 +31,13 @@ pub(crate) struct Setting {
 /// # Errors
 /// What is no TOML, or cannot be read.
 pub(crate) fn settings(path: &Path) -> Result<Vec<Setting>, Vec<Problem>> {
-    let texts = Texts::of_path(path)?;
-    let parts = Parts::read(&texts)?;
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    settings_of(&Texts::of_path(path)?, &file)
+}
+
+/// The same of texts, of which the first is called so.
+pub(crate) fn settings_of(texts: &Texts, file: &str) -> Result<Vec<Setting>, Vec<Problem>> {
+    let parts = Parts::read(texts)?;
     let (mut merged, mut taken) = (parts.merged.clone(), TakenOut::default());
     let variables = environment::variables();
     let overrides = environment::apply(&mut merged, &Schema::new(), &variables);
@@ -39,36 +46,46 @@ pub(crate) fn settings(path: &Path) -> Result<Vec<Setting>, Vec<Problem>> {
     }
     mask(&mut merged, &mut taken);
     let mut leaves = Vec::new();
-    collect(&merged, String::new(), &mut leaves);
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
-    let settings = leaves.into_iter().map(|(key, value)| {
-        let written = taken.written(&key);
-        let origin = overrides.name(&written).unwrap_or_else(|| {
-            let (layer, line) = parts.place(&written);
-            let layer = layer.map_or(file.to_string(), |name| format!("{file}.d/{name}"));
+    collect(&merged, String::new(), String::new(), &mut leaves);
+    for one in &mut leaves {
+        one.key = taken.written(&one.key);
+        one.origin = overrides.name(&one.key).unwrap_or_else(|| {
+            let (layer, line) = parts.place(&one.key);
+            let layer = layer.map_or(file.to_owned(), |name| format!("{file}.d/{name}"));
             line.map_or(layer.clone(), |line| format!("{layer}:{line}"))
         });
-        let key = written;
-        Setting { key, value, origin }
-    });
-    Ok(settings.collect())
+    }
+    Ok(leaves)
 }
 
 /// Lists of values are one value, and so is what is empty.
-fn collect(value: &Value, key: String, leaves: &mut Vec<(String, String)>) {
+fn collect(value: &Value, key: String, name: String, leaves: &mut Vec<Setting>) {
     let dot = if key.is_empty() { "" } else { "." };
     let table = value.as_object().into_iter().flatten();
-    let inner = table.map(|(name, value)| (format!("{key}{dot}{name}"), value));
+    let inner = table.map(|(one, value)| {
+        let (key, name) = (format!("{key}{dot}{one}"), format!("{name}{dot}{one}"));
+        (key, name, value)
+    });
     let list = value.as_array().into_iter().flatten().enumerate();
     let list = list.filter(|(_, one)| one.is_object());
-    let elements = list.map(|(index, value)| (format!("{key}[{index}]"), value));
-    let inner: Vec<(String, &Value)> = inner.chain(elements).collect();
+    let elements = list.map(|(index, value)| {
+        let named = value.get("name").and_then(Value::as_str);
+        let named = named.map_or(index.to_string(), ToOwned::to_owned);
+        (format!("{key}[{index}]"), format!("{name}[{named}]"), value)
+    });
+    let inner: Vec<(String, String, &Value)> = inner.chain(elements).collect();
     if inner.is_empty() {
-        // JSON's texts, numbers and lists are TOML's as well.
-        leaves.push((key, value.to_string()));
+        leaves.push(Setting {
+            key,
+            name,
+            // JSON's texts, numbers and lists are TOML's as well.
+            value: value.to_string(),
+            origin: String::new(),
+        });
+        return;
     }
-    for (key, value) in inner {
-        collect(value, key, leaves);
+    for (key, name, value) in inner {
+        collect(value, key, name, leaves);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::history::History;
 use crate::config::Version;
 
 /// Configurations that were gone back from and are remembered; the fleet does not send as many in a row.
@@ -53,6 +54,7 @@ pub(crate) struct Record {
     pub doubt: Option<String>,
     /// What was gone back from, with the reason; the newest last.
     pub returned: Vec<(Version, String)>,
+    pub history: History,
 }
 
 impl Record {
@@ -110,6 +112,11 @@ impl Record {
         if self.attempted == *version {
             (self.state, self.why) = (State::Kept, None);
         }
+    }
+
+    /// Somebody went back to it by hand.
+    pub(super) fn is_all_that_is_left(&mut self, version: &Version) {
+        self.proved = Some(version.clone());
     }
 
     pub(super) fn returns(&mut self, version: &Version, why: &str) {

@@ -1,5 +1,5 @@
 //! The files of `config/` in the state directory: `proved.toml`, the last configuration that delivered, the register maps that it
-//! named in `proved/`, and `state.json`. Each is written whole and durably; one that cannot be read is as one that is not there.
+//! named in `proved/`, its layers, the same of the one `before`, and `state.json`. Each is written whole and durably; one that cannot be read is as one that is not there.
 
 use std::fs::File;
 use std::io;
@@ -11,6 +11,9 @@ use rustix::fs::{FlockOperation, flock};
 use super::record::Record;
 use crate::config::{self, Loaded, Problem, Texts};
 
+/// By these names configurations are kept: `proved.toml` with its register maps in `proved/`.
+const PROVED: &str = "proved";
+const BEFORE: &str = "before";
 /// What stands in `proved.toml` behind the text, before the name of the file with its layers.
 const LAYERS: &str = "\n# its layers: ";
 
@@ -37,9 +40,30 @@ impl Shelf {
 
     /// The configuration that delivered last; nothing if there is none.
     pub(super) fn proved(&self) -> Option<Result<Loaded, Vec<Problem>>> {
-        let text = std::fs::read_to_string(self.directory.join("proved.toml")).ok()?;
-        let texts = self.with_layers(&text)?;
-        Some(config::load_texts(texts, &self.directory.join("proved")))
+        self.kept(PROVED)
+    }
+
+    /// The one before that.
+    pub(super) fn before(&self) -> Option<Loaded> {
+        self.kept(BEFORE)?.ok()
+    }
+
+    fn kept(&self, name: &str) -> Option<Result<Loaded, Vec<Problem>>> {
+        let texts = self.texts(name)?;
+        Some(config::load_texts(texts, &self.directory.join(name)))
+    }
+
+    pub(super) fn proved_texts(&self) -> Option<Texts> {
+        self.texts(PROVED)
+    }
+
+    fn texts(&self, name: &str) -> Option<Texts> {
+        let text = std::fs::read_to_string(self.file(name)).ok()?;
+        self.with_layers(&text)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.toml"))
     }
 
     /// The layers are in a file of their own, which the last line names where there are any.
@@ -61,38 +85,55 @@ impl Shelf {
         buffer::write_whole(&self.directory.join("state.json"), text.as_bytes())
     }
 
-    /// The maps and layers first, so that no `proved.toml` stands without those that it names.
-    pub(super) fn keep(&self, texts: &Texts, maps: &[(PathBuf, String)]) -> io::Result<()> {
+    /// Keeps what delivered last and what did before it, if there is that.
+    pub(super) fn keep(&self, proved: Option<&Loaded>, before: Option<&Loaded>) -> io::Result<()> {
         self.claim()?;
-        for (name, text) in maps {
-            let mut parts = name.components();
+        if let Some(before) = before {
+            self.put(BEFORE, before)?;
+        } else if let Err(error) = std::fs::remove_file(self.file(BEFORE))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        if let Some(proved) = proved {
+            self.put(PROVED, proved)?;
+        }
+        self.forget_layers()
+    }
+
+    /// The maps and layers first, so that no text stands without those that it names.
+    fn put(&self, name: &str, loaded: &Loaded) -> io::Result<()> {
+        for (map, text) in &loaded.maps {
+            let mut parts = map.components();
             if !parts.all(|part| matches!(part, Component::Normal(_))) {
                 continue; // it is read from where it is
             }
-            let path = self.directory.join("proved").join(name);
+            let path = self.directory.join(name).join(map);
             if let Some(parent) = path.parent() {
                 buffer::make_directory(parent)?;
             }
             buffer::write_whole(&path, text.as_bytes())?;
         }
-        let proved = self.directory.join("proved.toml");
+        let texts = &loaded.texts;
         if texts.layers.is_empty() {
-            buffer::write_whole(&proved, texts.file.as_bytes())?;
-            return self.forget_layers_but("");
+            return buffer::write_whole(&self.file(name), texts.file.as_bytes());
         }
-        let name = format!("layers-{}.json", texts.mark_of_layers());
-        let layers = serde_json::to_string_pretty(&texts.layers)?;
-        buffer::write_whole(&self.directory.join(&name), layers.as_bytes())?;
-        let text = format!("{}{LAYERS}{name}\n", texts.file);
-        buffer::write_whole(&proved, text.as_bytes())?;
-        self.forget_layers_but(&name)
+        let layers = format!("layers-{}.json", texts.mark_of_layers());
+        let written = serde_json::to_string_pretty(&texts.layers)?;
+        buffer::write_whole(&self.directory.join(&layers), written.as_bytes())?;
+        let text = format!("{}{LAYERS}{layers}\n", texts.file);
+        buffer::write_whole(&self.file(name), text.as_bytes())
     }
 
-    fn forget_layers_but(&self, kept: &str) -> io::Result<()> {
+    /// Those that neither of them has.
+    fn forget_layers(&self) -> io::Result<()> {
+        let read = |name| std::fs::read_to_string(self.file(name)).unwrap_or_default();
+        let kept = [read(PROVED), read(BEFORE)];
         for entry in std::fs::read_dir(&self.directory)? {
             let entry = entry?;
-            let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(b"layers-") && name != kept {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_named = |text: &String| text.ends_with(&format!("{LAYERS}{name}\n"));
+            if name.starts_with("layers-") && !kept.iter().any(is_named) {
                 std::fs::remove_file(entry.path())?;
             }
         }

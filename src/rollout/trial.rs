@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapters::off_task;
+use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use super::proof::{FAIR, Proof, Seen, Verdict};
@@ -35,8 +36,9 @@ pub(crate) struct Rollout {
     /// What runs, and which it is.
     loaded: Option<Arc<Loaded>>,
     version: Version,
-    /// The one that delivered last.
+    /// The one that delivered last, and the one before that.
     proved: Option<Arc<Loaded>>,
+    before: Option<Arc<Loaded>>,
     proof: Option<Proof>,
     /// What runs next is another than that which was delivered.
     instead: bool,
@@ -62,6 +64,7 @@ impl Rollout {
             let proved = start.shelf.proved().and_then(Result::ok);
             proved.map(Arc::new)
         };
+        let before = start.shelf.before().map(Arc::new);
         let rollout = Rollout {
             well: start
                 .noted
@@ -79,6 +82,7 @@ impl Rollout {
             loaded: None,
             version: Version::default(),
             proved,
+            before,
             proof: None,
             instead: start.instead,
             noting: None,
@@ -234,6 +238,48 @@ impl Rollout {
         (self.proof, self.instead) = (None, true);
     }
 
+    /// What somebody asked for by hand, to be done: to go back from what runs, or to try the file again.
+    pub(crate) fn obeys(&mut self, is_return: bool, by: &str) -> Option<Step> {
+        let what = if is_return { "return" } else { "retry" };
+        let now = Timestamp::now().to_string();
+        self.record.history.acts(what, &self.version, by, &now);
+        if !is_return {
+            tracing::info!(
+                by,
+                "`tidegate config retry`: the configuration in the file is tried again, also if it was gone back from"
+            );
+            self.forgets();
+            return Some(Step::TryAgain);
+        }
+        let Some(back) = self.back().cloned() else {
+            tracing::warn!(
+                by,
+                "`tidegate config return`: there is no configuration before this one to go back to; it goes on"
+            );
+            return None;
+        };
+        tracing::warn!(
+            by,
+            from = self.version.short(),
+            to = back.version().short(),
+            "`tidegate config return`: the configuration that delivered before runs again"
+        );
+        self.returns(&format!("`tidegate config return` by {by}"));
+        self.record.is_all_that_is_left(back.version());
+        (self.proved, self.before) = (Some(back), None);
+        self.write_kept();
+        Some(Step::Return)
+    }
+
+    /// What `tidegate config return` goes back to.
+    pub(crate) fn back(&self) -> Option<&Arc<Loaded>> {
+        if self.record.is_proved(&self.version) {
+            self.before.as_ref()
+        } else {
+            self.proved.as_ref()
+        }
+    }
+
     /// It cannot be gone back from.
     pub(crate) fn stays(&mut self) {
         self.instead = false;
@@ -268,21 +314,35 @@ impl Rollout {
     }
 
     fn keep(&mut self) {
-        self.proved.clone_from(&self.loaded);
+        let old = std::mem::replace(&mut self.proved, self.loaded.clone());
+        let is_other = |old: &Arc<Loaded>| !old.version().is_same(&self.version);
+        if let Some(old) = old.filter(is_other) {
+            self.before = Some(old);
+        }
+        self.write_kept();
+    }
+
+    fn write_kept(&mut self) {
+        self.keep_history();
         self.noted.clone_from(&self.record);
-        let Some(loaded) = &self.loaded else {
-            return;
-        };
         let (shelf, record) = (self.shelf.clone(), self.record.clone());
-        let (texts, maps) = (loaded.texts.clone(), loaded.maps.clone());
+        let (proved, before) = (self.proved.clone(), self.before.clone());
         self.write(move || {
-            shelf.keep(&texts, &maps)?;
+            shelf.keep(proved.as_deref(), before.as_deref())?;
             shelf.note(&record)
         });
     }
 
+    fn keep_history(&mut self) {
+        let record = &mut self.record;
+        let now = Timestamp::now().to_string();
+        let (state, why) = (record.state, record.why.as_deref());
+        record.history.becomes(state, &record.attempted, why, &now);
+    }
+
     /// Writes what has changed of the record.
     fn note(&mut self) {
+        self.keep_history();
         if self.record != self.noted {
             self.noted.clone_from(&self.record);
             let (shelf, record) = (self.shelf.clone(), self.record.clone());

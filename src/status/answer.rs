@@ -11,19 +11,26 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::ask::Ask;
+use super::ask::{Ask, Order};
 use super::{Snapshot, host, metrics};
 
 /// An agent that does not say within this how it is, is not well.
 const AGENT_ANSWERS: Duration = Duration::from_secs(5);
-/// Asks for [`Ask::Retry`].
-pub(super) const RETRY: &str = "/config/retry";
 
-/// `hosts` are the names of this machine where a request has to be for it.
+/// Where each order is asked for.
+pub(super) fn path_of(order: Order) -> &'static str {
+    match order {
+        Order::Retry => "/config/retry",
+        Order::Return => "/config/return",
+    }
+}
+
+/// `hosts` are the names of this machine where a request has to be for it; `by` is who asks where there are none.
 pub(super) async fn answer(
     request: Request<Incoming>,
     asks: mpsc::Sender<Ask>,
     hosts: Option<Arc<[String]>>,
+    by: String,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let is_ours = |names: &Arc<[String]>| host::is_ours(request.uri(), request.headers(), names);
     if !hosts.as_ref().is_none_or(is_ours) {
@@ -36,9 +43,12 @@ pub(super) async fn answer(
         ));
     }
     // Who reaches the port may read; who may use the state directory may act as well.
-    let asked = (request.method(), request.uri().path());
-    if hosts.is_none() && asked == (&Method::POST, RETRY) {
-        return Ok(retry(asks).await);
+    let asked = |order: &Order| request.uri().path() == path_of(*order);
+    if hosts.is_none()
+        && request.method() == Method::POST
+        && let Some(order) = [Order::Retry, Order::Return].into_iter().find(asked)
+    {
+        return Ok(pass_on(Ask::Order(order, by), asks).await);
     }
     Ok(match timeout(AGENT_ANSWERS, snapshot(asks)).await {
         Ok(Some(snapshot)) => page(request.uri().path(), &snapshot),
@@ -50,9 +60,9 @@ pub(super) async fn answer(
     })
 }
 
-async fn retry(asks: mpsc::Sender<Ask>) -> Response<Full<Bytes>> {
-    match timeout(AGENT_ANSWERS, asks.send(Ask::Retry)).await {
-        Ok(Ok(())) => response(StatusCode::ACCEPTED, "text/plain", "tried again\n".into()),
+async fn pass_on(order: Ask, asks: mpsc::Sender<Ask>) -> Response<Full<Bytes>> {
+    match timeout(AGENT_ANSWERS, asks.send(order)).await {
+        Ok(Ok(())) => response(StatusCode::ACCEPTED, "text/plain", "it is done\n".into()),
         Ok(Err(_)) | Err(_) => unavailable("stopping\n".into()),
     }
 }

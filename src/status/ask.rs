@@ -8,6 +8,14 @@ use super::Snapshot;
 pub(crate) enum Ask {
     /// How it is.
     Snapshot(oneshot::Sender<Snapshot>),
-    /// To try the configuration in the file again, also if it was gone back from. Only of who may use the state directory.
+    /// To do this about the configuration; who asks is beside it. Only of who may use the state directory.
+    Order(Order, String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// To try the configuration in the file again, also if it was gone back from.
     Retry,
+    /// To go back from the one that runs to the one that delivered before.
+    Return,
 }

@@ -40,28 +40,34 @@ pub(super) struct To {
     pub(super) asks: mpsc::Sender<Ask>,
     /// None where whoever connects is on this machine for certain.
     pub(super) hosts: Option<Arc<[String]>>,
+    /// Who connected, as far as the kernel says it.
+    pub(super) by: String,
 }
 
 /// What connections come from.
 pub(super) trait Listener: Sync {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// And who is at its other end.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, String)>> + Send;
 }
 
 impl Listener for UnixListener {
     type Stream = UnixStream;
 
-    async fn accept(&self) -> io::Result<UnixStream> {
-        Ok(UnixListener::accept(self).await?.0)
+    async fn accept(&self) -> io::Result<(UnixStream, String)> {
+        let (stream, _) = UnixListener::accept(self).await?;
+        let by = stream.peer_cred().map(|who| format!("uid {}", who.uid()));
+        Ok((stream, by.unwrap_or_default()))
     }
 }
 
 impl Listener for TcpListener {
     type Stream = TcpStream;
 
-    async fn accept(&self) -> io::Result<TcpStream> {
-        Ok(TcpListener::accept(self).await?.0)
+    async fn accept(&self) -> io::Result<(TcpStream, String)> {
+        let (stream, from) = TcpListener::accept(self).await?;
+        Ok((stream, from.to_string()))
     }
 }
 
@@ -70,8 +76,9 @@ pub(super) async fn take_in(at: &str, most: usize, to: &To, listener: &impl List
     let (mut guests, mut failures) = (Guests::new(most), Failures::new(at));
     loop {
         match listener.accept().await {
-            Ok(stream) => {
+            Ok((stream, by)) => {
                 failures.end();
+                let to = To { by, ..to.clone() };
                 guests.take_in(stream, to).await;
             }
             Err(error) => {
@@ -135,13 +142,13 @@ impl Guests {
         }
     }
 
-    async fn take_in<S>(&mut self, mut stream: S, to: &To)
+    async fn take_in<S>(&mut self, mut stream: S, to: To)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         if self.has_room() {
             let has_asked = Arc::new(AtomicBool::new(false));
-            let serving = connection(stream, Arc::clone(&has_asked), to.clone());
+            let serving = connection(stream, Arc::clone(&has_asked), to);
             let task = self.tasks.spawn(serving);
             self.open.push_back(Guest { has_asked, task });
         } else if timeout(REFUSAL, stream.write_all(REFUSED.as_bytes()))
@@ -184,7 +191,7 @@ where
 {
     let service = service_fn(|request| {
         has_asked.store(true, Ordering::Relaxed);
-        answer(request, to.asks.clone(), to.hosts.clone())
+        answer(request, to.asks.clone(), to.hosts.clone(), to.by.clone())
     });
     // One request each: a client that keeps its connection would be cut off in an answer when its time is over.
     let serving = hyper::server::conn::http1::Builder::new()
@@ -263,6 +270,7 @@ mod tests {
         let to = To {
             asks,
             hosts: Some(Arc::new([])),
+            by: String::new(),
         };
         let seeds: [&[u8]; 3] = [
             b"GET /status HTTP/1.1\r\nhost: localhost\r\n\r\n",

@@ -17,8 +17,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Snapshot;
-use super::answer::RETRY;
+use super::answer::path_of;
 use super::ask::Ask;
+use super::ask::Order;
 use super::connections::{Failures, To, take_in};
 use super::section::StatusSettings;
 use crate::process::parts::{Down, PartNews, Parts};
@@ -143,6 +144,7 @@ impl Serving {
         To {
             asks: self.asks.clone(),
             hosts,
+            by: String::new(),
         }
     }
 
@@ -208,9 +210,9 @@ pub(crate) async fn ask(state: &Path) -> Result<Snapshot, StatusError> {
     printed(&body).map_err(|error| failed(state, error.to_string()))
 }
 
-/// Has the agent that runs on `state` try the configuration in its file again.
-pub(crate) async fn retry(state: &Path) -> Result<(), StatusError> {
-    let (status, body) = send(state, Request::post(RETRY)).await?;
+/// Has the agent that runs on `state` do this.
+pub(crate) async fn order(state: &Path, order: Order) -> Result<(), StatusError> {
+    let (status, body) = send(state, Request::post(path_of(order))).await?;
     if status.is_success() {
         return Ok(());
     }

@@ -89,6 +89,7 @@ mod configuration;
 
 mod mistakes;
 
+mod acts;
 mod addresses;
 
 mod manners;

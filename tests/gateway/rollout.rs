@@ -49,7 +49,7 @@ fn verdict(gateway: &Gateway) -> (Option<i32>, String) {
 }
 
 /// The SHA-256 of the file as it is.
-fn sum(gateway: &Gateway) -> String {
+pub(crate) fn sum(gateway: &Gateway) -> String {
     let output = std::process::Command::new("sha256sum")
         .arg(gateway.path("gateway.toml"))
         .output();
