@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use adapters::Span;
 use clap::Subcommand;
 
-use super::console::{ask, fail, order_retry, say};
+use super::console::{ask, complain, fail, order_retry, say};
 use crate::config::{self, STATE_DIR};
 use crate::status::ConfigStatus;
 
 /// How often an agent is asked that is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// The exit code where there is no verdict.
+const NOT_YET: u8 = 4;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigArguments {
@@ -24,7 +26,7 @@ pub(super) struct ConfigArguments {
 enum ConfigCommand {
     /// Say what became of the configuration that was delivered last.
     ///
-    /// Exit code 0: it delivers and is kept; 1: rejected; 2: wrong usage, or no agent answers; 3: gone back from; 4: not proved yet.
+    /// Exit code 0: it delivers and is kept; 1: rejected; 2: wrong usage, or no agent answers; 3: gone back from; 4: not proved yet, or not looked at.
     Status(ConfigStatusArguments),
     /// Try the configuration in the file again, also if it was gone back from.
     Retry(RetryArguments),
@@ -79,8 +81,19 @@ fn status(arguments: &ConfigStatusArguments) -> ExitCode {
         let asked = ask(&state).map(|snapshot| snapshot.config);
         let is_over = Instant::now() >= until;
         match asked {
-            Ok(config) if is_over || is_verdict(&config, sha256.as_deref()) => {
+            Ok(config) if is_verdict(&config, sha256.as_deref()) => {
                 return told(&config, arguments.json);
+            }
+            Ok(config) if is_over => {
+                let code = told(&config, arguments.json);
+                // What became of another text is no answer to who waits for this one.
+                let is_other = sha256.is_some_and(|sha256| config.attempted != sha256);
+                return if is_other && arguments.wait.is_some() {
+                    complain("the text in the file was not looked at by the agent yet\n");
+                    ExitCode::from(NOT_YET)
+                } else {
+                    code
+                };
             }
             Err(error) if is_over => {
                 fail(&*error);
@@ -140,6 +153,6 @@ fn told(config: &ConfigStatus, json: bool) -> ExitCode {
         "kept" => ExitCode::SUCCESS,
         "rejected" => ExitCode::from(1),
         "returned" => ExitCode::from(3),
-        _ => ExitCode::from(4),
+        _ => ExitCode::from(NOT_YET),
     }
 }
