@@ -36,7 +36,7 @@ lint: setup ## Formatting, clippy without warnings, dependencies, shell scripts
 	else echo "skipped: advisories, for their database cannot be fetched from here"; fi
 	tests/bars/structure
 	systemd/exposure
-	shellcheck -x -P SCRIPTDIR cross/build cross/cc cross/check cross/dist cross/gather cross/is-static cross/openssl cross/shared cross/std cross/zig systemd/exposure systemd/install.sh .ci/run fuzz/run tests/setup tests/profile tests/kafka/broker $(filter-out %.md,$(wildcard tests/bars/*)) tests/vm/*
+	shellcheck -x -P SCRIPTDIR cross/build cross/cc cross/check cross/dist cross/gather cross/is-static cross/openssl cross/shared cross/std cross/zig systemd/exposure systemd/install.sh .ci/run fuzz/run tests/setup tests/profile tests/kafka/broker $(filter-out %.json %.yaml %.yml,$(wildcard examples/fleet/*)) $(filter-out %.md,$(wildcard tests/bars/*)) tests/vm/*
 
 dist: ## Make static binaries, packages and checksums of them in target/dist: with cross, or CROSS=zig
 	cross/dist $(or $(CROSS),cross)

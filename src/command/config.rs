@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 use adapters::Span;
 use clap::Subcommand;
 
-use super::console::{ask, fail, order, say};
+use super::console::{ask, complain, fail, order, say};
 use crate::config::{self, STATE_DIR, Texts, Version};
 use crate::status::{ConfigStatus, Order};
 
 /// How often an agent is asked that is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// The exit code where there is no verdict.
+const NOT_YET: u8 = 4;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigArguments {
@@ -30,7 +32,7 @@ pub(super) struct ConfigArguments {
 enum ConfigCommand {
     /// Say what became of the configuration that was delivered last.
     ///
-    /// Exit code 0: it delivers and is kept; 1: rejected; 2: wrong usage, or no agent answers; 3: gone back from; 4: not proved yet.
+    /// Exit code 0: it delivers and is kept; 1: rejected; 2: wrong usage, or no agent answers; 3: gone back from; 4: not proved yet, or not looked at.
     Status(ConfigStatusArguments),
     /// Say what is set: by the file, by its layers in `FILE.d`, and by the environment.
     Show(show::ShowArguments),
@@ -97,8 +99,19 @@ fn status(arguments: &ConfigStatusArguments) -> ExitCode {
         let asked = ask(&state).map(|snapshot| snapshot.config);
         let is_over = Instant::now() >= until;
         match asked {
-            Ok(config) if is_over || is_verdict(&config, version.as_ref()) => {
+            Ok(config) if is_verdict(&config, version.as_ref()) => {
                 return told(&config, arguments.json);
+            }
+            Ok(config) if is_over => {
+                let code = told(&config, arguments.json);
+                // What became of another text is no answer to who waits for this one.
+                let is_other = version.is_some_and(|version| !is_of(&config, &version));
+                return if is_other && arguments.wait.is_some() {
+                    complain("the text in the file was not looked at by the agent yet\n");
+                    ExitCode::from(NOT_YET)
+                } else {
+                    code
+                };
             }
             Err(error) if is_over => {
                 fail(&*error);
@@ -166,10 +179,11 @@ fn is_verdict(config: &ConfigStatus, version: Option<&Version>) -> bool {
         config.state.as_str(),
         "kept" | "rejected" | "returned" | "unproven"
     );
-    let is_of = |version: &Version| {
-        (&config.attempted, &config.attempted_layers) == (&version.sha256, &version.layers)
-    };
-    is_final && version.is_none_or(is_of)
+    is_final && version.is_none_or(|version| is_of(config, version))
+}
+
+fn is_of(config: &ConfigStatus, version: &Version) -> bool {
+    (&config.attempted, &config.attempted_layers) == (&version.sha256, &version.layers)
 }
 
 fn told(config: &ConfigStatus, json: bool) -> ExitCode {
@@ -191,6 +205,6 @@ fn told(config: &ConfigStatus, json: bool) -> ExitCode {
         "kept" => ExitCode::SUCCESS,
         "rejected" => ExitCode::from(1),
         "returned" => ExitCode::from(3),
-        _ => ExitCode::from(4),
+        _ => ExitCode::from(NOT_YET),
     }
 }

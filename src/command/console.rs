@@ -62,7 +62,8 @@ pub(super) fn say(text: &str) -> ExitCode {
     }
 }
 
-fn complain(text: &str) {
+/// The same on standard error.
+pub(super) fn complain(text: &str) {
     if std::io::stderr().write_all(plain(text).as_bytes()).is_err() {}
 }
 

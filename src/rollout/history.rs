@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::State;
 use crate::config::Version;
 
 /// Entries that are remembered.
@@ -36,8 +35,8 @@ impl History {
     }
 
     /// Takes a note of what has become of a configuration, if that is news.
-    pub(super) fn becomes(&mut self, state: State, version: &Version, why: Option<&str>, at: &str) {
-        let (what, why) = (state.name(), why.map(ToOwned::to_owned));
+    pub(super) fn becomes(&mut self, what: &str, version: &Version, why: Option<&str>, at: &str) {
+        let why = why.map(ToOwned::to_owned);
         let is_news = self
             .0
             .iter()
@@ -87,12 +86,12 @@ mod tests {
         let mut history = History::default();
         let version = Version::of_texts(&Texts::of("a"));
         for at in ["1", "2"] {
-            history.becomes(State::Proving, &version, None, at);
+            history.becomes("proving", &version, None, at);
         }
         history.acts("retry", &version, "uid 0", "3");
-        history.becomes(State::Proving, &version, None, "4");
-        history.becomes(State::Unproven, &version, Some("an outage"), "5");
-        history.becomes(State::Unproven, &version, Some("a longer one"), "6");
+        history.becomes("proving", &version, None, "4");
+        history.becomes("unproven", &version, Some("an outage"), "5");
+        history.becomes("unproven", &version, Some("a longer one"), "6");
         let said: Vec<(&str, &str)> = history
             .entries()
             .iter()

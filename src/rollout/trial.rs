@@ -336,7 +336,7 @@ impl Rollout {
     fn keep_history(&mut self) {
         let record = &mut self.record;
         let now = Timestamp::now().to_string();
-        let (state, why) = (record.state, record.why.as_deref());
+        let (state, why) = (record.state.name(), record.why.as_deref());
         record.history.becomes(state, &record.attempted, why, &now);
     }
 

@@ -48,6 +48,8 @@ mod followed;
 
 mod lines;
 
+mod adapters;
+
 mod rollout;
 
 mod signals;
