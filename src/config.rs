@@ -55,7 +55,7 @@ pub(crate) use capacity::budget_for;
 pub(crate) use capacity::{RECORD, Rate, RateSource, expected_rate, full_after};
 pub(crate) use file::{File, STATE_DIR};
 pub(crate) use intents::{HEALTH, Intent, Intents};
-pub(crate) use load::{Loaded, load, load_texts};
+pub(crate) use load::{Loaded, load, load_for, load_texts};
 pub(crate) use minimum::{minimum, state_dir, state_of};
 pub(crate) use origin::{Setting, settings, settings_of};
 pub(crate) use problem::{Problem, Weight};

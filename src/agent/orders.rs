@@ -87,7 +87,7 @@ impl Orders {
 
     /// A text that was read by a signal or at the start is none, and what runs is answered without being read again.
     fn is_news(&mut self) -> bool {
-        let texts = Texts::readable(&self.path);
+        let texts = Texts::readable(&self.path, &self.path);
         self.path.exists() && self.rollout.is_news(&texts)
     }
 
@@ -138,7 +138,7 @@ impl Orders {
                 }
                 tracing::error!(%file, "the new configuration is not used; the agent goes on with the one it has");
                 let why = problems.first().map(ToString::to_string);
-                let texts = Texts::readable(&self.path);
+                let texts = Texts::readable(&self.path, &self.path);
                 self.rollout.rejects(&texts, why.unwrap_or_default());
                 return None;
             }

@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::console::{fail, load, refuse, say};
-use crate::config::Weight;
+use super::console::{fail, refuse, say};
+use crate::config::{self, Weight};
 use crate::state::{StoreError, keys};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArguments {
     #[arg(value_name = "FILE")]
     config: PathBuf,
+    /// The file in whose place it is to be put: with the layers and register maps that are beside that.
+    #[arg(long, value_name = "FILE")]
+    in_place_of: Option<PathBuf>,
     /// Print the effective configuration, with defaults and overrides from the environment.
     #[arg(long)]
     print: bool,
@@ -18,9 +21,10 @@ pub(super) struct CheckArguments {
 
 pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     let path = &arguments.config;
-    let loaded = match load(path) {
+    let place = arguments.in_place_of.as_ref().unwrap_or(path);
+    let loaded = match config::load_for(path, place) {
         Ok(loaded) => loaded,
-        Err(code) => return code,
+        Err(problems) => return refuse(path, &problems),
     };
     if arguments.print {
         return toml::to_string(&loaded.file).map_or_else(|error| fail(&error), |text| say(&text));

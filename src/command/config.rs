@@ -61,6 +61,9 @@ struct ConfigStatusArguments {
     /// The configuration file of the agent: with `--wait`, what became of the text that is in it now.
     #[arg(short, long, value_name = "FILE", conflicts_with = "state")]
     config: Option<PathBuf>,
+    /// The file in whose place that was put, for the layers that are beside it.
+    #[arg(long, value_name = "FILE", requires = "config")]
+    in_place_of: Option<PathBuf>,
     /// The state directory of the agent.
     #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
     state: PathBuf,
@@ -86,7 +89,7 @@ pub(super) fn run(arguments: ConfigArguments) -> ExitCode {
 fn status(arguments: &ConfigStatusArguments) -> ExitCode {
     let (state, version) = match &arguments.config {
         None => (arguments.state.clone(), None),
-        Some(path) => match of_file(path) {
+        Some(path) => match of_file(path, arguments.in_place_of.as_deref()) {
             Ok((state, version)) => (state, Some(version)),
             Err(error) => {
                 fail(&error);
@@ -124,9 +127,9 @@ fn status(arguments: &ConfigStatusArguments) -> ExitCode {
 
 impl RetryArguments {
     fn state(self) -> std::io::Result<PathBuf> {
-        match self.config.as_deref().map(of_file) {
+        match &self.config {
             None => Ok(self.state),
-            Some(found) => found.map(|(state, _)| state),
+            Some(path) => of_file(path, None).map(|(state, _)| state),
         }
     }
 }
@@ -167,10 +170,11 @@ fn retry(arguments: RetryArguments) -> ExitCode {
 }
 
 /// The state directory that it names, and which texts it has.
-fn of_file(path: &Path) -> std::io::Result<(PathBuf, Version)> {
+fn of_file(path: &Path, place: Option<&Path>) -> std::io::Result<(PathBuf, Version)> {
     std::fs::metadata(path)?;
-    let state = config::state_of(path).unwrap_or_else(|_| PathBuf::from(STATE_DIR));
-    Ok((state, Version::of_texts(&Texts::readable(path))))
+    let place = place.unwrap_or(path);
+    let state = config::state_of(place).unwrap_or_else(|_| PathBuf::from(STATE_DIR));
+    Ok((state, Version::of_texts(&Texts::readable(path, place))))
 }
 
 /// Waiting longer would tell no more; with `version`, of those texts.

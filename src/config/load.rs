@@ -58,10 +58,13 @@ type Lazily = LazyCell<Schema>;
 
 /// Reads the file at `path` and its layers, then `TIDEGATE__SECTION__KEY` from the environment.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
-    load_texts(
-        Texts::of_path(path)?,
-        path.parent().unwrap_or(Path::new("")),
-    )
+    load_for(path, path)
+}
+
+/// The same of a file that is to be put in the place of another: with the layers, and the register maps, that are beside that.
+pub(crate) fn load_for(path: &Path, place: &Path) -> Result<Loaded, Vec<Problem>> {
+    let beside = place.parent().unwrap_or(Path::new(""));
+    load_texts(Texts::of_path(path, place)?, beside)
 }
 
 /// The same of texts; `beside` is the directory of the file that they are from, for those that it names.

@@ -71,7 +71,7 @@ pub(crate) fn state_dir(texts: &Texts) -> Option<PathBuf> {
 /// What is wrong with the file, where it does not say.
 pub(crate) fn state_of(path: &Path) -> Result<PathBuf, Vec<Problem>> {
     load(path).map_or_else(
-        |problems| state_dir(&Texts::readable(path)).ok_or(problems),
+        |problems| state_dir(&Texts::readable(path, path)).ok_or(problems),
         |loaded| Ok(loaded.settings.store.state),
     )
 }

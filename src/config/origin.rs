@@ -32,7 +32,7 @@ pub(crate) struct Setting {
 /// What is no TOML, or cannot be read.
 pub(crate) fn settings(path: &Path) -> Result<Vec<Setting>, Vec<Problem>> {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
-    settings_of(&Texts::of_path(path)?, &file)
+    settings_of(&Texts::of_path(path, path)?, &file)
 }
 
 /// The same of texts, of which the first is called so.

@@ -29,12 +29,12 @@ pub(crate) struct Layer {
 }
 
 impl Texts {
-    /// Of the file at `path`.
+    /// Of the file at `path`, with the layers of the one in whose place it is to be.
     ///
     /// # Errors
     /// What cannot be read; whoever prints it says which file it is.
-    pub(super) fn of_path(path: &Path) -> Result<Texts, Vec<Problem>> {
-        Texts::read(path).map_err(|(layer, error)| {
+    pub(super) fn of_path(path: &Path, place: &Path) -> Result<Texts, Vec<Problem>> {
+        Texts::read(path, place).map_err(|(layer, error)| {
             let cannot = Problem::whole("", format!("cannot be read: {error}"));
             vec![Problem { layer, ..cannot }]
         })
@@ -42,11 +42,11 @@ impl Texts {
 
     /// # Errors
     /// What cannot be read, by the name of the layer, or by none for the file itself.
-    fn read(path: &Path) -> Result<Texts, (Option<String>, io::Error)> {
+    fn read(path: &Path, place: &Path) -> Result<Texts, (Option<String>, io::Error)> {
         let file = std::fs::read_to_string(path).map_err(|error| (None, error))?;
         let mut layers = Vec::new();
-        for name in names(path).map_err(|error| (Some("*".to_owned()), error))? {
-            let path = directory(path).join(&name);
+        for name in names(place).map_err(|error| (Some("*".to_owned()), error))? {
+            let path = directory(place).join(&name);
             let name = name.to_string_lossy().into_owned();
             match std::fs::read_to_string(path) {
                 Ok(text) => layers.push(Layer { name, text }),
@@ -57,11 +57,11 @@ impl Texts {
     }
 
     /// As much of them as can be read.
-    pub(crate) fn readable(path: &Path) -> Texts {
+    pub(crate) fn readable(path: &Path, place: &Path) -> Texts {
         let read = |path: &Path| std::fs::read_to_string(path).ok();
-        let layers = names(path).unwrap_or_default().into_iter();
+        let layers = names(place).unwrap_or_default().into_iter();
         let layers = layers.filter_map(|name| {
-            let text = read(&directory(path).join(&name))?;
+            let text = read(&directory(place).join(&name))?;
             let name = name.to_string_lossy().into_owned();
             Some(Layer { name, text })
         });
@@ -133,19 +133,19 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("gateway.toml");
         std::fs::write(&path, "main").unwrap();
-        assert_eq!(Texts::read(&path).unwrap(), Texts::of("main"));
+        assert_eq!(Texts::read(&path, &path).unwrap(), Texts::of("main"));
         std::fs::create_dir(directory(&path)).unwrap();
         for name in ["b.toml", "B.toml", "10-a.toml", ".c.toml", "x.toml~"] {
             std::fs::write(directory(&path).join(name), name).unwrap();
         }
-        let texts = Texts::read(&path).unwrap();
+        let texts = Texts::read(&path, &path).unwrap();
         let names: Vec<&str> = texts.layers.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["10-a.toml", "B.toml", "b.toml"]);
-        assert_eq!(Texts::readable(&path), texts);
+        assert_eq!(Texts::readable(&path, &path), texts);
         std::fs::create_dir(directory(&path).join("dir.toml")).unwrap();
-        let (layer, _) = Texts::read(&path).unwrap_err();
+        let (layer, _) = Texts::read(&path, &path).unwrap_err();
         assert_eq!(layer.as_deref(), Some("dir.toml"));
-        assert_eq!(Texts::readable(&path), texts);
+        assert_eq!(Texts::readable(&path, &path), texts);
     }
 
     #[test]

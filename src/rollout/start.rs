@@ -79,7 +79,7 @@ fn with(loaded: Loaded) -> Start {
 
 /// The file cannot be used.
 fn without(path: &Path, problems: Vec<Problem>) -> Result<Start, Vec<Problem>> {
-    let texts = Texts::readable(path);
+    let texts = Texts::readable(path, path);
     let version = Version::of_texts(&texts);
     let why = problems.first().map(ToString::to_string);
     let begin = |shelf: Shelf, loaded, line: &str| {

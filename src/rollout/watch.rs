@@ -35,7 +35,7 @@ fn look(path: &Path, tell: &mpsc::Sender<()>) {
     while !tell.is_closed() {
         // Anew each time, as the directory itself may be another one; and before the file is read, so that nothing comes between.
         let directory = watched(path);
-        let now = Texts::readable(path);
+        let now = Texts::readable(path, path);
         // A file that is being replaced may be missing for a moment.
         if path.exists() && seen.as_ref() != Some(&now) {
             seen = Some(now);

@@ -67,7 +67,16 @@ impl Site {
         let mqtt = Mosquitto::start("");
         let port = format!("port = {}\n", mqtt.port);
         let config = Rig::config(&mqtt, &kafka) + &kafka.topics(&[]) + SOON;
-        let mut gateway = Gateway::new(&config).start();
+        let mut gateway = Gateway::new(&config);
+        // What a site adds beside the fleet's file belongs to whatever is put in that file's place.
+        let layers = gateway.path("gateway.toml.d");
+        fs::create_dir(&layers).unwrap();
+        fs::write(
+            layers.join("10-site.toml"),
+            "[gateway]\nregion = \"north\"\n",
+        )
+        .unwrap();
+        gateway = gateway.start();
         gateway.wait_until_connected("plant");
         wait_for("the first to be kept", || {
             let kept = gateway.try_status()?["config"]["state"] == "kept";
