@@ -195,7 +195,7 @@ impl Agent {
                     tracing::debug!("whoever asked for the status has gone");
                 }
             }
-            Ask::Retry => self.proving.retry = true,
+            Ask::Retry(retry) => self.proving.retry = Some(retry),
         }
     }
 

@@ -16,6 +16,8 @@ mod file;
 
 mod fleet;
 
+mod installation;
+
 mod intent;
 
 mod intents;
@@ -36,6 +38,8 @@ mod problem;
 
 mod settings;
 
+mod trust;
+
 mod version;
 
 mod words;
@@ -49,4 +53,7 @@ pub(crate) use load::{Loaded, load, load_text};
 pub(crate) use minimum::{minimum, state_dir, state_of};
 pub(crate) use problem::{Problem, Weight};
 pub(crate) use settings::Settings;
+#[cfg(test)]
+pub(crate) use trust::Trust;
+pub(crate) use trust::{is_vouched_for, sealed, vouchers};
 pub(crate) use version::{Version, sha256};

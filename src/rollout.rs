@@ -5,8 +5,10 @@
 //! ```
 //!
 //! `record` is what is remembered and how it changes, `shelf` the files that keep it (`config/` in the state directory), `start` which
-//! configuration a process begins with, `proof` what counts for and against the one that runs, `trial` puts these together while an
+//! configuration a process begins with, `admission` which one is not even tried, `proof` what counts for and against the one that runs, `trial` puts these together while an
 //! agent runs.
+
+mod admission;
 
 mod proof;
 

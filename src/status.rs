@@ -23,7 +23,7 @@ mod words;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub(crate) use ask::Ask;
+pub(crate) use ask::{Ask, Retry};
 pub(crate) use meter::Meter;
 pub(crate) use section::{StatusSection, StatusSettings};
 pub(crate) use serve::{Port, Serving, ask, listen, retry};
@@ -69,6 +69,15 @@ pub(crate) struct ConfigStatus {
     /// SHA-256 of the file that was delivered last, and of that which runs.
     pub attempted: String,
     pub effective: String,
+    /// `fleet.serial` of each, and who signed it, where that is asked for.
+    #[serde(default)]
+    pub attempted_serial: Option<u64>,
+    #[serde(default)]
+    pub attempted_signer: Option<String>,
+    #[serde(default)]
+    pub effective_serial: Option<u64>,
+    #[serde(default)]
+    pub effective_signer: Option<String>,
     /// What has yet to prove itself.
     pub open: Vec<String>,
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Agent, End, Orders, TICK};
 use crate::config::Loaded;
 use crate::rollout::{Record, Seen, State, Step};
-use crate::status::ConfigStatus;
+use crate::status::{ConfigStatus, Retry};
 use crate::uplink::{Signal, Uplink, UplinkError};
 
 /// How long the uplink of the configuration before may take to connect.
@@ -25,7 +25,7 @@ pub(super) struct Proving {
     decide_at: Option<Instant>,
     told: Option<(State, Option<String>)>,
     /// Somebody asked for the file to be tried again.
-    pub(super) retry: bool,
+    pub(super) retry: Option<Retry>,
     pub(super) status: ConfigStatus,
 }
 
@@ -36,7 +36,7 @@ impl Proving {
             asking: None,
             decide_at: None,
             told: None,
-            retry: false,
+            retry: None,
             status: ConfigStatus::default(),
         }
     }
@@ -85,11 +85,15 @@ impl Agent {
         self.proving.next = now + TICK;
         self.proving.listen(now);
         let stands = self.drain.uplink.stands();
-        let step = if std::mem::take(&mut self.proving.retry) {
+        let step = if let Some(retry) = self.proving.retry.take() {
             tracing::info!(
+                is_forced = retry == Retry::Forced,
                 "`tidegate config retry`: the configuration in the file is tried again, also if it was gone back from"
             );
             orders.rollout.forgets();
+            if retry == Retry::Forced {
+                orders.force();
+            }
             Some(Step::TryAgain)
         } else if self.proving.only_old_connects(stands, now) {
             orders.rollout.returns(OLD_CONNECTS);
@@ -150,7 +154,11 @@ impl Agent {
             state: record.state.name().to_owned(),
             why: record.why.clone(),
             attempted: record.attempted.sha256.clone(),
+            attempted_serial: record.attempted.serial,
+            attempted_signer: record.attempted.signer.clone(),
             effective: record.effective.sha256.clone(),
+            effective_serial: record.effective.serial,
+            effective_signer: record.effective.signer.clone(),
             open,
         };
         let is = (record.state, record.why.clone());
@@ -186,7 +194,7 @@ impl Agent {
             State::Rejected => {}
         }
         let notice = json!({ "state": record.state, "why": why, "attempted": record.attempted.sha256,
-            "effective": record.effective.sha256 });
+            "serial": record.attempted.serial, "signer": record.attempted.signer, "effective": record.effective.sha256 });
         self.notice("config", &notice, now);
     }
 }

@@ -1,5 +1,6 @@
 //! `tidegate config`: what became of the configuration that was delivered.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use clap::Subcommand;
 
 use super::console::{ask, fail, order_retry, say};
 use crate::config::{self, STATE_DIR};
-use crate::status::ConfigStatus;
+use crate::status::{ConfigStatus, Retry};
 
 /// How often an agent is asked that is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -28,6 +29,15 @@ enum ConfigCommand {
     Status(ConfigStatusArguments),
     /// Try the configuration in the file again, also if it was gone back from.
     Retry(RetryArguments),
+    /// Append a line to the file by which a gateway sees that it is whole, or renew it.
+    Seal(SealArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct SealArguments {
+    /// The configuration, where it is written: seal it before it is signed.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +48,9 @@ struct RetryArguments {
     /// The state directory of the agent.
     #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
     state: PathBuf,
+    /// Also if it has no seal or signature where the one before had, or removes most sources. One that must be signed here is not tried.
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,6 +73,7 @@ pub(super) fn run(arguments: ConfigArguments) -> ExitCode {
     match arguments.command {
         ConfigCommand::Status(arguments) => status(&arguments),
         ConfigCommand::Retry(arguments) => retry(arguments),
+        ConfigCommand::Seal(arguments) => seal(&arguments.file),
     }
 }
 
@@ -97,12 +111,53 @@ fn retry(arguments: RetryArguments) -> ExitCode {
         Some(Ok((state, _))) => state,
         Some(Err(error)) => return fail(&error),
     };
-    match order_retry(&state) {
+    let how = if arguments.force {
+        Retry::Forced
+    } else {
+        Retry::Plain
+    };
+    match order_retry(&state, how) {
         Ok(()) => say(
             "the configuration in the file is tried again; `tidegate config status --wait 12m` tells what becomes of it\n",
         ),
         Err(error) => fail(&*error),
     }
+}
+
+fn seal(path: &Path) -> ExitCode {
+    let sealed = match std::fs::read_to_string(path) {
+        Ok(text) => config::sealed(&text),
+        Err(error) => Err(error.to_string()),
+    };
+    let written = sealed.and_then(|text| replace(path, &text).map_err(|error| error.to_string()));
+    match written {
+        Ok(()) => say(&format!(
+            "{}: sealed; a signature that it had is none for it any more\n",
+            path.display()
+        )),
+        Err(why) => fail(&std::io::Error::other(format!(
+            "cannot seal {}: {why}",
+            path.display()
+        ))),
+    }
+}
+
+/// Puts another text into its place, whole, for the same who may read it.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let path = std::fs::canonicalize(path)?;
+    let before = std::fs::metadata(&path)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".sealed");
+    let fresh = path.with_file_name(name);
+    let written = (|| {
+        buffer::open_private(&fresh, false)?.write_all(text.as_bytes())?;
+        std::fs::set_permissions(&fresh, before.permissions())?;
+        std::fs::rename(&fresh, &path)
+    })();
+    if written.is_err() {
+        std::fs::remove_file(&fresh).ok();
+    }
+    written
 }
 
 /// The state directory that it names, and which text it is.
@@ -121,6 +176,13 @@ fn is_verdict(config: &ConfigStatus, sha256: Option<&str>) -> bool {
     is_final && sha256.is_none_or(|sha256| config.attempted == sha256)
 }
 
+/// The number of a configuration, and who signed it, as far as it has them.
+fn vouched(serial: Option<u64>, signer: Option<&str>) -> String {
+    let serial = serial.map(|serial| format!(", serial {serial}"));
+    let signer = signer.map(|signer| format!(", signed by {signer}"));
+    serial.unwrap_or_default() + &signer.unwrap_or_default()
+}
+
 fn told(config: &ConfigStatus, json: bool) -> ExitCode {
     if json {
         say(&format!("{:#}\n", serde_json::json!(config)));
@@ -131,8 +193,10 @@ fn told(config: &ConfigStatus, json: bool) -> ExitCode {
             open => format!("\nto be proved: {open}"),
         };
         let (state, attempted, effective) = (&config.state, &config.attempted, &config.effective);
+        let of_attempted = vouched(config.attempted_serial, config.attempted_signer.as_deref());
+        let of_effective = vouched(config.effective_serial, config.effective_signer.as_deref());
         say(&format!(
-            "{state}{}{open}\ndelivered {attempted}\nruns      {effective}\n",
+            "{state}{}{open}\ndelivered {attempted}{of_attempted}\nruns      {effective}{of_effective}\n",
             why.unwrap_or_default()
         ));
     }

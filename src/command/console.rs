@@ -10,7 +10,7 @@ use adapters::{Escaped, is_dangerous};
 
 use crate::config::{self, Loaded, Problem, Weight};
 use crate::process::chain;
-use crate::status::{self, Snapshot};
+use crate::status::{self, Retry, Snapshot};
 
 /// Characters of an error that are shown.
 const ERROR_MAX: usize = 4000;
@@ -41,8 +41,8 @@ pub(super) fn ask(state: &Path) -> Result<Snapshot, Box<dyn std::error::Error>> 
 }
 
 /// Has the running agent try its configuration again.
-pub(super) fn order_retry(state: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    Ok(runtime()?.block_on(status::retry(state))?)
+pub(super) fn order_retry(state: &Path, retry: Retry) -> Result<(), Box<dyn std::error::Error>> {
+    Ok(runtime()?.block_on(status::retry(state, retry))?)
 }
 
 /// For one task at a time.

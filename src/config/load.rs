@@ -4,7 +4,6 @@ use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use adapters::SecretRef;
 use serde_json::Value;
 use toml::de::DeTable;
 
@@ -17,7 +16,8 @@ use super::map;
 use super::place::{self, Step, TakenOut};
 use super::problem::{Problem, Weight};
 use super::settings::Settings;
-use super::version::Version;
+use super::trust::{self, Trust};
+use super::version::{Version, referred};
 use super::words;
 
 /// More problems than this are not worth reading at once.
@@ -34,6 +34,8 @@ pub(crate) struct Loaded {
     /// The text that it was read from, and those of the register maps that it names.
     pub text: String,
     pub maps: Vec<(PathBuf, String)>,
+    /// What vouches for it.
+    pub trust: Trust,
     /// The files of passwords, certificates and keys.
     referred: Vec<PathBuf>,
     version: OnceLock<Version>,
@@ -42,7 +44,12 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Which configuration it is, as of when that was first asked.
     pub(crate) fn version(&self) -> &Version {
-        let of = || Version::of(&self.text, &self.maps, &self.referred);
+        let of = || Version {
+            serial: self.file.fleet.serial,
+            signer: self.trust.signer.clone(),
+            sealed: self.trust.sealed,
+            ..Version::of(&self.text, &self.maps, &self.referred)
+        };
         self.version.get_or_init(of)
     }
 }
@@ -50,18 +57,31 @@ impl Loaded {
 /// Made only where it is needed: most files are good, and nothing of the environment is for us.
 type Lazily = LazyCell<Schema>;
 
-/// Reads the file at `path`, then `TIDEGATE__SECTION__KEY` from the environment.
+/// Reads the file at `path`, if what must vouch for it does, then `TIDEGATE__SECTION__KEY` from the environment.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     // Whoever prints it says which file it is.
     let text = std::fs::read_to_string(path)
         .map_err(|error| vec![whole("", format!("cannot be read: {error}"))])?;
+    let (trust, told) = trust::verify(path, &text).map_err(|problem| vec![problem])?;
+    let mut variables = environment::variables();
+    let refused = trust.refuse(&mut variables);
     let beside = path.parent().unwrap_or(Path::new(""));
-    load_text(&text, beside)
+    match load_with(&text, beside, &variables) {
+        Ok(mut loaded) if refused.is_empty() => {
+            loaded.warnings.extend(told);
+            Ok(Loaded { trust, ..loaded })
+        }
+        Ok(_) => Err(refused),
+        Err(problems) => Err([refused, problems].concat()),
+    }
 }
 
-/// The same of a text; `beside` is the directory of the file that it is from, for those that it names.
-pub(crate) fn load_text(text: &str, beside: &Path) -> Result<Loaded, Vec<Problem>> {
-    load_with(text, beside, &environment::variables())
+/// The same of a text for which `trust` vouched before; `beside` is the directory of the file that it is from, for those that it names.
+pub(crate) fn load_text(text: &str, beside: &Path, trust: Trust) -> Result<Loaded, Vec<Problem>> {
+    let mut variables = environment::variables();
+    trust.refuse(&mut variables);
+    let loaded = load_with(text, beside, &variables)?;
+    Ok(Loaded { trust, ..loaded })
 }
 
 fn load_with(text: &str, beside: &Path, variables: &[Variable]) -> Result<Loaded, Vec<Problem>> {
@@ -119,6 +139,7 @@ pub(super) fn load_merged(
             warnings: problems,
             text: text.to_owned(),
             maps: texts,
+            trust: Trust::default(),
             referred,
             version: OnceLock::new(),
         }),
@@ -145,27 +166,6 @@ fn maps(file: &mut File, beside: &Path, texts: &mut Vec<(PathBuf, String)>) -> V
         problems.into_iter().map(problem)
     });
     problems.collect()
-}
-
-/// The files that hold what a configuration keeps out of itself.
-fn referred(value: &Value) -> Vec<PathBuf> {
-    match value {
-        Value::Object(map) => {
-            let found = map.iter().flat_map(|(key, value)| match value.as_str() {
-                Some(path) if key == "file" || key.ends_with("_file") => {
-                    vec![PathBuf::from(path)]
-                }
-                Some(name) if key == "credential" => {
-                    let secret = SecretRef::Credential(name.to_owned());
-                    secret.path().into_iter().collect()
-                }
-                Some(_) | None => referred(value),
-            });
-            found.collect()
-        }
-        Value::Array(list) => list.iter().flat_map(referred).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
-    }
 }
 
 /// What the file says.

@@ -8,6 +8,7 @@ use toml::de::DeTable;
 use super::environment;
 use super::load::{Loaded, load, load_merged, written};
 use super::problem::Problem;
+use super::trust::verify;
 
 /// What an agent without sources takes of a configuration: what reports, and what brings away that waits on disk.
 const REPORTS: [&str; 9] = [
@@ -19,8 +20,11 @@ const LEAST: [(&str, &[&str]); 2] = [
     ("uplink", &["brokers", "client_id", "tls", "sasl"]),
 ];
 
-/// As much of a configuration that cannot be used as an agent needs that only reports; nothing where the uplink is not in it.
-pub(crate) fn minimum(text: &str, beside: &Path) -> Option<Loaded> {
+/// As much of a configuration that cannot be used as an agent needs that only reports; nothing where the uplink is not in it, or where
+/// what must vouch for it does not: an agent reports to nobody, and brings nothing there, by a file that anybody may have sent.
+pub(crate) fn minimum(text: &str, path: &Path) -> Option<Loaded> {
+    let (trust, _) = verify(path, text).ok()?;
+    let beside = path.parent().unwrap_or(Path::new(""));
     let whole = readable(text)?;
     let reports = only(&whole, &REPORTS);
     let mut least = Map::new();
@@ -29,7 +33,8 @@ pub(crate) fn minimum(text: &str, beside: &Path) -> Option<Loaded> {
             least.insert(section.to_owned(), only(found, keys));
         }
     }
-    let (spans, variables) = (DeTable::new(), environment::variables());
+    let (spans, mut variables) = (DeTable::new(), environment::variables());
+    trust.refuse(&mut variables);
     let load = |one: &Value, variables| load_merged(one.clone(), text, &spans, beside, variables);
     let tries = [reports, Value::Object(least)];
     // What the environment says may be of a part that is left out.
@@ -87,7 +92,7 @@ fn readable(text: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::load_text;
+    use crate::config::{Trust, load_text};
 
     const GOOD: &str =
         "[gateway]\nid = \"a\"\nstate_dir = \"/s\"\n[uplink]\nbrokers = [\"h:9092\"]\n";
@@ -106,8 +111,11 @@ mod tests {
             "[[intent]]\nname = \"a b\"\n= =",
         ] {
             let text = format!("{GOOD}{mistake}");
-            assert!(load_text(&text, Path::new("/")).is_err(), "{mistake}");
-            let least = minimum(&text, Path::new("/")).expect(mistake);
+            assert!(
+                load_text(&text, Path::new("/"), Trust::default()).is_err(),
+                "{mistake}"
+            );
+            let least = minimum(&text, Path::new("/nowhere/gateway.toml")).expect(mistake);
             assert_eq!(least.settings.cluster().section.brokers, ["h:9092"]);
             assert!(least.settings.sources.is_empty());
             assert_eq!(state_dir(&text), Some("/s".into()), "{mistake}");
@@ -122,7 +130,10 @@ mod tests {
             "[uplink]\nbrokers = 5\n",
             "= =",
         ] {
-            assert!(minimum(text, Path::new("/")).is_none(), "{text}");
+            assert!(
+                minimum(text, Path::new("/nowhere/gateway.toml")).is_none(),
+                "{text}"
+            );
         }
     }
 }

@@ -42,6 +42,10 @@ pub(crate) struct Record {
     pub effective: Version,
     /// What is in `proved.toml`.
     pub proved: Option<Version>,
+    /// The highest `fleet.serial` that was ever in it.
+    pub serial: Option<u64>,
+    /// SHA-256 of the text that somebody here wants tried whatever vouches for it.
+    pub forced: Option<String>,
     /// Sources that were well with that, in the boot `boot`.
     pub well: BTreeSet<String>,
     /// The boot in which something was last tried or proved; how often the process died of itself during that trial, and whether one
@@ -105,6 +109,7 @@ impl Record {
     /// It delivers. What was delivered after it and cannot be used is still rejected.
     pub(super) fn proves(&mut self, version: &Version, well: BTreeSet<String>, boot: &str) {
         self.proved = Some(version.clone());
+        self.serial = self.serial.max(version.serial);
         boot.clone_into(&mut self.boot);
         (self.well, self.deaths) = (well, 0);
         if self.attempted == *version {
@@ -147,6 +152,11 @@ impl Record {
     pub(super) fn forgets(&mut self) {
         self.doubt = None;
         self.returned.clear();
+    }
+
+    /// Somebody here wants this text tried whatever vouches for it.
+    pub(super) fn forces(&mut self, sha256: &str) {
+        self.forced = Some(sha256.to_owned());
     }
 
     /// What it would go back to cannot be had.

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::{FlockOperation, flock};
 
 use super::record::Record;
-use crate::config::{self, Loaded, Problem};
+use crate::config::{self, Loaded, Problem, Version};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Shelf {
@@ -32,10 +32,14 @@ impl Shelf {
         record.unwrap_or_default()
     }
 
-    /// The configuration that delivered last; nothing if there is none.
-    pub(super) fn proved(&self) -> Option<Result<Loaded, Vec<Problem>>> {
+    /// The configuration that delivered last; nothing if there is none. What vouched for it when it came is in the record.
+    pub(super) fn proved(&self, record: &Record) -> Option<Result<Loaded, Vec<Problem>>> {
         let text = std::fs::read_to_string(self.directory.join("proved.toml")).ok()?;
-        Some(config::load_text(&text, &self.directory.join("proved")))
+        let sha256 = config::sha256(&text);
+        let noted = record.proved.as_ref().filter(|one| one.sha256 == sha256);
+        let trust = noted.map(Version::trust).unwrap_or_default();
+        let beside = self.directory.join("proved");
+        Some(config::load_text(&text, &beside, trust))
     }
 
     /// Notes how things are.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use adapters::off_task;
 use tokio::task::JoinHandle;
 
+use super::admission::refusal;
 use super::proof::{FAIR, Proof, Seen, Verdict};
-use super::record::Record;
+use super::record::{Record, State};
 use super::shelf::Shelf;
 use super::start::{Start, Told};
 use crate::config::{Loaded, Settings, Version, sha256};
@@ -40,6 +41,8 @@ pub(crate) struct Rollout {
     proof: Option<Proof>,
     /// What runs next is another than that which was delivered.
     instead: bool,
+    /// Which signature was beside the file when it was last asked whether there is news.
+    vouchers: Vec<u8>,
     /// Sources that are well, as far as that is known: after another boot the peers of all may still be starting.
     well: BTreeSet<String>,
     boot: String,
@@ -59,7 +62,7 @@ impl Rollout {
         let proved = if start.record.is_proved(loaded.version()) {
             Some(Arc::clone(&loaded))
         } else {
-            let proved = start.shelf.proved().and_then(Result::ok);
+            let proved = start.shelf.proved(&start.record).and_then(Result::ok);
             proved.map(Arc::new)
         };
         let rollout = Rollout {
@@ -81,6 +84,7 @@ impl Rollout {
             proved,
             proof: None,
             instead: start.instead,
+            vouchers: start.vouchers,
             noting: None,
         };
         (rollout, loaded)
@@ -100,7 +104,20 @@ impl Rollout {
         }
     }
 
-    /// Why this one must not be tried.
+    /// Why this one is not even tried.
+    ///
+    /// # Errors
+    /// It is older than one that delivered, or it may not be whole. What ran before goes on.
+    pub(crate) fn admits(&mut self, loaded: &Loaded) -> Result<(), String> {
+        let Some(why) = refusal(&self.record, loaded, self.proved.as_deref()) else {
+            return Ok(());
+        };
+        self.record.rejects(loaded.version().clone(), why.clone());
+        self.instead = true;
+        Err(why)
+    }
+
+    /// Why this one must not be tried again.
     ///
     /// # Errors
     /// It was gone back from, and nothing of it has changed since.
@@ -114,11 +131,14 @@ impl Rollout {
         })
     }
 
-    /// This text was delivered: whether it is another than the last one, and than the one that runs.
-    pub(crate) fn is_news(&mut self, text: &str) -> bool {
+    /// This text was delivered, with what vouches for it: whether it is another than the last one, and than the one that runs, or is
+    /// signed now and was refused before.
+    pub(crate) fn is_news(&mut self, text: &str, vouchers: Vec<u8>) -> bool {
         let sha256 = sha256(text);
+        let is_signed_anew = self.vouchers != vouchers;
+        self.vouchers = vouchers;
         if self.record.attempted.sha256 == sha256 {
-            return false;
+            return is_signed_anew && self.record.state == State::Rejected;
         }
         let runs = self.record.effective.sha256 == sha256;
         if runs {
@@ -238,6 +258,11 @@ impl Rollout {
     pub(crate) fn stays(&mut self) {
         self.instead = false;
         self.record.stays();
+    }
+
+    /// Somebody here wants this text tried whatever vouches for it.
+    pub(crate) fn forces(&mut self, text: &str) {
+        self.record.forces(&sha256(text));
     }
 
     /// Nothing was gone back from.

@@ -10,13 +10,15 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use crate::config;
+
 /// A file is read when nothing has happened in its directory for so long: who writes it in place, or beside others, has finished.
 const QUIET_S: i64 = 1;
 /// But it is not waited for longer than so often this.
 const QUIET_MOST: u32 = 10;
 const LOOK_EVERY_S: i64 = 60;
 
-/// Tells of each text in the place of `path` that is another than the one before, and of the first.
+/// Tells of each text in the place of `path`, and of each signature beside it, that is another than the one before, and of the first.
 pub(crate) fn watch(path: &Path) -> mpsc::Receiver<()> {
     // One more that waits says no more.
     let (tell, told) = mpsc::channel(1);
@@ -33,7 +35,9 @@ fn look(path: &Path, tell: &mpsc::Sender<()>) {
     while !tell.is_closed() {
         // Anew each time, as the directory itself may be another one; and before the file is read, so that nothing comes between.
         let directory = directory(path);
-        let now = std::fs::read(path).ok();
+        // What vouches for it first: a signature that comes meanwhile is seen the next time.
+        let vouchers = config::vouchers(path);
+        let now = std::fs::read(path).ok().map(|text| (text, vouchers));
         // A file that is being replaced may be missing for a moment.
         if now.is_some() && now != seen {
             seen = now;

@@ -11,13 +11,22 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::ask::Ask;
+use super::ask::{Ask, Retry};
 use super::{Snapshot, host, metrics};
 
 /// An agent that does not say within this how it is, is not well.
 const AGENT_ANSWERS: Duration = Duration::from_secs(5);
 /// Asks for [`Ask::Retry`].
-pub(super) const RETRY: &str = "/config/retry";
+const RETRY: &str = "/config/retry";
+const FORCE: &str = "/config/retry/force";
+
+/// Where it is asked for.
+pub(super) fn path_of(retry: Retry) -> &'static str {
+    match retry {
+        Retry::Plain => RETRY,
+        Retry::Forced => FORCE,
+    }
+}
 
 /// `hosts` are the names of this machine where a request has to be for it.
 pub(super) async fn answer(
@@ -36,9 +45,15 @@ pub(super) async fn answer(
         ));
     }
     // Who reaches the port may read; who may use the state directory may act as well.
-    let asked = (request.method(), request.uri().path());
-    if hosts.is_none() && asked == (&Method::POST, RETRY) {
-        return Ok(retry(asks).await);
+    let retries = [Retry::Plain, Retry::Forced];
+    let asked = retries
+        .iter()
+        .find(|one| path_of(**one) == request.uri().path());
+    if hosts.is_none()
+        && request.method() == Method::POST
+        && let Some(asked) = asked
+    {
+        return Ok(retry(asks, *asked).await);
     }
     Ok(match timeout(AGENT_ANSWERS, snapshot(asks)).await {
         Ok(Some(snapshot)) => page(request.uri().path(), &snapshot),
@@ -50,8 +65,8 @@ pub(super) async fn answer(
     })
 }
 
-async fn retry(asks: mpsc::Sender<Ask>) -> Response<Full<Bytes>> {
-    match timeout(AGENT_ANSWERS, asks.send(Ask::Retry)).await {
+async fn retry(asks: mpsc::Sender<Ask>, retry: Retry) -> Response<Full<Bytes>> {
+    match timeout(AGENT_ANSWERS, asks.send(Ask::Retry(retry))).await {
         Ok(Ok(())) => response(StatusCode::ACCEPTED, "text/plain", "tried again\n".into()),
         Ok(Err(_)) | Err(_) => unavailable("stopping\n".into()),
     }

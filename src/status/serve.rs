@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Snapshot;
-use super::answer::RETRY;
-use super::ask::Ask;
+use super::answer::path_of;
+use super::ask::{Ask, Retry};
 use super::connections::{Failures, To, take_in};
 use super::section::StatusSettings;
 use crate::process::parts::{Down, PartNews, Parts};
@@ -209,8 +209,8 @@ pub(crate) async fn ask(state: &Path) -> Result<Snapshot, StatusError> {
 }
 
 /// Has the agent that runs on `state` try the configuration in its file again.
-pub(crate) async fn retry(state: &Path) -> Result<(), StatusError> {
-    let (status, body) = send(state, Request::post(RETRY)).await?;
+pub(crate) async fn retry(state: &Path, retry: Retry) -> Result<(), StatusError> {
+    let (status, body) = send(state, Request::post(path_of(retry))).await?;
     if status.is_success() {
         return Ok(());
     }

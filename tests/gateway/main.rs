@@ -49,6 +49,7 @@ mod followed;
 mod lines;
 
 mod rollout;
+mod signed;
 
 mod signals;
 
