@@ -33,3 +33,18 @@ impl Default for FleetSection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::problems_of;
+
+    #[test]
+    fn what_replaces_another_has_a_number_itself() {
+        let uplink = "[uplink]\nbrokers = [\"a:1\"]\n[fleet]\n";
+        let said = |fleet: &str| problems_of(&format!("{uplink}{fleet}"), &[]).join("\n");
+        assert!(!said("serial = 3\nreplaces = 9\n").contains("fleet"));
+        assert!(said("replaces = 9\n").contains("fleet.replaces: `9` has no `serial`"));
+        assert!(said("serial = -1\n").contains("fleet.serial: `-1`"));
+        assert!(said("serial = \"7\"\n").contains("fleet.serial: `7`"));
+    }
+}

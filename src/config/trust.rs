@@ -181,3 +181,6 @@ fn bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
     Ok(content)
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,6 +220,25 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_version_noted_is_read_and_the_highest_serial_never_falls() {
+        let old = r#"{ "state": "kept", "why": null, "attempted": { "sha256": "a", "beside": "", "secrets": "" },
+            "proved": { "sha256": "a", "beside": "", "secrets": "" }, "well": ["plant"], "boot": "1", "deaths": 0, "runs": true,
+            "doubt": null, "returned": [] }"#;
+        let mut record: Record = serde_json::from_str(old).unwrap();
+        assert_eq!((record.state, record.serial), (State::Kept, None));
+        for (serial, highest) in [(Some(3), 3), (None, 3), (Some(2), 3), (Some(9), 9)] {
+            let serial = Version {
+                serial,
+                ..version("b")
+            };
+            record.proves(&serial, BTreeSet::new(), "1");
+            assert_eq!(record.serial, Some(highest));
+        }
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    }
+
+    #[test]
     fn an_orderly_stop_is_no_death_and_without_anything_to_go_back_to_none_counts() {
         let mut record = kept();
         let new = version("b");

@@ -118,7 +118,7 @@ fn a_pattern_matches_as_ssh_has_it() {
 }
 
 #[test]
-fn fuzz_no_file_makes_the_reader_panic_and_all_that_it_says_is_bounded() {
+fn fuzz_no_list_of_signers_makes_the_reader_panic_and_all_that_it_says_is_bounded() {
     let more = "ops@a namespaces=\"!git,*\",valid-after=\"20300101\" ssh-rsa AAAA\n\"a b\" cert-authority sk-x y";
     mutants(&[FILE.as_bytes(), more.as_bytes()], |input| {
         let (_, key) = first_key();

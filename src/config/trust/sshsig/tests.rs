@@ -107,7 +107,7 @@ fn an_algorithm_that_is_weak_or_of_another_key_is_not_taken() {
 }
 
 #[test]
-fn fuzz_no_file_makes_the_reader_panic_and_none_but_the_same_signature_passes() {
+fn fuzz_no_signature_makes_the_reader_panic_and_none_but_the_same_passes() {
     let seeds: Vec<&[u8]> = GOOD.iter().map(|one| one.as_bytes()).collect();
     let good: Vec<_> = GOOD.iter().map(|one| parts_of(one.as_bytes())).collect();
     mutants(&seeds, |input| {
