@@ -55,5 +55,5 @@ pub(crate) use problem::{Problem, Weight};
 pub(crate) use settings::Settings;
 #[cfg(test)]
 pub(crate) use trust::Trust;
-pub(crate) use trust::{is_vouched_for, sealed, vouchers};
+pub(crate) use trust::{may_be_believed, sealed, vouchers};
 pub(crate) use version::{Version, sha256};

@@ -8,7 +8,7 @@ use toml::de::DeTable;
 use super::environment;
 use super::load::{Loaded, load, load_merged, written};
 use super::problem::Problem;
-use super::trust::verify;
+use super::trust::{Trust, signer};
 
 /// What an agent without sources takes of a configuration: what reports, and what brings away that waits on disk.
 const REPORTS: [&str; 9] = [
@@ -20,10 +20,14 @@ const LEAST: [(&str, &[&str]); 2] = [
     ("uplink", &["brokers", "client_id", "tls", "sasl"]),
 ];
 
-/// As much of a configuration that cannot be used as an agent needs that only reports; nothing where the uplink is not in it, or where
-/// what must vouch for it does not: an agent reports to nobody, and brings nothing there, by a file that anybody may have sent.
+/// As much of a configuration that cannot be used as an agent needs that only reports; nothing where the uplink is not in it, or where it
+/// must be signed and is not: an agent reports to nobody, and brings nothing there, by a file that anybody may have sent.
 pub(crate) fn minimum(text: &str, path: &Path) -> Option<Loaded> {
-    let (trust, _) = verify(path, text).ok()?;
+    let (signer, _) = signer(path, text).ok()?;
+    let trust = Trust {
+        signer,
+        sealed: false,
+    };
     let beside = path.parent().unwrap_or(Path::new(""));
     let whole = readable(text)?;
     let reports = only(&whole, &REPORTS);
@@ -92,7 +96,7 @@ fn readable(text: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Trust, load_text};
+    use crate::config::load_text;
 
     const GOOD: &str =
         "[gateway]\nid = \"a\"\nstate_dir = \"/s\"\n[uplink]\nbrokers = [\"h:9092\"]\n";
@@ -120,6 +124,20 @@ mod tests {
             assert!(least.settings.sources.is_empty());
             assert_eq!(state_dir(&text), Some("/s".into()), "{mistake}");
         }
+    }
+
+    #[test]
+    fn what_is_cut_off_reports_and_what_should_be_signed_and_is_not_does_not() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("gateway.toml");
+        let cut = crate::config::sealed(GOOD)
+            .unwrap()
+            .replace("h:9092", "i:9092");
+        std::fs::write(&path, &cut).unwrap();
+        assert!(load(&path).is_err());
+        assert!(minimum(&cut, &path).is_some());
+        std::fs::write(directory.path().join("allowed_signers"), "ops@a").unwrap();
+        assert!(minimum(&cut, &path).is_none());
     }
 
     #[test]

@@ -75,9 +75,17 @@ impl Trust {
 /// It must be signed and is not, or it is not what was signed or sealed.
 pub(super) fn verify(path: &Path, text: &str) -> Result<(Trust, Vec<Problem>), Problem> {
     let sealed = seal::verify(text).map_err(|flaw| problem("seal", flaw.to_string()))?;
+    let (signer, warnings) = signer(path, text)?;
+    Ok((Trust { signer, sealed }, warnings))
+}
+
+/// Who signed `text`, where that is asked for, whether it is whole or not.
+///
+/// # Errors
+/// It must be signed and is not, or it is not what was signed.
+pub(super) fn signer(path: &Path, text: &str) -> Result<(Option<String>, Vec<Problem>), Problem> {
     let Some(signers) = signers(path)? else {
-        let signer = None;
-        return Ok((Trust { signer, sealed }, Vec::new()));
+        return Ok((None, Vec::new()));
     };
     let name = signature_of(path);
     let name = name.file_name().unwrap_or_default().display();
@@ -94,13 +102,12 @@ pub(super) fn verify(path: &Path, text: &str) -> Result<(Trust, Vec<Problem>), P
         ..problem(SIGNERS, message.clone())
     };
     let warnings = signers.flaws.iter().map(warning).collect();
-    let signer = Some(signer);
-    Ok((Trust { signer, sealed }, warnings))
+    Ok((Some(signer), warnings))
 }
 
-/// Whether all that must vouch for `text` does; where nothing must, that is so.
-pub(crate) fn is_vouched_for(path: &Path, text: &str) -> bool {
-    verify(path, text).is_ok()
+/// Whether `text` is signed as is asked for, if that is.
+pub(crate) fn may_be_believed(path: &Path, text: &str) -> bool {
+    signer(path, text).is_ok()
 }
 
 /// Tells apart what of the signature and of those who may sign is beside the file at `path`.

@@ -136,11 +136,11 @@ fn without(path: &Path, problems: Vec<Problem>) -> Result<Start, Vec<Problem>> {
     }
 }
 
-/// Where the state may be, by a file that cannot be used: what it says of that, what systemd says, and what is usual. What nobody
-/// vouches for is asked last.
+/// Where the state may be, by a file that cannot be used: what it says of that, what systemd says, and what is usual. One that
+/// should be signed and is not is asked last.
 fn states(path: &Path, text: &str) -> Vec<PathBuf> {
     let said = config::state_dir(text);
-    let first = if config::is_vouched_for(path, text) {
+    let first = if config::may_be_believed(path, text) {
         said.clone()
     } else {
         config::state_dir("") // as the environment says
