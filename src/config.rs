@@ -18,6 +18,8 @@ mod fleet;
 
 mod hash;
 
+mod installation;
+
 mod intent;
 
 mod intents;
@@ -46,6 +48,8 @@ mod settings;
 
 mod texts;
 
+mod trust;
+
 mod version;
 
 mod words;
@@ -61,4 +65,7 @@ pub(crate) use origin::{Setting, settings, settings_of};
 pub(crate) use problem::{Problem, Weight};
 pub(crate) use settings::Settings;
 pub(crate) use texts::{Texts, directory as layers_of};
+#[cfg(test)]
+pub(crate) use trust::Trust;
+pub(crate) use trust::{may_be_believed, sealed, vouchers};
 pub(crate) use version::Version;

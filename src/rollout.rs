@@ -5,12 +5,14 @@
 //! ```
 //!
 //! `record` is what is remembered and how it changes, `shelf` the files that keep it (`config/` in the state directory), `start` which
-//! configuration a process begins with, `proof` what counts for and against the one that runs, `trial` puts these together while an
+//! configuration a process begins with, `admission` which one is not even tried, `proof` what counts for and against the one that runs, `trial` puts these together while an
 //! agent runs.
 
 use std::path::Path;
 
 use crate::config::Texts;
+
+mod admission;
 
 mod history;
 

@@ -75,6 +75,15 @@ pub(crate) struct ConfigStatus {
     /// SHA-256 of the file that `tidegate config return` goes back to, if there is one.
     #[serde(default)]
     pub before: Option<String>,
+    /// `fleet.serial` of each, and who signed it, where that is asked for.
+    #[serde(default)]
+    pub attempted_serial: Option<u64>,
+    #[serde(default)]
+    pub attempted_signer: Option<String>,
+    #[serde(default)]
+    pub effective_serial: Option<u64>,
+    #[serde(default)]
+    pub effective_signer: Option<String>,
     /// What has yet to prove itself.
     pub open: Vec<String>,
 }

@@ -87,8 +87,10 @@ impl Orders {
 
     /// A text that was read by a signal or at the start is none, and what runs is answered without being read again.
     fn is_news(&mut self) -> bool {
+        // Before the texts: what comes meanwhile is news the next time.
+        let vouchers = config::vouchers(&self.path);
         let texts = Texts::readable(&self.path, &self.path);
-        self.path.exists() && self.rollout.is_news(&texts)
+        self.path.exists() && self.rollout.is_news(&texts, vouchers)
     }
 
     /// Waits until somebody says stop. What else is asked for meanwhile waits. Safe to cancel.
@@ -127,6 +129,12 @@ impl Orders {
             .ok()
     }
 
+    /// The text that is in the file now is tried whatever vouches for it; where it must be signed, this changes nothing.
+    pub(super) fn force(&mut self) {
+        let texts = Texts::readable(&self.path, &self.path);
+        self.rollout.forces(&texts);
+    }
+
     /// The configuration as it is now in the file, if it is good, was not gone back from, and an agent can begin with it.
     pub(super) fn reloaded(&mut self) -> Option<Prepared> {
         let file = self.path.display();
@@ -143,6 +151,10 @@ impl Orders {
                 return None;
             }
         };
+        if let Err(why) = self.rollout.admits(&loaded) {
+            tracing::error!(%file, why, "the new configuration is not tried; the agent goes on with the one it has");
+            return None;
+        }
         if let Err(why) = self.rollout.may_try(&loaded) {
             tracing::error!(%file, why, "the configuration was gone back from before; it is not tried again until it, or a file that it refers to, is another; the agent goes on with the one it has");
             return None;

@@ -86,7 +86,15 @@ impl Agent {
         self.proving.listen(now);
         let stands = self.drain.uplink.stands();
         let step = if let Some((order, by)) = self.proving.order.take() {
-            orders.rollout.obeys(order == Order::Return, &by)
+            let step = orders.rollout.obeys(order.name(), &by);
+            match order {
+                Order::Return => step,
+                Order::Force => {
+                    orders.force();
+                    Some(Step::TryAgain)
+                }
+                Order::Retry => Some(Step::TryAgain),
+            }
         } else if self.proving.only_old_connects(stands, now) {
             orders.rollout.returns(OLD_CONNECTS);
             Some(Step::Return)
@@ -148,9 +156,13 @@ impl Agent {
             state: record.state.name().to_owned(),
             why: record.why.clone(),
             attempted: record.attempted.sha256.clone(),
+            attempted_serial: record.attempted.serial,
+            attempted_signer: record.attempted.signer.clone(),
             effective: record.effective.sha256.clone(),
             attempted_layers: record.attempted.layers.clone(),
             before,
+            effective_serial: record.effective.serial,
+            effective_signer: record.effective.signer.clone(),
             open,
         };
         let is = (record.state, record.why.clone());
@@ -186,7 +198,7 @@ impl Agent {
             State::Rejected => {}
         }
         let notice = json!({ "state": record.state, "why": why, "attempted": record.attempted.sha256,
-            "effective": record.effective.sha256 });
+            "serial": record.attempted.serial, "signer": record.attempted.signer, "effective": record.effective.sha256 });
         self.notice("config", &notice, now);
     }
 }

@@ -45,5 +45,11 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
         .iter()
         .map(|warning| format!("{}: {warning}\n", path.display()))
         .collect();
-    say(&format!("{warnings}{}: good\n", path.display()))
+    let signer = loaded.trust.signer.as_deref();
+    let signed = signer.map_or(String::new(), |signer| format!(", signed by {signer}"));
+    let sealed = if loaded.trust.sealed { ", sealed" } else { "" };
+    say(&format!(
+        "{warnings}{}: good{signed}{sealed}\n",
+        path.display()
+    ))
 }

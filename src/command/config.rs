@@ -4,6 +4,8 @@ mod diff;
 
 mod history;
 
+mod seal;
+
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -41,19 +43,31 @@ enum ConfigCommand {
     /// Say what became of the last configurations, and who did what about them by hand.
     History(history::HistoryArguments),
     /// Go back to the configuration that delivered before the one that runs; that one is not tried again until it is another.
-    Return(RetryArguments),
+    Return(AgentArguments),
     /// Try the configuration in the file again, also if it was gone back from.
     Retry(RetryArguments),
+    /// Append a line to the file by which a gateway sees that it is whole, or renew it.
+    Seal(seal::SealArguments),
 }
 
+/// Which agent.
 #[derive(Debug, clap::Args)]
-struct RetryArguments {
+struct AgentArguments {
     /// The configuration file of the agent, for its state directory.
     #[arg(short, long, value_name = "FILE", conflicts_with = "state")]
     config: Option<PathBuf>,
     /// The state directory of the agent.
     #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
     state: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct RetryArguments {
+    #[command(flatten)]
+    agent: AgentArguments,
+    /// Also if it has no seal or signature where the one before had, or removes most sources. One that must be signed here is not tried.
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,6 +97,7 @@ pub(super) fn run(arguments: ConfigArguments) -> ExitCode {
         ConfigCommand::History(arguments) => history::run(&arguments),
         ConfigCommand::Return(arguments) => return_to_before(arguments),
         ConfigCommand::Retry(arguments) => retry(arguments),
+        ConfigCommand::Seal(arguments) => seal::run(&arguments),
     }
 }
 
@@ -125,7 +140,7 @@ fn status(arguments: &ConfigStatusArguments) -> ExitCode {
     }
 }
 
-impl RetryArguments {
+impl AgentArguments {
     fn state(self) -> std::io::Result<PathBuf> {
         match &self.config {
             None => Ok(self.state),
@@ -134,7 +149,7 @@ impl RetryArguments {
     }
 }
 
-fn return_to_before(arguments: RetryArguments) -> ExitCode {
+fn return_to_before(arguments: AgentArguments) -> ExitCode {
     let state = match arguments.state() {
         Ok(state) => state,
         Err(error) => return fail(&error),
@@ -157,11 +172,16 @@ fn return_to_before(arguments: RetryArguments) -> ExitCode {
 }
 
 fn retry(arguments: RetryArguments) -> ExitCode {
-    let state = match arguments.state() {
+    let how = if arguments.force {
+        Order::Force
+    } else {
+        Order::Retry
+    };
+    let state = match arguments.agent.state() {
         Ok(state) => state,
         Err(error) => return fail(&error),
     };
-    match order(&state, Order::Retry) {
+    match order(&state, how) {
         Ok(()) => say(
             "the configuration in the file is tried again; `tidegate config status --wait 12m` tells what becomes of it\n",
         ),
@@ -190,6 +210,13 @@ fn is_of(config: &ConfigStatus, version: &Version) -> bool {
     (&config.attempted, &config.attempted_layers) == (&version.sha256, &version.layers)
 }
 
+/// The number of a configuration, and who signed it, as far as it has them.
+fn vouched(serial: Option<u64>, signer: Option<&str>) -> String {
+    let serial = serial.map(|serial| format!(", serial {serial}"));
+    let signer = signer.map(|signer| format!(", signed by {signer}"));
+    serial.unwrap_or_default() + &signer.unwrap_or_default()
+}
+
 fn told(config: &ConfigStatus, json: bool) -> ExitCode {
     if json {
         say(&format!("{:#}\n", serde_json::json!(config)));
@@ -200,8 +227,10 @@ fn told(config: &ConfigStatus, json: bool) -> ExitCode {
             open => format!("\nto be proved: {open}"),
         };
         let (state, attempted, effective) = (&config.state, &config.attempted, &config.effective);
+        let of_attempted = vouched(config.attempted_serial, config.attempted_signer.as_deref());
+        let of_effective = vouched(config.effective_serial, config.effective_signer.as_deref());
         say(&format!(
-            "{state}{}{open}\ndelivered {attempted}\nruns      {effective}\n",
+            "{state}{}{open}\ndelivered {attempted}{of_attempted}\nruns      {effective}{of_effective}\n",
             why.unwrap_or_default()
         ));
     }

@@ -49,7 +49,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
     }
     let outcome = runtime.block_on(async {
         let first = first(&loaded, path, &mut rollout)?;
-        agents(first, Orders::new(path, signals, rollout)).await
+        Box::pin(agents(first, Orders::new(path, signals, rollout))).await
     });
     runtime.shutdown_timeout(LEFT_BEHIND);
     uplink::wait_for_ends(PRODUCERS_END);

@@ -44,6 +44,7 @@ pub(super) fn problems(file: &File, taken: &TakenOut) -> Vec<Problem> {
     largest_events(file, &mut found);
     buffer(file, &mut found);
     replay(file, &mut found);
+    fleet(file, &mut found);
     let intents = Intents::new(file);
     link::check(file, &intents, &mut found);
     intents::check(file, &intents, &mut found);
@@ -139,6 +140,17 @@ fn replay(file: &File, found: &mut Problems<'_>) {
         found.error(
             "replay.catch_up",
             format!("`{share}` is no share; use one like 0.4, or 0 for no limit"),
+        );
+    }
+}
+
+fn fleet(file: &File, found: &mut Problems<'_>) {
+    if let (Some(replaces), None) = (file.fleet.replaces, file.fleet.serial) {
+        found.error(
+            "fleet.replaces",
+            format!(
+                "`{replaces}` has no `serial` beside it; say which number this configuration has"
+            ),
         );
     }
 }

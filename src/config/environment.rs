@@ -25,6 +25,14 @@ pub(super) struct Variable {
     pub(super) value: OsString,
 }
 
+impl Variable {
+    /// The key that it names, as far as that can be said without the file.
+    pub(super) fn key(&self) -> String {
+        let name = self.name.get(PREFIX.len()..).unwrap_or_default();
+        name.to_ascii_lowercase().replace("__", ".")
+    }
+}
+
 /// Those of this process, each after those that it may be a part of.
 pub(super) fn variables() -> Vec<Variable> {
     let all = std::env::vars_os().filter_map(|(name, value)| {

@@ -4,7 +4,6 @@ use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use adapters::SecretRef;
 use serde_json::Value;
 
 use super::check;
@@ -18,7 +17,8 @@ use super::place::{self, Step, TakenOut};
 use super::problem::{Problem, Weight};
 use super::settings::Settings;
 use super::texts::Texts;
-use super::version::Version;
+use super::trust::{self, Trust};
+use super::version::{Version, referred};
 use super::words;
 
 /// More problems than this are not worth reading at once.
@@ -35,20 +35,31 @@ pub(crate) struct Loaded {
     /// The texts that it was read from, and those of the register maps that it names.
     pub texts: Texts,
     pub maps: Vec<(PathBuf, String)>,
+    /// What vouches for it.
+    pub trust: Trust,
     /// The files of passwords, certificates and keys.
     referred: Vec<PathBuf>,
     version: OnceLock<Version>,
 }
 
 impl Loaded {
-    /// Read from these.
-    pub(super) fn of(self, texts: Texts) -> Loaded {
-        Loaded { texts, ..self }
+    /// Read from these, for which that vouches.
+    pub(super) fn of(self, texts: Texts, trust: Trust) -> Loaded {
+        Loaded {
+            texts,
+            trust,
+            ..self
+        }
     }
 
     /// Which configuration it is, as of when that was first asked.
     pub(crate) fn version(&self) -> &Version {
-        let of = || Version::of(&self.texts, &self.maps, &self.referred);
+        let of = || Version {
+            serial: self.file.fleet.serial,
+            signer: self.trust.signer.clone(),
+            sealed: self.trust.sealed,
+            ..Version::of(&self.texts, &self.maps, &self.referred)
+        };
         self.version.get_or_init(of)
     }
 }
@@ -56,29 +67,54 @@ impl Loaded {
 /// Made only where it is needed: most files are good, and nothing of the environment is for us.
 type Lazily = LazyCell<Schema>;
 
-/// Reads the file at `path` and its layers, then `TIDEGATE__SECTION__KEY` from the environment.
+/// Reads the file at `path`, if what must vouch for it does, and its layers, then `TIDEGATE__SECTION__KEY` from the environment.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     load_for(path, path)
 }
 
 /// The same of a file that is to be put in the place of another: with the layers, and the register maps, that are beside that.
 pub(crate) fn load_for(path: &Path, place: &Path) -> Result<Loaded, Vec<Problem>> {
+    let texts = Texts::of_path(path, place)?;
+    let (trust, told) = trust::verify(path, &texts.file).map_err(|problem| vec![problem])?;
+    let mut variables = environment::variables();
+    let refused = trust.refuse(&mut variables);
     let beside = place.parent().unwrap_or(Path::new(""));
-    load_texts(Texts::of_path(path, place)?, beside)
+    match load_with(texts, beside, &variables, trust) {
+        Ok(mut loaded) if refused.is_empty() => {
+            loaded.warnings.extend(told);
+            Ok(loaded)
+        }
+        Ok(_) => Err(refused),
+        Err(problems) => Err([refused, problems].concat()),
+    }
 }
 
-/// The same of texts; `beside` is the directory of the file that they are from, for those that it names.
-pub(crate) fn load_texts(texts: Texts, beside: &Path) -> Result<Loaded, Vec<Problem>> {
-    load_with(texts, beside, &environment::variables())
+/// The same of texts for which `trust` vouched before; `beside` is the directory of the file that they are from, for those that it names.
+pub(crate) fn load_texts(
+    texts: Texts,
+    beside: &Path,
+    trust: Trust,
+) -> Result<Loaded, Vec<Problem>> {
+    let mut variables = environment::variables();
+    trust.refuse(&mut variables);
+    load_with(texts, beside, &variables, trust)
 }
 
-fn load_with(texts: Texts, beside: &Path, variables: &[Variable]) -> Result<Loaded, Vec<Problem>> {
+fn load_with(
+    texts: Texts,
+    beside: &Path,
+    variables: &[Variable],
+    trust: Trust,
+) -> Result<Loaded, Vec<Problem>> {
     let parts = Parts::read(&texts)?;
+    if trust.signer.is_some() {
+        parts.only_installations()?;
+    }
     let place = |key: &str| parts.place(key);
     let merged = parts.merged.clone();
     let found = load_merged(merged, place, beside, variables)?;
     drop(parts);
-    Ok(found.of(texts))
+    Ok(found.of(texts, trust))
 }
 
 /// Of what the texts say together, and the environment; `place` says in which layer and line a key stands.
@@ -123,6 +159,7 @@ pub(super) fn load_merged(
             file,
             warnings: problems,
             texts: Texts::default(),
+            trust: Trust::default(),
             maps,
             referred,
             version: OnceLock::new(),
@@ -146,27 +183,6 @@ fn resolve_maps(
         problems.into_iter().map(problem)
     });
     problems.collect()
-}
-
-/// The files that hold what a configuration keeps out of itself.
-fn referred(value: &Value) -> Vec<PathBuf> {
-    match value {
-        Value::Object(map) => {
-            let found = map.iter().flat_map(|(key, value)| match value.as_str() {
-                Some(path) if key == "file" || key.ends_with("_file") => {
-                    vec![PathBuf::from(path)]
-                }
-                Some(name) if key == "credential" => {
-                    let secret = SecretRef::Credential(name.to_owned());
-                    secret.path().into_iter().collect()
-                }
-                Some(_) | None => referred(value),
-            });
-            found.collect()
-        }
-        Value::Array(list) => list.iter().flat_map(referred).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
-    }
 }
 
 /// Reads the merged values; what cannot be read is noted, taken out, and the rest is tried again.
@@ -213,7 +229,12 @@ pub(super) fn problems_of(text: &str, variables: &[(&str, &str)]) -> Vec<String>
         value: value.into(),
     };
     let variables: Vec<Variable> = variables.iter().map(variable).collect();
-    let said = match load_with(Texts::of(text), Path::new("/nowhere"), &variables) {
+    let said = match load_with(
+        Texts::of(text),
+        Path::new("/nowhere"),
+        &variables,
+        Trust::default(),
+    ) {
         Ok(loaded) => loaded.warnings,
         Err(problems) => problems,
     };
@@ -235,7 +256,12 @@ mod tests {
         ];
         mutants(&seeds.map(str::as_bytes), |input| {
             let text = String::from_utf8_lossy(input);
-            let said = match load_with(Texts::of(&text), Path::new("/nowhere"), &[]) {
+            let said = match load_with(
+                Texts::of(&text),
+                Path::new("/nowhere"),
+                &[],
+                Trust::default(),
+            ) {
                 Ok(loaded) => loaded.warnings,
                 Err(problems) => problems,
             };

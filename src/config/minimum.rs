@@ -11,6 +11,7 @@ use super::merge::merge;
 use super::parts::written;
 use super::problem::Problem;
 use super::texts::Texts;
+use super::trust::{Trust, signer};
 
 /// What an agent without sources takes of a configuration: what reports, and what brings away that waits on disk.
 const REPORTS: [&str; 9] = [
@@ -22,9 +23,17 @@ const LEAST: [(&str, &[&str]); 2] = [
     ("uplink", &["brokers", "client_id", "tls", "sasl"]),
 ];
 
-/// As much of a configuration that cannot be used as an agent needs that only reports; nothing where the uplink is not in it.
-pub(crate) fn minimum(texts: &Texts, beside: &Path) -> Option<Loaded> {
-    let whole = readable(texts)?;
+/// As much of a configuration that cannot be used as an agent needs that only reports; nothing where the uplink is not in it, or where it
+/// must be signed and is not: an agent reports to nobody, and brings nothing there, by a file that anybody may have sent.
+pub(crate) fn minimum(texts: &Texts, path: &Path) -> Option<Loaded> {
+    let (signer, _) = signer(path, &texts.file).ok()?;
+    let trust = Trust {
+        signer,
+        sealed: false,
+    };
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let own = Texts::of(&texts.file);
+    let whole = readable(if trust.signer.is_some() { &own } else { texts })?;
     let reports = only(&whole, &REPORTS);
     let mut least = Map::new();
     for (section, keys) in LEAST {
@@ -32,7 +41,8 @@ pub(crate) fn minimum(texts: &Texts, beside: &Path) -> Option<Loaded> {
             least.insert(section.to_owned(), only(found, keys));
         }
     }
-    let variables = environment::variables();
+    let mut variables = environment::variables();
+    trust.refuse(&mut variables);
     let nowhere = |_: &str| (None, None);
     let load = |one: &Value, variables| load_merged(one.clone(), nowhere, beside, variables);
     let tries = [reports, Value::Object(least)];
@@ -42,7 +52,7 @@ pub(crate) fn minimum(texts: &Texts, beside: &Path) -> Option<Loaded> {
         .iter()
         .flat_map(|some| tries.iter().map(move |one| (one, *some)));
     let found = all.find_map(|(one, some)| load(one, some).ok());
-    found.map(|found| found.of(texts.clone()))
+    found.map(|found| found.of(texts.clone(), trust.clone()))
 }
 
 fn only(table: &Value, keys: &[&str]) -> Value {
@@ -118,14 +128,29 @@ mod tests {
         ] {
             let text = format!("{GOOD}{mistake}");
             assert!(
-                load_texts(Texts::of(&text), Path::new("/")).is_err(),
+                load_texts(Texts::of(&text), Path::new("/"), Trust::default()).is_err(),
                 "{mistake}"
             );
-            let least = minimum(&Texts::of(&text), Path::new("/")).expect(mistake);
+            let least =
+                minimum(&Texts::of(&text), Path::new("/nowhere/gateway.toml")).expect(mistake);
             assert_eq!(least.settings.cluster().section.brokers, ["h:9092"]);
             assert!(least.settings.sources.is_empty());
             assert_eq!(state_dir(&Texts::of(&text)), Some("/s".into()), "{mistake}");
         }
+    }
+
+    #[test]
+    fn what_is_cut_off_reports_and_what_should_be_signed_and_is_not_does_not() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("gateway.toml");
+        let cut = crate::config::sealed(GOOD)
+            .unwrap()
+            .replace("h:9092", "i:9092");
+        std::fs::write(&path, &cut).unwrap();
+        assert!(load(&path).is_err());
+        assert!(minimum(&Texts::of(&cut), &path).is_some());
+        std::fs::write(directory.path().join("allowed_signers"), "ops@a").unwrap();
+        assert!(minimum(&Texts::of(&cut), &path).is_none());
     }
 
     #[test]
@@ -137,7 +162,7 @@ mod tests {
             "= =",
         ] {
             assert!(
-                minimum(&Texts::of(text), Path::new("/")).is_none(),
+                minimum(&Texts::of(text), Path::new("/nowhere/gateway.toml")).is_none(),
                 "{text}"
             );
         }

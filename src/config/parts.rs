@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::installation;
 use super::lines::{line, line_of};
 use super::merge::{merge, place_in};
 use super::problem::Problem;
@@ -47,6 +48,33 @@ impl<'a> Parts<'a> {
         Ok(Parts { all, merged })
     }
 
+    /// Beside a file that is signed, and so not of the layers' author, they say only what an installation may.
+    ///
+    /// # Errors
+    /// What else they say.
+    pub(super) fn only_installations(&self) -> Result<(), Vec<Problem>> {
+        let layers = self.all.iter().filter(|part| part.layer.is_some());
+        let problems = layers.flat_map(|part| {
+            let keys = leaves(&part.written, "").into_iter();
+            let others = keys.filter(|key| !installation::may_set(key));
+            others.map(|key| {
+                let keys = installation::KEYS.join(", ");
+                let message = format!("the configuration must be signed here, and this layer, which is not, would change it; only {keys} may stand in a layer then: have it in the signed file");
+                Problem {
+                    layer: part.layer.map(ToOwned::to_owned),
+                    line: line(part.text, part.spans.get_ref(), &key),
+                    ..Problem::whole(&key, message)
+                }
+            })
+        });
+        let problems: Vec<Problem> = problems.collect();
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        }
+    }
+
     /// The layer and the line where `key` stands, as far as it does: in the text that has the most of it, and of those the last.
     pub(super) fn place(&self, key: &str) -> (Option<String>, Option<usize>) {
         let found = self.all.iter().filter_map(|part| {
@@ -81,6 +109,24 @@ impl<'a> Part<'a> {
             spans,
             written,
         })
+    }
+}
+
+/// The keys that are set in tables; what a list has is one.
+fn leaves(value: &Value, key: &str) -> Vec<String> {
+    match value {
+        Value::Object(table) if !table.is_empty() => {
+            let dot = if key.is_empty() { "" } else { "." };
+            let inner = table.iter();
+            let inner = inner.flat_map(|(name, value)| leaves(value, &format!("{key}{dot}{name}")));
+            inner.collect()
+        }
+        Value::Object(_)
+        | Value::Array(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_) => vec![key.to_owned()],
     }
 }
 

@@ -3,17 +3,21 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use adapters::SecretRef;
 use ring::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::environment;
 use super::hash::{hex, update};
 use super::texts::Texts;
+use super::trust::Trust;
 
 /// More of a file that a configuration refers to is not looked at: passwords, certificates and keys are smaller.
 const REFERRED_MAX: u64 = 1 << 20;
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Two are the same by their hashes: who vouches for one does not make it another.
+#[derive(Debug, Clone, Default, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Version {
     /// SHA-256 of the file in hexadecimal, as `sha256sum` prints it.
@@ -24,6 +28,18 @@ pub(crate) struct Version {
     pub beside: String,
     /// The same of the passwords, certificates and keys that it refers to.
     pub secrets: String,
+    /// `fleet.serial` of it.
+    pub serial: Option<u64>,
+    /// Who signed it, where that was asked for.
+    pub signer: Option<String>,
+    /// Whether it ends with a seal.
+    pub sealed: bool,
+}
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Version) -> bool {
+        self.is_same(other) && self.secrets == other.secrets
+    }
 }
 
 impl Version {
@@ -55,6 +71,14 @@ impl Version {
         (&self.sha256, &self.layers) == (&other.sha256, &other.layers)
     }
 
+    /// What vouched for it.
+    pub(crate) fn trust(&self) -> Trust {
+        Trust {
+            signer: self.signer.clone(),
+            sealed: self.sealed,
+        }
+    }
+
     /// Enough of it to tell two apart in a line of the log.
     pub(crate) fn short(&self) -> &str {
         self.sha256.get(..12).unwrap_or(&self.sha256)
@@ -62,8 +86,29 @@ impl Version {
 }
 
 /// As `sha256sum` prints it.
-fn sha256(text: &str) -> String {
+pub(super) fn sha256(text: &str) -> String {
     hex(digest(&SHA256, text.as_bytes()).as_ref())
+}
+
+/// The files that hold what a configuration keeps out of itself.
+pub(super) fn referred(value: &Value) -> Vec<PathBuf> {
+    match value {
+        Value::Object(map) => {
+            let found = map.iter().flat_map(|(key, value)| match value.as_str() {
+                Some(path) if key == "file" || key.ends_with("_file") => {
+                    vec![PathBuf::from(path)]
+                }
+                Some(name) if key == "credential" => {
+                    let secret = SecretRef::Credential(name.to_owned());
+                    secret.path().into_iter().collect()
+                }
+                Some(_) | None => referred(value),
+            });
+            found.collect()
+        }
+        Value::Array(list) => list.iter().flat_map(referred).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
 }
 
 fn beside(maps: &[(PathBuf, String)]) -> String {

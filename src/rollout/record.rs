@@ -41,8 +41,13 @@ pub(crate) struct Record {
     /// What was delivered last, and what runs.
     pub attempted: Version,
     pub effective: Version,
-    /// What is in `proved.toml`.
+    /// What is in `proved.toml`, and in `before.toml`.
     pub proved: Option<Version>,
+    pub before: Option<Version>,
+    /// The highest `fleet.serial` that was ever in it.
+    pub serial: Option<u64>,
+    /// SHA-256 of the text that somebody here wants tried whatever vouches for it.
+    pub forced: Option<String>,
     /// Sources that were well with that, in the boot `boot`.
     pub well: BTreeSet<String>,
     /// The boot in which something was last tried or proved; how often the process died of itself during that trial, and whether one
@@ -107,6 +112,7 @@ impl Record {
     /// It delivers. What was delivered after it and cannot be used is still rejected.
     pub(super) fn proves(&mut self, version: &Version, well: BTreeSet<String>, boot: &str) {
         self.proved = Some(version.clone());
+        self.serial = self.serial.max(version.serial);
         boot.clone_into(&mut self.boot);
         (self.well, self.deaths) = (well, 0);
         if self.attempted == *version {
@@ -154,6 +160,11 @@ impl Record {
     pub(super) fn forgets(&mut self) {
         self.doubt = None;
         self.returned.clear();
+    }
+
+    /// Somebody here wants this text tried whatever vouches for it.
+    pub(super) fn forces(&mut self, sha256: &str) {
+        self.forced = Some(sha256.to_owned());
     }
 
     /// What it would go back to cannot be had.
@@ -215,6 +226,25 @@ mod tests {
         }
         assert_eq!(begin("4"), Ok(()), "one death");
         assert!(begin("4").is_err(), "two");
+    }
+
+    #[test]
+    fn what_an_earlier_version_noted_is_read_and_the_highest_serial_never_falls() {
+        let old = r#"{ "state": "kept", "why": null, "attempted": { "sha256": "a", "beside": "", "secrets": "" },
+            "proved": { "sha256": "a", "beside": "", "secrets": "" }, "well": ["plant"], "boot": "1", "deaths": 0, "runs": true,
+            "doubt": null, "returned": [] }"#;
+        let mut record: Record = serde_json::from_str(old).unwrap();
+        assert_eq!((record.state, record.serial), (State::Kept, None));
+        for (serial, highest) in [(Some(3), 3), (None, 3), (Some(2), 3), (Some(9), 9)] {
+            let serial = Version {
+                serial,
+                ..version("b")
+            };
+            record.proves(&serial, BTreeSet::new(), "1");
+            assert_eq!(record.serial, Some(highest));
+        }
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
     }
 
     #[test]

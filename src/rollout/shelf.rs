@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::{FlockOperation, flock};
 
 use super::record::Record;
-use crate::config::{self, Loaded, Problem, Texts};
+use crate::config::{self, Loaded, Problem, Texts, Version};
 
 /// By these names configurations are kept: `proved.toml` with its register maps in `proved/`.
 const PROVED: &str = "proved";
@@ -38,19 +38,22 @@ impl Shelf {
         record.unwrap_or_default()
     }
 
-    /// The configuration that delivered last; nothing if there is none.
-    pub(super) fn proved(&self) -> Option<Result<Loaded, Vec<Problem>>> {
-        self.kept(PROVED)
+    /// The configuration that delivered last; nothing if there is none. What vouched for it when it came is in the record.
+    pub(super) fn proved(&self, record: &Record) -> Option<Result<Loaded, Vec<Problem>>> {
+        self.kept(PROVED, record.proved.as_ref())
     }
 
     /// The one before that.
-    pub(super) fn before(&self) -> Option<Loaded> {
-        self.kept(BEFORE)?.ok()
+    pub(super) fn before(&self, record: &Record) -> Option<Loaded> {
+        self.kept(BEFORE, record.before.as_ref())?.ok()
     }
 
-    fn kept(&self, name: &str) -> Option<Result<Loaded, Vec<Problem>>> {
+    fn kept(&self, name: &str, noted: Option<&Version>) -> Option<Result<Loaded, Vec<Problem>>> {
         let texts = self.texts(name)?;
-        Some(config::load_texts(texts, &self.directory.join(name)))
+        let found = Version::of_texts(&texts);
+        let noted = noted.filter(|one| one.has_texts_of(&found));
+        let trust = noted.map(Version::trust).unwrap_or_default();
+        Some(config::load_texts(texts, &self.directory.join(name), trust))
     }
 
     pub(super) fn proved_texts(&self) -> Option<Texts> {

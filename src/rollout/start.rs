@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::admission::refusal;
 use super::record::Record;
 use super::shelf::Shelf;
 use crate::config::{self, Loaded, Problem, STATE_DIR, Texts, Version};
@@ -18,6 +19,8 @@ pub(crate) struct Start {
     pub(super) noted: Record,
     /// It is another than that in the file.
     pub(super) instead: bool,
+    /// Which signature was beside the file, before it was read.
+    pub(super) vouchers: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -29,10 +32,12 @@ pub(super) struct Told {
 /// # Errors
 /// All that is wrong with the file, where nothing can run.
 pub(crate) fn start(path: &Path) -> Result<Start, Vec<Problem>> {
-    match config::load(path) {
-        Ok(loaded) => Ok(with(loaded)),
-        Err(problems) => without(path, problems),
-    }
+    let vouchers = config::vouchers(path);
+    let start = match config::load(path) {
+        Ok(loaded) => with(loaded),
+        Err(problems) => without(path, problems)?,
+    };
+    Ok(Start { vouchers, ..start })
 }
 
 /// The file is good.
@@ -51,9 +56,24 @@ fn with(loaded: Loaded) -> Start {
         record,
         noted: noted.clone(),
         instead,
+        vouchers: Vec::new(),
     };
     if record.is_proved(&version) {
         return start(record, loaded, None, false);
+    }
+    let proved = shelf.proved(&record).and_then(Result::ok);
+    if let Some(why) = refusal(&record, &loaded, proved.as_ref()) {
+        let Some(proved) = proved else {
+            let line = format!(
+                "the configuration in the file would not be tried ({why}); it runs nonetheless, since none that delivered is there to run instead"
+            );
+            return start(record, loaded, Some(line), false);
+        };
+        let line = format!(
+            "the configuration in the file is not tried ({why}); the one that delivered last runs instead"
+        );
+        record.rejects(version, why);
+        return start(record, proved, Some(line), true);
     }
     let returned = record.was_returned(&version).map(ToOwned::to_owned);
     let why = match (returned, buffer::boot_id()) {
@@ -66,7 +86,7 @@ fn with(loaded: Loaded) -> Start {
             }
         },
     };
-    let Some(Ok(proved)) = shelf.proved() else {
+    let Some(proved) = proved else {
         // It is all that there is.
         return start(record, loaded, None, false);
     };
@@ -96,17 +116,17 @@ fn without(path: &Path, problems: Vec<Problem>) -> Result<Start, Vec<Problem>> {
             record,
             noted,
             instead: true,
+            vouchers: Vec::new(),
         }
     };
-    for state in states(&texts) {
+    for state in states(path, &texts) {
         let shelf = Shelf::in_state(&state);
-        if let Some(Ok(proved)) = shelf.proved() {
+        if let Some(Ok(proved)) = shelf.proved(&shelf.read()) {
             let line = "the configuration in the file cannot be used; the one that delivered last runs instead; put the file right";
             return Ok(begin(shelf, proved, line));
         }
     }
-    let beside = path.parent().unwrap_or(Path::new(""));
-    match config::minimum(&texts, beside) {
+    match config::minimum(&texts, path) {
         Some(least) => {
             let shelf = Shelf::in_state(&least.settings.store.state);
             let line = "the configuration in the file cannot be used, and there is none that delivered before; the agent only reports, and no source runs, until the file is put right";
@@ -116,12 +136,20 @@ fn without(path: &Path, problems: Vec<Problem>) -> Result<Start, Vec<Problem>> {
     }
 }
 
-/// Where the state may be, by a file that cannot be used: what it says of that, what systemd says, and what is usual.
-fn states(texts: &Texts) -> Vec<PathBuf> {
+/// Where the state may be, by a file that cannot be used: what it says of that, what systemd says, and what is usual. One that
+/// should be signed and is not is asked last.
+fn states(path: &Path, texts: &Texts) -> Vec<PathBuf> {
     let said = config::state_dir(texts);
+    let first = if config::may_be_believed(path, &texts.file) {
+        said.clone()
+    } else {
+        config::state_dir(&Texts::default()) // as the environment says
+    };
     let systemd = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
-    said.into_iter()
+    first
+        .into_iter()
         .chain(systemd)
         .chain([PathBuf::from(STATE_DIR)])
+        .chain(said)
         .collect()
 }

@@ -1,5 +1,7 @@
 //! The configuration that runs, from one agent of this process to the next: its trial, what is noted of it, and what is gone back to.
 
+mod acts;
+
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -9,8 +11,9 @@ use adapters::off_task;
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
+use super::admission::refusal;
 use super::proof::{FAIR, Proof, Seen, Verdict};
-use super::record::Record;
+use super::record::{Record, State};
 use super::shelf::Shelf;
 use super::start::{Start, Told};
 use crate::config::{Loaded, Settings, Texts, Version};
@@ -42,6 +45,8 @@ pub(crate) struct Rollout {
     proof: Option<Proof>,
     /// What runs next is another than that which was delivered.
     instead: bool,
+    /// Which signature was beside the file when it was last asked whether there is news.
+    vouchers: Vec<u8>,
     /// Sources that are well, as far as that is known: after another boot the peers of all may still be starting.
     well: BTreeSet<String>,
     boot: String,
@@ -61,10 +66,10 @@ impl Rollout {
         let proved = if start.record.is_proved(loaded.version()) {
             Some(Arc::clone(&loaded))
         } else {
-            let proved = start.shelf.proved().and_then(Result::ok);
+            let proved = start.shelf.proved(&start.record).and_then(Result::ok);
             proved.map(Arc::new)
         };
-        let before = start.shelf.before().map(Arc::new);
+        let before = start.shelf.before(&start.record).map(Arc::new);
         let rollout = Rollout {
             well: start
                 .noted
@@ -85,6 +90,7 @@ impl Rollout {
             before,
             proof: None,
             instead: start.instead,
+            vouchers: start.vouchers,
             noting: None,
         };
         (rollout, loaded)
@@ -104,7 +110,20 @@ impl Rollout {
         }
     }
 
-    /// Why this one must not be tried.
+    /// Why this one is not even tried.
+    ///
+    /// # Errors
+    /// It is older than one that delivered, or it may not be whole. What ran before goes on.
+    pub(crate) fn admits(&mut self, loaded: &Loaded) -> Result<(), String> {
+        let Some(why) = refusal(&self.record, loaded, self.proved.as_deref()) else {
+            return Ok(());
+        };
+        self.record.rejects(loaded.version().clone(), why.clone());
+        self.instead = true;
+        Err(why)
+    }
+
+    /// Why this one must not be tried again.
     ///
     /// # Errors
     /// It was gone back from, and nothing of it has changed since.
@@ -118,11 +137,14 @@ impl Rollout {
         })
     }
 
-    /// These texts were delivered: whether they are others than the last ones, and than those that run.
-    pub(crate) fn is_news(&mut self, texts: &Texts) -> bool {
+    /// These texts were delivered, with what vouches for them: whether they are others than the last ones, and than those that run, or are
+    /// signed now and were refused before.
+    pub(crate) fn is_news(&mut self, texts: &Texts, vouchers: Vec<u8>) -> bool {
         let version = Version::of_texts(texts);
+        let is_signed_anew = self.vouchers != vouchers;
+        self.vouchers = vouchers;
         if self.record.attempted.has_texts_of(&version) {
-            return false;
+            return is_signed_anew && self.record.state == State::Rejected;
         }
         let runs = self.record.effective.has_texts_of(&version);
         if runs {
@@ -238,58 +260,10 @@ impl Rollout {
         (self.proof, self.instead) = (None, true);
     }
 
-    /// What somebody asked for by hand, to be done: to go back from what runs, or to try the file again.
-    pub(crate) fn obeys(&mut self, is_return: bool, by: &str) -> Option<Step> {
-        let what = if is_return { "return" } else { "retry" };
-        let now = Timestamp::now().to_string();
-        self.record.history.acts(what, &self.version, by, &now);
-        if !is_return {
-            tracing::info!(
-                by,
-                "`tidegate config retry`: the configuration in the file is tried again, also if it was gone back from"
-            );
-            self.forgets();
-            return Some(Step::TryAgain);
-        }
-        let Some(back) = self.back().cloned() else {
-            tracing::warn!(
-                by,
-                "`tidegate config return`: there is no configuration before this one to go back to; it goes on"
-            );
-            return None;
-        };
-        tracing::warn!(
-            by,
-            from = self.version.short(),
-            to = back.version().short(),
-            "`tidegate config return`: the configuration that delivered before runs again"
-        );
-        self.returns(&format!("`tidegate config return` by {by}"));
-        self.record.is_all_that_is_left(back.version());
-        (self.proved, self.before) = (Some(back), None);
-        self.write_kept();
-        Some(Step::Return)
-    }
-
-    /// What `tidegate config return` goes back to.
-    pub(crate) fn back(&self) -> Option<&Arc<Loaded>> {
-        if self.record.is_proved(&self.version) {
-            self.before.as_ref()
-        } else {
-            self.proved.as_ref()
-        }
-    }
-
     /// It cannot be gone back from.
     pub(crate) fn stays(&mut self) {
         self.instead = false;
         self.record.stays();
-    }
-
-    /// Nothing was gone back from.
-    pub(crate) fn forgets(&mut self) {
-        self.record.forgets();
-        self.doubt_until = None;
     }
 
     /// What to go back to.
@@ -323,6 +297,7 @@ impl Rollout {
     }
 
     fn write_kept(&mut self) {
+        self.record.before = self.before.as_ref().map(|one| one.version().clone());
         self.keep_history();
         self.noted.clone_from(&self.record);
         let (shelf, record) = (self.shelf.clone(), self.record.clone());

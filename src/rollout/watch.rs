@@ -18,7 +18,8 @@ const QUIET_S: i64 = 1;
 const QUIET_MOST: u32 = 10;
 const LOOK_EVERY_S: i64 = 60;
 
-/// Tells of each text in the place of `path`, or among its layers, that is another than the one before, and of the first.
+/// Tells of each text in the place of `path`, among its layers, and of each signature beside it, that is another than the one before, and of
+/// the first.
 pub(crate) fn watch(path: &Path) -> mpsc::Receiver<()> {
     // One more that waits says no more.
     let (tell, told) = mpsc::channel(1);
@@ -35,7 +36,8 @@ fn look(path: &Path, tell: &mpsc::Sender<()>) {
     while !tell.is_closed() {
         // Anew each time, as the directory itself may be another one; and before the file is read, so that nothing comes between.
         let directory = watched(path);
-        let now = Texts::readable(path, path);
+        // What vouches for it first: a signature that comes meanwhile is seen the next time.
+        let now = (config::vouchers(path), Texts::readable(path, path));
         // A file that is being replaced may be missing for a moment.
         if path.exists() && seen.as_ref() != Some(&now) {
             seen = Some(now);

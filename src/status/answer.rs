@@ -21,6 +21,7 @@ const AGENT_ANSWERS: Duration = Duration::from_secs(5);
 pub(super) fn path_of(order: Order) -> &'static str {
     match order {
         Order::Retry => "/config/retry",
+        Order::Force => "/config/retry/force",
         Order::Return => "/config/return",
     }
 }
@@ -46,7 +47,9 @@ pub(super) async fn answer(
     let asked = |order: &Order| request.uri().path() == path_of(*order);
     if hosts.is_none()
         && request.method() == Method::POST
-        && let Some(order) = [Order::Retry, Order::Return].into_iter().find(asked)
+        && let Some(order) = [Order::Retry, Order::Force, Order::Return]
+            .into_iter()
+            .find(asked)
     {
         return Ok(pass_on(Ask::Order(order, by), asks).await);
     }

@@ -16,6 +16,19 @@ pub(crate) enum Ask {
 pub(crate) enum Order {
     /// To try the configuration in the file again, also if it was gone back from.
     Retry,
+    /// Also if nothing vouches for it where something did before, and if it removes most sources.
+    Force,
     /// To go back from the one that runs to the one that delivered before.
     Return,
+}
+
+impl Order {
+    /// As the command is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Order::Retry => "retry",
+            Order::Force => "retry --force",
+            Order::Return => "return",
+        }
+    }
 }

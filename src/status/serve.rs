@@ -18,8 +18,7 @@ use tokio::time::timeout;
 
 use super::Snapshot;
 use super::answer::path_of;
-use super::ask::Ask;
-use super::ask::Order;
+use super::ask::{Ask, Order};
 use super::connections::{Failures, To, take_in};
 use super::section::StatusSettings;
 use crate::process::parts::{Down, PartNews, Parts};

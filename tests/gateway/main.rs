@@ -51,6 +51,7 @@ mod lines;
 mod adapters;
 
 mod rollout;
+mod signed;
 
 mod signals;
 
