@@ -17,6 +17,7 @@ mod disk_writer;
 
 mod modbus;
 
+#[cfg(feature = "packaging")]
 mod packaging;
 
 mod plan;
@@ -46,8 +47,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Modbus(arguments) => modbus::run(&arguments),
         Command::DiskWriter => disk_writer::run(),
         Command::Version => console::say(&crate::process::version::long()),
-        Command::Schema => packaging::schema(),
+        Command::Schema => console::say(&crate::config::schema()),
+        #[cfg(feature = "packaging")]
         Command::Completions { shell } => packaging::completions(shell),
+        #[cfg(feature = "packaging")]
         Command::Man => packaging::man(),
         #[cfg(feature = "simulate")]
         Command::Simulate(arguments) => simulate::run(&arguments),

@@ -57,7 +57,9 @@ mod words;
 #[cfg(test)]
 pub(crate) use capacity::budget_for;
 pub(crate) use capacity::{RECORD, Rate, RateSource, expected_rate, full_after};
-pub(crate) use file::{File, STATE_DIR};
+#[cfg(feature = "simulate")]
+pub(crate) use file::File;
+pub(crate) use file::{STATE_DIR, schema};
 pub(crate) use intents::{HEALTH, Intent, Intents};
 pub(crate) use load::{Loaded, load, load_for, load_texts};
 pub(crate) use minimum::{minimum, state_dir, state_of};

@@ -1,7 +1,6 @@
 //! The command line.
 
 use clap::{Parser, Subcommand};
-use clap_complete::Shell;
 
 use super::check::CheckArguments;
 use super::config::ConfigArguments;
@@ -49,8 +48,10 @@ pub(super) enum Command {
     /// Print the JSON schema of the configuration.
     Schema,
     /// Print a completion script.
-    Completions { shell: Shell },
+    #[cfg(feature = "packaging")]
+    Completions { shell: clap_complete::Shell },
     /// Print the manual page.
+    #[cfg(feature = "packaging")]
     Man,
     /// Show the main job: a simulated plant, a mock cluster, an outage and what became of every event.
     ///

@@ -1,4 +1,4 @@
-//! What packagers and editors ask for: completions, the manual page, the schema of the configuration.
+//! What packagers ask for: completions and the manual page.
 
 use std::process::ExitCode;
 
@@ -7,11 +7,6 @@ use clap_complete::Shell;
 
 use super::arguments::Arguments;
 use super::console::{fail, say};
-use crate::config::File;
-
-pub(super) fn schema() -> ExitCode {
-    say(&format!("{:#}\n", schemars::schema_for!(File).to_value()))
-}
 
 pub(super) fn completions(shell: Shell) -> ExitCode {
     let mut script = Vec::new();

@@ -22,6 +22,11 @@ use crate::state::BufferSection;
 use crate::status::StatusSection;
 use crate::uplink::UplinkSection;
 
+/// The JSON schema of the file, for editors.
+pub(crate) fn schema() -> String {
+    format!("{:#}\n", schemars::schema_for!(File).to_value())
+}
+
 /// The whole configuration file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
