@@ -4,10 +4,9 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use super::hash::{hex, update};
+use super::hash::Hash;
 use super::problem::Problem;
 
 /// More layers than this are a mistake of whoever writes them.
@@ -84,12 +83,12 @@ impl Texts {
         if self.layers.is_empty() {
             return String::new();
         }
-        let mut all = Context::new(&SHA256);
+        let mut all = Hash::new();
         for layer in &self.layers {
-            update(&mut all, layer.name.as_bytes());
-            update(&mut all, layer.text.as_bytes());
+            all.add(layer.name.as_bytes());
+            all.add(layer.text.as_bytes());
         }
-        hex(all.finish().as_ref())
+        all.finish()
     }
 }
 

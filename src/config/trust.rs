@@ -20,9 +20,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use ring::digest::{Context, SHA256};
-
 use super::environment::Variable;
+use super::hash::Hash;
 use super::installation;
 use super::problem::{Problem, Weight};
 pub(crate) use seal::sealed;
@@ -111,17 +110,16 @@ pub(crate) fn may_be_believed(path: &Path, text: &str) -> bool {
 }
 
 /// Tells apart what of the signature and of those who may sign is beside the file at `path`.
-pub(crate) fn vouchers(path: &Path) -> Vec<u8> {
-    let mut all = Context::new(&SHA256);
+pub(crate) fn vouchers(path: &Path) -> String {
+    let mut all = Hash::new();
     for (path, most) in [
         (signature_of(path), SIGNATURE_MAX),
         (signers_of(path), SIGNERS_MAX),
     ] {
         let content = bounded(&path, most).unwrap_or_default();
-        all.update(&content.len().to_le_bytes());
-        all.update(&content);
+        all.add(&content);
     }
-    all.finish().as_ref().to_vec()
+    all.finish()
 }
 
 /// Who may sign; none where no signature is asked for.

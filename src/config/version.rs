@@ -4,12 +4,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use adapters::SecretRef;
-use ring::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::environment;
-use super::hash::{hex, update};
+use super::hash::{Hash, sha256};
 use super::texts::Texts;
 use super::trust::Trust;
 
@@ -85,11 +84,6 @@ impl Version {
     }
 }
 
-/// As `sha256sum` prints it.
-pub(super) fn sha256(text: &str) -> String {
-    hex(digest(&SHA256, text.as_bytes()).as_ref())
-}
-
 /// The files that hold what a configuration keeps out of itself.
 pub(super) fn referred(value: &Value) -> Vec<PathBuf> {
     match value {
@@ -112,25 +106,25 @@ pub(super) fn referred(value: &Value) -> Vec<PathBuf> {
 }
 
 fn beside(maps: &[(PathBuf, String)]) -> String {
-    let mut all = Context::new(&SHA256);
+    let mut all = Hash::new();
     for (name, text) in maps {
-        update(&mut all, name.as_os_str().as_encoded_bytes());
-        update(&mut all, text.as_bytes());
+        all.add(name.as_os_str().as_encoded_bytes());
+        all.add(text.as_bytes());
     }
     for variable in environment::variables() {
-        update(&mut all, variable.name.as_bytes());
-        update(&mut all, variable.value.as_encoded_bytes());
+        all.add(variable.name.as_bytes());
+        all.add(variable.value.as_encoded_bytes());
     }
-    hex(all.finish().as_ref())
+    all.finish()
 }
 
 fn secrets(referred: &[PathBuf]) -> String {
-    let mut all = Context::new(&SHA256);
+    let mut all = Hash::new();
     for path in referred {
-        update(&mut all, path.as_os_str().as_encoded_bytes());
-        update(&mut all, &content(path));
+        all.add(path.as_os_str().as_encoded_bytes());
+        all.add(&content(path));
     }
-    hex(all.finish().as_ref())
+    all.finish()
 }
 
 /// Nothing of a file that is not there, or that is no file.

@@ -20,7 +20,7 @@ pub(crate) struct Start {
     /// It is another than that in the file.
     pub(super) instead: bool,
     /// Which signature was beside the file, before it was read.
-    pub(super) vouchers: Vec<u8>,
+    pub(super) vouchers: String,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ fn with(loaded: Loaded) -> Start {
         record,
         noted: noted.clone(),
         instead,
-        vouchers: Vec::new(),
+        vouchers: String::new(),
     };
     if record.is_proved(&version) {
         return start(record, loaded, None, false);
@@ -116,7 +116,7 @@ fn without(path: &Path, problems: Vec<Problem>) -> Result<Start, Vec<Problem>> {
             record,
             noted,
             instead: true,
-            vouchers: Vec::new(),
+            vouchers: String::new(),
         }
     };
     for state in states(path, &texts) {

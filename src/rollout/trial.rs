@@ -46,7 +46,7 @@ pub(crate) struct Rollout {
     /// What runs next is another than that which was delivered.
     instead: bool,
     /// Which signature was beside the file when it was last asked whether there is news.
-    vouchers: Vec<u8>,
+    vouchers: String,
     /// Sources that are well, as far as that is known: after another boot the peers of all may still be starting.
     well: BTreeSet<String>,
     boot: String,
@@ -139,7 +139,7 @@ impl Rollout {
 
     /// These texts were delivered, with what vouches for them: whether they are others than the last ones, and than those that run, or are
     /// signed now and were refused before.
-    pub(crate) fn is_news(&mut self, texts: &Texts, vouchers: Vec<u8>) -> bool {
+    pub(crate) fn is_news(&mut self, texts: &Texts, vouchers: String) -> bool {
         let version = Version::of_texts(texts);
         let is_signed_anew = self.vouchers != vouchers;
         self.vouchers = vouchers;

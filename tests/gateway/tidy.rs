@@ -51,7 +51,7 @@ fn each_library_is_named_where_it_belongs() {
             &[
                 "buffer/src/keys.rs",
                 "src/config/trust",
-                "src/config/version.rs",
+                "src/config/hash.rs",
             ],
         ),
         ("serde_cbor::", &["buffer/src/cbor.rs"]),

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::super::version::sha256;
+use super::super::hash::sha256;
 
 const BEGIN: &str = "# tidegate-seal:";
 const HASH: &str = " sha256:";

@@ -172,3 +172,44 @@ fn fuzz_whatever_is_beside_a_configuration_it_is_refused_in_words_that_can_be_pr
         }
     });
 }
+
+#[test]
+fn beside_a_signed_file_a_layer_says_only_what_an_installation_may() {
+    let (directory, path) = beside(&[
+        (SIGNERS, ALLOWED.as_bytes()),
+        ("gateway.toml.sig", ED25519.as_bytes()),
+        ("gateway.toml", TEXT.as_bytes()),
+    ]);
+    let layers = directory.path().join("gateway.toml.d");
+    fs::create_dir(&layers).unwrap();
+    let layer = |text: &str| fs::write(layers.join("10-site.toml"), text).unwrap();
+    layer("[gateway]\nid = \"gw-7\"\nsite = \"hall\"\n");
+    assert_eq!(
+        super::super::load(&path)
+            .unwrap()
+            .file
+            .gateway
+            .id
+            .as_deref(),
+        Some("gw-7")
+    );
+    for (text, said) in [
+        (
+            "[gateway]\nid = \"gw-7\"\n[uplink]\nbrokers = [\"evil:9092\"]\n",
+            "10-site.toml: line 4: uplink.brokers: the configuration must be signed here, and this layer",
+        ),
+        (
+            "[[mqtt]]\nname = \"a\"\nhost = \"h\"\n",
+            "10-site.toml: line 1: mqtt: the configuration must be signed here",
+        ),
+        (
+            "[gateway]\ntags = {}\n",
+            "line 2: gateway.tags: the configuration must be signed here",
+        ),
+    ] {
+        layer(text);
+        let problems = super::super::load(&path).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].to_string().contains(said), "{}", problems[0]);
+    }
+}
