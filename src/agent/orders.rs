@@ -119,6 +119,16 @@ impl Orders {
         )
     }
 
+    /// What somebody goes back to by hand, if an agent can begin with it.
+    pub(super) fn go_back(&mut self, by: &str) -> Option<Prepared> {
+        let back = self.rollout.back().cloned()?;
+        let failed =
+            "`tidegate config return`: the agent cannot begin with the configuration before";
+        let prepared = self.prepare_or_stay(&back, failed)?;
+        self.rollout.goes_back(back, by);
+        Some(prepared)
+    }
+
     /// The agent goes on as it is where that cannot be had.
     fn prepare_or_stay(&self, loaded: &Arc<Loaded>, failed: &str) -> Option<Prepared> {
         let prepared = self.prepare(loaded);

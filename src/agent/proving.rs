@@ -86,15 +86,16 @@ impl Agent {
         self.proving.listen(now);
         let stands = self.drain.uplink.stands();
         let step = if let Some((order, by)) = self.proving.order.take() {
-            let step = orders.rollout.obeys(order.name(), &by);
-            match order {
-                Order::Return => step,
-                Order::Force => {
-                    orders.force();
-                    Some(Step::TryAgain)
-                }
-                Order::Retry => Some(Step::TryAgain),
+            if order == Order::Return {
+                let reason = "`tidegate config return`: the configuration before runs again";
+                let back = orders.go_back(&by)?;
+                return Some(End::StartAnew(reason, Box::new(back)));
             }
+            orders.rollout.tries_again(order.name(), &by);
+            if order == Order::Force {
+                orders.force();
+            }
+            Some(Step::TryAgain)
         } else if self.proving.only_old_connects(stands, now) {
             orders.rollout.returns(OLD_CONNECTS);
             Some(Step::Return)

@@ -4,41 +4,38 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Rollout, Step};
+use super::Rollout;
 use crate::config::{Loaded, Texts, Version};
 
 impl Rollout {
-    /// What somebody asked for by hand, to be done: to go back from what runs, or to try the file again.
-    pub(crate) fn obeys(&mut self, what: &str, by: &str) -> Option<Step> {
-        let now = Timestamp::now().to_string();
-        self.record.history.acts(what, &self.version, by, &now);
-        if what != "return" {
-            tracing::info!(
-                by,
-                what,
-                "`tidegate config retry`: the configuration in the file is tried again, also if it was gone back from"
-            );
-            self.forgets();
-            return Some(Step::TryAgain);
-        }
-        let Some(back) = self.back().cloned() else {
-            tracing::warn!(
-                by,
-                "`tidegate config return`: there is no configuration before this one to go back to; it goes on"
-            );
-            return None;
-        };
+    /// Somebody has the file tried again, as the command is called.
+    pub(crate) fn tries_again(&mut self, what: &str, by: &str) {
+        self.note_act(what, by);
+        tracing::info!(
+            by,
+            "`tidegate config {what}`: the configuration in the file is tried again, also if it was gone back from"
+        );
+        self.forgets();
+    }
+
+    /// Somebody has gone back to what [`Rollout::back`] says: that counts as what delivered last.
+    pub(crate) fn goes_back(&mut self, to: Arc<Loaded>, by: &str) {
+        self.note_act("return", by);
         tracing::warn!(
             by,
             from = self.version.short(),
-            to = back.version().short(),
-            "`tidegate config return`: the configuration that delivered before runs again"
+            to = to.version().short(),
+            "`tidegate config return`: the configuration that delivered before runs again; the one that ran is not tried again until it is another, or `tidegate config retry`"
         );
         self.returns(&format!("`tidegate config return` by {by}"));
-        self.record.is_all_that_is_left(back.version());
-        (self.proved, self.before) = (Some(back), None);
+        self.record.is_all_that_is_left(to.version());
+        (self.proved, self.before) = (Some(to), None);
         self.write_kept();
-        Some(Step::Return)
+    }
+
+    fn note_act(&mut self, what: &str, by: &str) {
+        let now = Timestamp::now().to_string();
+        self.record.history.acts(what, &self.version, by, &now);
     }
 
     /// What `tidegate config return` goes back to.
@@ -56,7 +53,7 @@ impl Rollout {
     }
 
     /// Nothing was gone back from.
-    pub(crate) fn forgets(&mut self) {
+    fn forgets(&mut self) {
         self.record.forgets();
         self.doubt_until = None;
     }
