@@ -11,9 +11,7 @@ use crate::keeping::{AWAY, VISION, errors, out};
 use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
 use crate::rig::{Gateway, Rig, binary, free_port, project, tidegate, wait_for};
-
-/// What is judged in ten minutes elsewhere.
-const SOON: &str = "[fleet]\nprove_within = \"8s\"\n";
+use crate::rollout::SOON;
 
 fn example(name: &str) -> PathBuf {
     project().join("examples/fleet").join(name)
