@@ -70,9 +70,17 @@ pub(crate) fn state_dir(texts: &Texts) -> Option<PathBuf> {
         let said = whole.get("gateway")?.get("state_dir")?.as_str()?;
         Some(PathBuf::from(said))
     };
+    // The first table may be the one with the error: then the line alone says it.
+    let line = || texts.file.lines().find_map(state_dir_of_line);
     from_environment
         .or_else(said)
+        .or_else(line)
         .filter(|path| path.is_absolute())
+}
+
+fn state_dir_of_line(line: &str) -> Option<PathBuf> {
+    let said = written(line).ok()?;
+    Some(PathBuf::from(said.get("state_dir")?.as_str()?))
 }
 
 /// The state directory of the agent that has this file, also where the file cannot be used: the agent runs with another one then.
@@ -151,6 +159,18 @@ mod tests {
         assert!(minimum(&Texts::of(&cut), &path).is_some());
         std::fs::write(directory.path().join("allowed_signers"), "ops@a").unwrap();
         assert!(minimum(&Texts::of(&cut), &path).is_none());
+    }
+
+    #[test]
+    fn where_the_state_is_is_found_also_where_the_first_table_has_the_error() {
+        for text in [
+            "[gateway]\nid = \"a\"\nid = \"a\"\nstate_dir = \"/s\"\n",
+            "[gateway\nstate_dir = \"/s\" # here\n",
+            "= =\n[gateway]\nstate_dir = '/s'\n",
+        ] {
+            assert_eq!(state_dir(&Texts::of(text)), Some("/s".into()), "{text}");
+        }
+        assert_eq!(state_dir(&Texts::of("= =\nstate_dir = 5\n")), None);
     }
 
     #[test]
