@@ -11,7 +11,7 @@ use crate::state::{StoreError, keys};
 pub(super) struct CheckArguments {
     #[arg(value_name = "FILE")]
     config: PathBuf,
-    /// The file in whose place it is to be put: with the layers and register maps that are beside that.
+    /// The file in whose place it is to be put: with the layers, register maps and signature that are beside that.
     #[arg(long, value_name = "FILE")]
     in_place_of: Option<PathBuf>,
     /// Print the effective configuration, with defaults and overrides from the environment.

@@ -72,10 +72,10 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     load_for(path, path)
 }
 
-/// The same of a file that is to be put in the place of another: with the layers, and the register maps, that are beside that.
+/// The same of a file that is to be put in the place of another: with the layers, the register maps and the signature that are beside that.
 pub(crate) fn load_for(path: &Path, place: &Path) -> Result<Loaded, Vec<Problem>> {
     let texts = Texts::of_path(path, place)?;
-    let (trust, told) = trust::verify(path, &texts.file).map_err(|problem| vec![problem])?;
+    let (trust, told) = trust::verify(place, &texts.file).map_err(|problem| vec![problem])?;
     let mut variables = environment::variables();
     let refused = trust.refuse(&mut variables);
     let beside = place.parent().unwrap_or(Path::new(""));

@@ -43,29 +43,21 @@ impl Texts {
     /// What cannot be read, by the name of the layer, or by none for the file itself.
     fn read(path: &Path, place: &Path) -> Result<Texts, (Option<String>, io::Error)> {
         let file = std::fs::read_to_string(path).map_err(|error| (None, error))?;
-        let mut layers = Vec::new();
-        for name in names(place).map_err(|error| (Some("*".to_owned()), error))? {
-            let path = directory(place).join(&name);
-            let name = name.to_string_lossy().into_owned();
-            match std::fs::read_to_string(path) {
-                Ok(text) => layers.push(Layer { name, text }),
-                Err(error) => return Err((Some(name), error)),
-            }
-        }
+        let all = layers(place).map_err(|error| (Some("*".to_owned()), error))?;
+        let layers = all.map(|(name, text)| match text {
+            Ok(text) => Ok(Layer { name, text }),
+            Err(error) => Err((Some(name), error)),
+        });
+        let layers = layers.collect::<Result<_, _>>()?;
         Ok(Texts { file, layers })
     }
 
     /// As much of them as can be read.
     pub(crate) fn readable(path: &Path, place: &Path) -> Texts {
-        let read = |path: &Path| std::fs::read_to_string(path).ok();
-        let layers = names(place).unwrap_or_default().into_iter();
-        let layers = layers.filter_map(|name| {
-            let text = read(&directory(place).join(&name))?;
-            let name = name.to_string_lossy().into_owned();
-            Some(Layer { name, text })
-        });
+        let all = layers(place).into_iter().flatten();
+        let layers = all.filter_map(|(name, text)| text.ok().map(|text| Layer { name, text }));
         Texts {
-            file: read(path).unwrap_or_default(),
+            file: std::fs::read_to_string(path).unwrap_or_default(),
             layers: layers.collect(),
         }
     }
@@ -97,6 +89,16 @@ pub(crate) fn directory(path: &Path) -> PathBuf {
     let mut directory: OsString = path.as_os_str().to_owned();
     directory.push(".d");
     PathBuf::from(directory)
+}
+
+/// The name and text of each layer of the file at `path`, in their order.
+fn layers(path: &Path) -> io::Result<impl Iterator<Item = (String, io::Result<String>)>> {
+    let directory = directory(path);
+    let names = names(path)?.into_iter();
+    Ok(names.map(move |name| {
+        let text = std::fs::read_to_string(directory.join(&name));
+        (name.to_string_lossy().into_owned(), text)
+    }))
 }
 
 /// Of the layers of the file at `path`, in their order. A directory that is not there has none.

@@ -35,41 +35,46 @@ impl History {
     }
 
     /// Takes a note of what has become of a configuration, if that is news.
-    pub(super) fn becomes(&mut self, what: &str, version: &Version, why: Option<&str>, at: &str) {
-        let why = why.map(ToOwned::to_owned);
+    pub(super) fn becomes(
+        &mut self,
+        what: &str,
+        version: &Version,
+        why: Option<&str>,
+        at: impl FnOnce() -> String,
+    ) {
         let is_news = self
             .0
             .iter()
             .rfind(|one| one.by.is_none())
             .is_none_or(|last| {
-                let last = (&*last.what, &last.sha256, &last.layers, &last.why);
-                last != (what, &version.sha256, &version.layers, &why)
+                let last = (&*last.what, &last.sha256, &last.layers, last.why.as_deref());
+                last != (what, &version.sha256, &version.layers, why)
             });
         if is_news {
-            self.add(what, version, None, why, at);
+            self.add(what, version, None, why, at());
         }
     }
 
     /// Somebody did something about it.
-    pub(super) fn acts(&mut self, what: &str, version: &Version, by: &str, at: &str) {
-        self.add(what, version, Some(by.to_owned()), None, at);
+    pub(super) fn acts(&mut self, what: &str, version: &Version, by: &str, at: String) {
+        self.add(what, version, Some(by), None, at);
     }
 
     fn add(
         &mut self,
         what: &str,
         version: &Version,
-        by: Option<String>,
-        why: Option<String>,
-        at: &str,
+        by: Option<&str>,
+        why: Option<&str>,
+        at: String,
     ) {
         self.0.push(Entry {
-            at: at.to_owned(),
+            at,
             what: what.to_owned(),
             sha256: version.sha256.clone(),
             layers: version.layers.clone(),
-            by,
-            why,
+            by: by.map(ToOwned::to_owned),
+            why: why.map(ToOwned::to_owned),
         });
         let surplus = self.0.len().saturating_sub(ENTRIES_MAX);
         self.0.drain(..surplus);
@@ -86,12 +91,12 @@ mod tests {
         let mut history = History::default();
         let version = Version::of_texts(&Texts::of("a"));
         for at in ["1", "2"] {
-            history.becomes("proving", &version, None, at);
+            history.becomes("proving", &version, None, || at.to_owned());
         }
-        history.acts("retry", &version, "uid 0", "3");
-        history.becomes("proving", &version, None, "4");
-        history.becomes("unproven", &version, Some("an outage"), "5");
-        history.becomes("unproven", &version, Some("a longer one"), "6");
+        history.acts("retry", &version, "uid 0", "3".into());
+        history.becomes("proving", &version, None, || "4".into());
+        history.becomes("unproven", &version, Some("an outage"), || "5".into());
+        history.becomes("unproven", &version, Some("a longer one"), || "6".into());
         let said: Vec<(&str, &str)> = history
             .entries()
             .iter()
@@ -107,7 +112,7 @@ mod tests {
             ]
         );
         for number in 0..100 {
-            history.acts("return", &version, "uid 0", &number.to_string());
+            history.acts("return", &version, "uid 0", number.to_string());
         }
         assert_eq!(history.entries().len(), ENTRIES_MAX);
     }

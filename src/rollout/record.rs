@@ -120,11 +120,6 @@ impl Record {
         }
     }
 
-    /// Somebody went back to it by hand.
-    pub(super) fn is_all_that_is_left(&mut self, version: &Version) {
-        self.proved = Some(version.clone());
-    }
-
     pub(super) fn returns(&mut self, version: &Version, why: &str) {
         self.is_still_returned(version, why);
         self.deaths = 0;

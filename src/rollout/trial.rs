@@ -310,9 +310,9 @@ impl Rollout {
 
     fn keep_history(&mut self) {
         let record = &mut self.record;
-        let now = Timestamp::now().to_string();
         let (state, why) = (record.state.name(), record.why.as_deref());
-        record.history.becomes(state, &record.attempted, why, &now);
+        let now = || Timestamp::now().to_string();
+        record.history.becomes(state, &record.attempted, why, now);
     }
 
     /// Writes what has changed of the record.

@@ -73,7 +73,7 @@ fn watched(path: &Path) -> Option<OwnedFd> {
         .ok()
 }
 
-/// Waits until something happens in the directory, for so many seconds at most; whether it did.
+/// Waits for something to happen in the directory, for so many seconds at most. Returns whether it did.
 fn stirs(directory: Option<&OwnedFd>, seconds: i64) -> bool {
     let time = Timespec {
         tv_sec: seconds,

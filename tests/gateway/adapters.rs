@@ -101,7 +101,7 @@ impl Site {
         in_place(&self.gateway).replace(&self.port, &format!("port = {}\n", free_port()))
     }
 
-    /// One after the other is pushed; what the manager is told, and what is in place then.
+    /// Pushes one text after another, and checks what the manager reports and what is in place after each.
     fn tells_apart(&self, push: impl Fn(&Gateway, &str) -> Output) {
         let good = self.good();
         let told = push(&self.gateway, &good);

@@ -213,3 +213,23 @@ fn beside_a_signed_file_a_layer_says_only_what_an_installation_may() {
         assert!(problems[0].to_string().contains(said), "{}", problems[0]);
     }
 }
+
+#[test]
+fn a_file_that_is_to_be_put_in_the_place_of_another_is_judged_by_the_signature_beside_that() {
+    let (directory, place) = beside(&[
+        (SIGNERS, ALLOWED.as_bytes()),
+        ("gateway.toml.sig", ED25519.as_bytes()),
+        ("gateway.toml.new", TEXT.as_bytes()),
+        ("gateway.toml.cut", b"[uplink]\n"),
+    ]);
+    let put = |name: &str| super::super::load_for(&directory.path().join(name), &place);
+    let signer = put("gateway.toml.new").unwrap().trust.signer;
+    assert_eq!(signer.as_deref(), Some("ed25519@example.com"));
+    let problems = put("gateway.toml.cut").unwrap_err();
+    assert!(
+        problems[0]
+            .to_string()
+            .contains("is another than what was signed"),
+        "{problems:?}"
+    );
+}

@@ -28,14 +28,14 @@ impl Rollout {
             "`tidegate config return`: the configuration that delivered before runs again; the one that ran is not tried again until it is another, or `tidegate config retry`"
         );
         self.returns(&format!("`tidegate config return` by {by}"));
-        self.record.is_all_that_is_left(to.version());
+        self.record.proved = Some(to.version().clone());
         (self.proved, self.before) = (Some(to), None);
         self.write_kept();
     }
 
     fn note_act(&mut self, what: &str, by: &str) {
         let now = Timestamp::now().to_string();
-        self.record.history.acts(what, &self.version, by, &now);
+        self.record.history.acts(what, &self.version, by, now);
     }
 
     /// What `tidegate config return` goes back to.
