@@ -5,8 +5,8 @@
 //! ```
 //!
 //! `record` is what is remembered and how it changes, `shelf` the files that keep it (`config/` in the state directory), `start` which
-//! configuration a process begins with, `admission` which one is not even tried, `proof` what counts for and against the one that runs, `trial` puts these together while an
-//! agent runs.
+//! configuration a process begins with, `admission` which one is not even tried, `proof` what counts for and against the one that runs, `wellness` which sources
+//! were well before it, `trial` puts these together while an agent runs.
 
 use std::path::Path;
 
@@ -27,6 +27,8 @@ mod start;
 mod trial;
 
 mod watch;
+
+mod wellness;
 
 pub(crate) use history::{Entry, History};
 pub(crate) use proof::Seen;

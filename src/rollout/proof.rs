@@ -58,6 +58,11 @@ struct SourcePart {
     until: Instant,
 }
 
+/// How long a source of this longest interval has to be well again.
+pub(super) fn patience(within: Duration, interval: Duration) -> Duration {
+    FAIR.min(within).max(interval * INTERVALS)
+}
+
 impl Proof {
     /// `sources` are those that were well and are changed, each with its longest interval.
     pub(super) fn new(
@@ -71,7 +76,7 @@ impl Proof {
         let part = |(name, interval): (String, Duration)| SourcePart {
             name,
             proved: false,
-            until: now + fair.max(interval * INTERVALS),
+            until: now + patience(within, interval),
         };
         Proof {
             until: now + within,

@@ -2,7 +2,6 @@
 
 mod acts;
 
-use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,10 +11,11 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use super::admission::refusal;
-use super::proof::{FAIR, Proof, Seen, Verdict};
+use super::proof::{FAIR, Proof, Seen, Verdict, patience};
 use super::record::{Record, State};
 use super::shelf::Shelf;
 use super::start::{Start, Told};
+use super::wellness::Wellness;
 use crate::config::{Loaded, Settings, Texts, Version};
 
 /// How long a stop waits for its note.
@@ -48,7 +48,7 @@ pub(crate) struct Rollout {
     /// Which signature was beside the file when it was last asked whether there is news.
     vouchers: String,
     /// Sources that are well, as far as that is known: after another boot the peers of all may still be starting.
-    well: BTreeSet<String>,
+    well: Wellness,
     boot: String,
     /// Until when a source that was a reason to go back has time to be well again.
     doubt_until: Option<Instant>,
@@ -70,14 +70,9 @@ impl Rollout {
             proved.map(Arc::new)
         };
         let before = start.shelf.before(&start.record).map(Arc::new);
+        let well = start.noted.well.iter().filter(|_| is_this_boot);
         let rollout = Rollout {
-            well: start
-                .noted
-                .well
-                .iter()
-                .filter(|_| is_this_boot)
-                .cloned()
-                .collect(),
+            well: Wellness::new(well.cloned(), Instant::now()),
             boot,
             doubt_until: None,
             shelf: start.shelf,
@@ -176,6 +171,7 @@ impl Rollout {
         self.record.effective = self.version.clone();
         self.loaded = Some(Arc::clone(loaded));
         self.proof = None;
+        self.well.begins(now);
         if self.instead {
             return;
         }
@@ -201,9 +197,8 @@ impl Rollout {
 
     /// Looks how the agent's parts are; to be called every second or so.
     pub(crate) fn look(&mut self, seen: &Seen<'_>, now: Instant) -> Option<Step> {
-        let well = seen.sources.iter().filter(|(_, well)| *well);
-        self.well = well.map(|(name, _)| (*name).to_owned()).collect();
-        let doubts = self.doubts(now);
+        self.look_at_sources(seen, now);
+        let doubts = self.doubts(seen, now);
         let verdict = self.proof.as_mut().map(|proof| proof.look(seen, now));
         let step = match verdict {
             None if doubts => Some(Step::TryAgain),
@@ -212,7 +207,7 @@ impl Rollout {
             Some(Verdict::Proved) => {
                 self.proof = None;
                 self.record
-                    .proves(&self.version, self.well.clone(), &self.boot);
+                    .proves(&self.version, self.well.names(), &self.boot);
                 self.keep();
                 None
             }
@@ -232,23 +227,40 @@ impl Rollout {
         step
     }
 
+    /// How long this source has to be well again.
+    fn patience(&self, name: &str) -> Duration {
+        let Some(loaded) = &self.loaded else {
+            return FAIR;
+        };
+        let mut sources = loaded.settings.sources.iter();
+        let interval = sources.find(|one| one.name() == name);
+        let interval = interval.map_or(Duration::ZERO, adapters::SourceSettings::interval);
+        patience(loaded.file.fleet.prove_within.0, interval)
+    }
+
+    fn look_at_sources(&mut self, seen: &Seen<'_>, now: Instant) {
+        let mut well = std::mem::take(&mut self.well);
+        let patience = |name: &str| self.patience(name);
+        let patience = self.proof.is_none().then_some(patience);
+        well.look(&seen.sources, patience, now);
+        self.well = well;
+    }
+
     /// Whether the source that was a reason to go back is not well after that either.
-    fn doubts(&mut self, now: Instant) -> bool {
+    fn doubts(&mut self, seen: &Seen<'_>, now: Instant) -> bool {
         let Some(name) = &self.record.doubt else {
             return false;
         };
-        if self.well.contains(name) {
+        if seen.sources.iter().any(|(one, well)| *well && one == name) {
             (self.record.doubt, self.doubt_until) = (None, None);
             return false;
         }
-        let within = self
-            .loaded
-            .as_ref()
-            .map_or(FAIR, |loaded| loaded.file.fleet.prove_within.0);
-        if now < *self.doubt_until.get_or_insert(now + FAIR.min(within)) {
+        let patience = self.patience(name);
+        if now < *self.doubt_until.get_or_insert(now + patience) {
             return false;
         }
         tracing::warn!(source = %name, "the source is not well with the configuration before either: that was no reason to go back; the one in the file is tried again");
+        self.well.lost(name);
         self.record.forgives();
         (self.doubt_until, self.instead) = (None, false);
         true

@@ -261,11 +261,14 @@ fn a_source_that_was_well_and_is_not_any_more_is_a_reason_to_go_back() {
     gateway.change(bulk, &format!("{SOON}{bulk}"));
     gateway.change(&port, &format!("port = {}", free_port()));
     send_signal(gateway.process(), "HUP");
-    let config = wait_for_state(gateway, "returned");
-    assert!(
-        config["why"].as_str().unwrap().contains("source `plant`"),
-        "{config}"
-    );
+    wait_for_state(gateway, "proving");
+    // Others that lose it too, while the first is on trial and right after it was gone back from: it was well before them.
+    for (site, another) in [("plant7", "plant8"), ("plant8", "plant9")] {
+        gateway.change(site, another);
+        let (code, said) = verdict(gateway);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("source `plant`"), "{said}");
+    }
     gateway.wait_until_connected("plant");
     rig.publish("plant/{d}/state/x", 0..100, 0);
     assert_eq!(rig.account("state", 0..100).lost, 0);
