@@ -152,6 +152,7 @@ impl Record {
         self.returned.pop();
     }
 
+    /// Nothing was gone back from.
     pub(super) fn forgets(&mut self) {
         self.doubt = None;
         self.returned.clear();

@@ -50,8 +50,6 @@ pub(crate) struct Rollout {
     /// Sources that are well, as far as that is known: after another boot the peers of all may still be starting.
     well: Wellness,
     boot: String,
-    /// Until when a source that was a reason to go back has time to be well again.
-    doubt_until: Option<Instant>,
     /// What was last written of the record.
     noted: Record,
     noting: Option<JoinHandle<()>>,
@@ -71,10 +69,11 @@ impl Rollout {
         };
         let before = start.shelf.before(&start.record).map(Arc::new);
         let well = start.noted.well.iter().filter(|_| is_this_boot);
+        // What was gone back for has its time also where the process was begun anew since.
+        let well = well.chain(&start.record.doubt);
         let rollout = Rollout {
             well: Wellness::new(well.cloned(), Instant::now()),
             boot,
-            doubt_until: None,
             shelf: start.shelf,
             noted: start.noted,
             record: start.record,
@@ -198,7 +197,7 @@ impl Rollout {
     /// Looks how the agent's parts are; to be called every second or so.
     pub(crate) fn look(&mut self, seen: &Seen<'_>, now: Instant) -> Option<Step> {
         self.look_at_sources(seen, now);
-        let doubts = self.doubts(seen, now);
+        let doubts = self.doubts(seen);
         let verdict = self.proof.as_mut().map(|proof| proof.look(seen, now));
         let step = match verdict {
             None if doubts => Some(Step::TryAgain),
@@ -216,6 +215,7 @@ impl Rollout {
                     "source `{name}` was well before, and is not with it"
                 ));
                 self.record.doubt = Some(name);
+                self.well.begins(now);
                 Some(Step::Return)
             }
             Some(Verdict::Unproven(why)) => {
@@ -227,42 +227,28 @@ impl Rollout {
         step
     }
 
-    /// How long this source has to be well again.
-    fn patience(&self, name: &str) -> Duration {
-        let Some(loaded) = &self.loaded else {
-            return FAIR;
-        };
-        let mut sources = loaded.settings.sources.iter();
-        let interval = sources.find(|one| one.name() == name);
-        let interval = interval.map_or(Duration::ZERO, adapters::SourceSettings::interval);
-        patience(loaded.file.fleet.prove_within.0, interval)
-    }
-
     fn look_at_sources(&mut self, seen: &Seen<'_>, now: Instant) {
-        let mut well = std::mem::take(&mut self.well);
-        let patience = |name: &str| self.patience(name);
-        let patience = self.proof.is_none().then_some(patience);
-        well.look(&seen.sources, patience, now);
-        self.well = well;
+        let loaded = self.loaded.as_deref();
+        let patience = self.proof.is_none();
+        let patience = patience.then_some(|name: &str| patience_of(loaded, name));
+        self.well.look(&seen.sources, patience, now);
     }
 
-    /// Whether the source that was a reason to go back is not well after that either.
-    fn doubts(&mut self, seen: &Seen<'_>, now: Instant) -> bool {
+    /// Whether the source that was a reason to go back is not well after that either, though it had its time.
+    fn doubts(&mut self, seen: &Seen<'_>) -> bool {
         let Some(name) = &self.record.doubt else {
             return false;
         };
         if seen.sources.iter().any(|(one, well)| *well && one == name) {
-            (self.record.doubt, self.doubt_until) = (None, None);
+            self.record.doubt = None;
             return false;
         }
-        let patience = self.patience(name);
-        if now < *self.doubt_until.get_or_insert(now + patience) {
+        if self.well.contains(name) {
             return false;
         }
         tracing::warn!(source = %name, "the source is not well with the configuration before either: that was no reason to go back; the one in the file is tried again");
-        self.well.lost(name);
         self.record.forgives();
-        (self.doubt_until, self.instead) = (None, false);
+        self.instead = false;
         true
     }
 
@@ -376,6 +362,17 @@ impl Rollout {
         self.note();
         self.noted_in_time().await;
     }
+}
+
+/// How long this source has to be well again.
+fn patience_of(loaded: Option<&Loaded>, name: &str) -> Duration {
+    let Some(loaded) = loaded else {
+        return FAIR;
+    };
+    let mut sources = loaded.settings.sources.iter();
+    let interval = sources.find(|one| one.name() == name);
+    let interval = interval.map_or(Duration::ZERO, adapters::SourceSettings::interval);
+    patience(loaded.file.fleet.prove_within.0, interval)
 }
 
 /// All that records pass on their way to the cluster.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// A source counts as well until it had its time to be well again: what a reload, or a configuration that was gone back from, has cut
 /// off was well before.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Wellness(BTreeMap<String, Instant>);
 
 impl Wellness {
@@ -13,7 +13,7 @@ impl Wellness {
         Wellness(names.map(|name| (name, now)).collect())
     }
 
-    /// An agent begins: none of its sources can be well yet.
+    /// All have their time anew: an agent begins, and none of its sources can be well yet.
     pub(super) fn begins(&mut self, now: Instant) {
         self.0.values_mut().for_each(|at| *at = now);
     }
@@ -38,11 +38,6 @@ impl Wellness {
             self.0
                 .retain(|name, at| now.saturating_duration_since(*at) < patience(name));
         }
-    }
-
-    /// It is not well whatever runs.
-    pub(super) fn lost(&mut self, name: &str) {
-        self.0.remove(name);
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {

@@ -15,7 +15,7 @@ impl Rollout {
             by,
             "`tidegate config {what}`: the configuration in the file is tried again, also if it was gone back from"
         );
-        self.forgets();
+        self.record.forgets();
     }
 
     /// Somebody has gone back to what [`Rollout::back`] says: that counts as what delivered last.
@@ -50,11 +50,5 @@ impl Rollout {
     /// Somebody here wants this text tried whatever vouches for it.
     pub(crate) fn forces(&mut self, texts: &Texts) {
         self.record.forces(&Version::of_texts(texts).sha256);
-    }
-
-    /// Nothing was gone back from.
-    fn forgets(&mut self) {
-        self.record.forgets();
-        self.doubt_until = None;
     }
 }
