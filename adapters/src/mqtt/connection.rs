@@ -127,14 +127,12 @@ impl Connection<'_, '_> {
                     self.ping(open)?;
                 }
                 () = until(self.subscriptions.due()), if open => self.subscribe().await?,
-                () = sleep_until(self.unacked.retry_at()) => return Err(Lost::Again),
+                () = sleep_until(self.unacked.retry_at()) => return self.end(Lost::Again).await,
                 () = sleep_until(stop_by.unwrap_or(ping_at)), if stop_by.is_some() => return Err(Lost::Stopped),
             }
             self.acknowledge().await?;
             if stop_by.is_some() && self.unacked.is_empty() {
-                self.wire.write(&Sent::Disconnect)?;
-                self.flush().await?;
-                return Err(Lost::Stopped);
+                return self.end(Lost::Stopped).await;
             }
             if gather && self.unacked.has_half() {
                 sleep(self.parts.settings.gather).await;
@@ -313,6 +311,15 @@ impl Connection<'_, '_> {
             sent = self.wire.flush() => sent,
             () = parted(&mut self.stop) => Err(Lost::Stopped),
         }
+    }
+
+    /// Ends the connection in order, for this reason.
+    async fn end(&mut self, why: Lost) -> Ended {
+        tokio::select! {
+            ended = self.wire.end() => ended?,
+            () = parted(&mut self.stop) => {}
+        }
+        Err(why)
     }
 
     /// Sends a ping; nothing heard since an earlier one means that the connection has stalled, unless we did not listen.

@@ -92,12 +92,16 @@ impl Rig {
 
     /// The next event, which is kept.
     async fn event(&mut self) -> Event {
+        let Submission { event, claim, .. } = self.submission().await;
+        claim.resolve(Outcome::Kept);
+        event
+    }
+
+    async fn submission(&mut self) -> Submission {
         self.queues.filled().await;
         let mut taken = None;
         self.queues.take(1, Instant::now(), |submission| {
-            let Submission { event, claim, .. } = submission;
-            claim.resolve(Outcome::Kept);
-            taken = Some(event);
+            taken = Some(submission);
             Ok(())
         });
         taken.expect("there is one")
@@ -298,4 +302,28 @@ async fn a_message_that_no_filter_matches_is_taken_and_counted() {
     assert_eq!(event.origin.tags["tg-unmatched"], "true");
     assert_eq!(rig.stats.errors.load(Ordering::Relaxed), 1);
     rig.stop().await;
+}
+
+/// A broker that goes on sending while we stop: with a reset in place of an end it would lose the last acknowledgements.
+#[tokio::test]
+async fn a_stop_beside_messages_that_are_not_read_leaves_the_broker_every_acknowledgement() {
+    for version in ["3.1.1", "5"] {
+        let state = tempfile::tempdir().unwrap();
+        let mut rig = Rig::start(version, state.path(), &["a/#"]).await;
+        let (mut peer, _) = rig.accept(version, false).await;
+        peer.publish(version, false, 1, "a/1", b"1").await;
+        let claim = rig.submission().await.claim;
+        rig.stop.send_replace(true);
+        tokio::task::yield_now().await;
+        for id in 2..40 {
+            peer.publish(version, false, id, "a/1", b"later").await;
+        }
+        claim.resolve(Outcome::Kept);
+        assert_eq!(peer.read().await, [0x40, 2, 0, 1]);
+        assert_eq!(peer.read().await[0], 0xe0, "DISCONNECT");
+        let mut rest = Vec::new();
+        let ended = peer.0.read_to_end(&mut rest).await;
+        assert_eq!(ended.expect("an end, not a reset"), 0, "{rest:x?}");
+        rig.stop().await;
+    }
 }

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::FutureExt;
@@ -24,6 +25,8 @@ use super::{Lost, PATIENCE, v4, v5};
 
 /// Packets before a DISCONNECT that are passed over when nothing can be written any more: the broker offers messages again.
 const LAST_PACKETS: usize = 1000;
+/// How long a broker has to close the connection after a DISCONNECT.
+const CLOSES: Duration = Duration::from_millis(500);
 
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -103,6 +106,20 @@ impl Wire {
             Ok(Err(error)) => Err(self.last_words(&error)),
             Ok(Ok(())) => Ok(()),
         }
+    }
+
+    /// Ends the connection so that the broker reads all that was sent. A socket that is closed with something unread in it resets the
+    /// connection (RFC 2525 section 2.17): the broker may then never see the last acknowledgements, and sends those messages again. So what
+    /// comes meanwhile is read, and passed over, until the broker closes, as it must (MQTT 3.1.1 section 3.14.4).
+    pub(super) async fn end(&mut self) -> Result<(), Lost> {
+        self.write(&Sent::Disconnect)?;
+        self.flush().await?;
+        let socket = &mut self.socket;
+        let closed = timeout(CLOSES, tokio::io::copy(socket, &mut tokio::io::sink())).await;
+        if !matches!(closed, Ok(Ok(_))) {
+            tracing::debug!(?closed, "the broker did not close the connection");
+        }
+        Ok(())
     }
 
     /// Why nothing can be written any more: what the broker said before it hung up is better than that it did.
