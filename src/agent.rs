@@ -13,6 +13,8 @@ mod build;
 
 mod calendar;
 
+mod change;
+
 mod disk;
 
 mod orders;
@@ -44,6 +46,7 @@ use disk::DiskState;
 
 pub(crate) use build::{WithoutKeys, build};
 pub(crate) use orders::{GOES_ON, Orders};
+use prepare::Change;
 pub(crate) use prepare::{AgentError, Prepared, Unopened, prepare};
 pub(crate) use stop::Carried;
 
@@ -95,15 +98,17 @@ pub(crate) enum Ended {
     StartAnew(Box<Prepared>, Carried),
 }
 
-/// Why it is to end.
+/// Why it is to end, or to be another.
 enum End {
     /// By the signal of this name.
     Stop(&'static str),
     /// For this reason, and one is to follow that is built from this.
     StartAnew(&'static str, Box<Prepared>),
+    /// For this reason it goes on with this, and does not end.
+    Change(&'static str, Box<Change>),
 }
 
-/// What does not change while the agent runs.
+/// What the agent goes by, and only another configuration changes.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
     pub gateway: String,
@@ -133,13 +138,18 @@ impl Agent {
                     None => self.disk_is(Some("it could not be put to use".into())),
                 }
             }
-            if let Some(end) = self.prove(orders, Instant::now()) {
-                break end;
-            }
-            tokio::select! {
-                biased;
-                end = orders.next() => break end,
-                () = self.wait(until) => {}
+            let end = if let Some(end) = self.prove(orders, Instant::now()) {
+                end
+            } else {
+                tokio::select! {
+                    biased;
+                    end = orders.next() => end,
+                    () = self.wait(until) => continue,
+                }
+            };
+            match end {
+                End::Change(reason, change) => Box::pin(self.change(reason, *change, orders)).await,
+                End::Stop(_) | End::StartAnew(..) => break end,
             }
         };
         self.stop(end, orders).await
@@ -153,11 +163,14 @@ impl Agent {
         if now >= self.next_tick {
             self.tick(now);
         }
+        if self.sources.are_ending() {
+            self.look_after_parts(now);
+        }
         let urged = self.urge.take();
         if urged {
             self.lanes.urge();
         }
-        if urged || self.stopping {
+        if urged || self.stopping || self.sources.are_ending() {
             self.drain.release(&self.lanes);
         }
         let left = self.drain.pump(&mut self.lanes, now);
@@ -169,7 +182,13 @@ impl Agent {
             Left::Until(at) => until = until.min(at),
             Left::Nothing => {}
         }
-        self.disk_due().map_or(until, |due| until.min(due))
+        let due = self.disk_due().into_iter().chain(self.sources.due(now));
+        due.fold(until, Instant::min)
+    }
+
+    /// It has its disk.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.facts.epoch > 0
     }
 
     fn outage(&self) -> bool {

@@ -8,6 +8,8 @@ mod capacity;
 
 mod check;
 
+mod difference;
+
 mod environment;
 
 mod expected;
@@ -28,7 +30,11 @@ mod lines;
 
 mod load;
 
+mod loaded;
+
 mod map;
+
+mod marks;
 
 mod memory;
 
@@ -57,11 +63,13 @@ mod words;
 #[cfg(test)]
 pub(crate) use capacity::budget_for;
 pub(crate) use capacity::{RECORD, Rate, RateSource, expected_rate, full_after};
+pub(crate) use difference::{Difference, Part};
 #[cfg(feature = "simulate")]
 pub(crate) use file::File;
 pub(crate) use file::{STATE_DIR, schema};
 pub(crate) use intents::{HEALTH, Intent, Intents};
-pub(crate) use load::{Loaded, load, load_for, load_texts};
+pub(crate) use load::{load, load_for, load_texts};
+pub(crate) use loaded::Loaded;
 pub(crate) use minimum::{minimum, state_dir, state_of};
 pub(crate) use origin::{Setting, settings, settings_of};
 pub(crate) use problem::{Problem, Weight};

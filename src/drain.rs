@@ -4,6 +4,8 @@ mod address;
 
 mod backlog;
 
+mod change;
+
 mod hearsay;
 
 mod holdback;
@@ -109,15 +111,20 @@ pub(crate) struct DrainSettings {
     pub topics_max: usize,
 }
 
-pub(crate) struct Parts {
-    pub uplink: Uplink,
+/// What a configuration says of the way from the lanes to the cluster.
+pub(crate) struct Way {
     pub addresses: Addresses,
-    pub shaper: Shaper,
     pub paces: Vec<LanePace>,
     pub allowance: Allowance,
+    pub topic_retry: Duration,
+}
+
+pub(crate) struct Parts {
+    pub way: Way,
+    pub uplink: Uplink,
+    pub shaper: Shaper,
     pub clock: Clock,
     pub gateway: String,
-    pub topic_retry: Duration,
     pub rejected: Rejected,
     /// How long the oldest record has waited that the buffer held at the start; none without one.
     pub backlog: Duration,
@@ -128,21 +135,22 @@ pub(crate) struct Parts {
 impl Drain {
     #[must_use]
     pub(crate) fn new(parts: Parts, now: Instant) -> Drain {
-        let lanes = parts.addresses.lanes();
+        let way = parts.way;
+        let lanes = way.addresses.lanes();
         let topics: Vec<_> = lanes.iter().map(|lane| &lane.topic).collect();
-        let paces = parts.paces.iter();
+        let paces = way.paces.iter();
         Drain {
             uplink: parts.uplink,
             link: Link::new(parts.returning, parts.backlog, now),
             shaper: parts.shaper,
-            allowance: parts.allowance,
+            allowance: way.allowance,
             holdback: Holdback::new(&topics),
-            topics: Topics::new(parts.topic_retry),
+            topics: Topics::new(way.topic_retry),
             standings: HashMap::new(),
             timestamps: Timestamps::default(),
             hearsay: Hearsay::default(),
             wall: None,
-            constant: parts.addresses.constant(),
+            constant: way.addresses.constant(),
             in_order: paces.clone().map(|pace| pace.in_order).collect(),
             bunches: paces
                 .map(|pace| Bunches::new(pace.urgent, pace.linger))
@@ -151,7 +159,7 @@ impl Drain {
             names: lanes.iter().map(|lane| lane.name.clone()).collect(),
             clock: parts.clock,
             gateway: parts.gateway,
-            addresses: parts.addresses,
+            addresses: way.addresses,
             rejected: parts.rejected,
             reports: Vec::new(),
             signals: Vec::new(),

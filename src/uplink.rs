@@ -12,6 +12,7 @@ mod inquiry;
 mod kafka;
 mod measure;
 mod owned;
+mod renewal;
 mod section;
 mod settings;
 mod sockets;

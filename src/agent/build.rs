@@ -17,7 +17,7 @@ use super::sources::Sources;
 use super::stop::Carried;
 use super::{Agent, Facts, TICK};
 use crate::config::{Intents, Settings};
-use crate::drain::{self, Addresses, Drain, Rejected};
+use crate::drain::{self, Addresses, Drain, Rejected, Way};
 use crate::ingest::{Claim, Ingest, Record, Router};
 use crate::pace::{Allowance, Recovered, Shaper};
 use crate::process::clock::Timekeeper;
@@ -67,14 +67,12 @@ pub(crate) fn build(
     let (inlet, queues) = adapters::queues();
     let (asker, asks) = mpsc::channel(ASKS);
     let urge = Arc::new(Urge::default());
-    let facts = facts(settings, opened.epoch, started);
+    let life = flash::Life::of(&settings.store.state);
+    let facts = facts(settings, opened.epoch, started, life);
     let serving = Serving::new(&settings.status, prepared.port, asker);
     let mut agent = Agent {
         lanes: Lanes::new(opened.epoch, intents.lanes(), opened.lanes),
-        ingest: Ingest {
-            router: Router::new(settings.routes.clone(), settings.route_bytes),
-            histories: intents.histories(),
-        },
+        ingest: ingest(settings),
         drain: Drain::new(parts, started),
         keeper: Keeper::start(disk, store, missing.clone()),
         health: Health::new(clock.clone(), opened.epoch),
@@ -146,22 +144,29 @@ fn drain_parts(
     found: &[Recovered],
     now: Instant,
 ) -> drain::Parts {
-    let (intents, identity) = (&settings.intents, &settings.gateway.identity);
-    let (shape, paces) = (settings.replay.clone(), intents.paces());
-    let mut allowance = Allowance::new(&settings.link, &paces, shape.delay);
-    recall(&mut allowance, &settings.store.state);
+    let shape = settings.replay.clone();
+    let mut way = way(settings);
+    recall(&mut way.allowance, &settings.store.state);
     drain::Parts {
         uplink,
-        addresses: Addresses::new(intents.addresses(), identity.clone(), &settings.drain),
         returning: shape.returning(),
-        shaper: Shaper::new(shape, &paces, found, now),
-        paces,
-        allowance,
+        shaper: Shaper::new(shape, &way.paces, found, now),
+        way,
         clock,
-        gateway: identity.id.clone(),
-        topic_retry: settings.drain.topic_retry,
+        gateway: settings.gateway.identity.id.clone(),
         rejected,
         backlog: age(found, now),
+    }
+}
+
+pub(super) fn way(settings: &Settings) -> Way {
+    let (intents, identity) = (&settings.intents, &settings.gateway.identity);
+    let paces = intents.paces();
+    Way {
+        addresses: Addresses::new(intents.addresses(), identity.clone(), &settings.drain),
+        allowance: Allowance::new(&settings.link, &paces, settings.replay.delay),
+        topic_retry: settings.drain.topic_retry,
+        paces,
     }
 }
 
@@ -185,8 +190,19 @@ fn recall(allowance: &mut Allowance, state: &Path) {
     }
 }
 
-fn facts(settings: &Settings, epoch: u32, started: Instant) -> Facts {
-    let state = &settings.store.state;
+pub(super) fn ingest(settings: &Settings) -> Ingest {
+    Ingest {
+        router: Router::new(settings.routes.clone(), settings.route_bytes),
+        histories: settings.intents.histories(),
+    }
+}
+
+pub(super) fn facts(
+    settings: &Settings,
+    epoch: u32,
+    started: Instant,
+    life: Option<flash::Life>,
+) -> Facts {
     Facts {
         gateway: settings.gateway.identity.id.clone(),
         brokers: settings.cluster().section.brokers.join(","),
@@ -194,8 +210,8 @@ fn facts(settings: &Settings, epoch: u32, started: Instant) -> Facts {
         started,
         heartbeat: settings.status.heartbeat,
         stop_grace: settings.gateway.stop_grace,
-        state: state.clone(),
-        life: flash::Life::of(state),
+        state: settings.store.state.clone(),
+        life,
         write_budget: settings.gateway.write_budget,
     }
 }
@@ -236,7 +252,7 @@ impl Agent {
     }
 }
 
-fn tell_metered(settings: &Settings) {
+pub(super) fn tell_metered(settings: &Settings) {
     if !settings.link.metered {
         return;
     }

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 
 use super::End;
 use super::prepare::{self, AgentError, Prepared, Unopened};
-use crate::config::{self, Loaded, Texts};
-use crate::process::chain;
+use crate::config::{self, Loaded, Texts, Weight};
 use crate::process::supervisor::{self, Ask, Signals};
+use crate::process::{chain, logging};
 use crate::rollout::{self, Rollout};
 use crate::status::Port;
 
@@ -26,6 +26,8 @@ pub(crate) struct Orders {
     /// What the agent runs with.
     loaded: Option<Arc<Loaded>>,
     port: Option<Port>,
+    /// It has all that it began with, so that it can go on with another configuration.
+    whole: bool,
 }
 
 impl Orders {
@@ -37,6 +39,7 @@ impl Orders {
             rollout,
             loaded: None,
             port: None,
+            whole: false,
         }
     }
 
@@ -44,9 +47,41 @@ impl Orders {
         &self.path
     }
 
-    pub(crate) fn runs_with(&mut self, loaded: &Arc<Loaded>, port: Option<&Port>) {
-        (self.loaded, self.port) = (Some(Arc::clone(loaded)), port.cloned());
+    /// An agent has begun, `whole` or without its disk.
+    pub(crate) fn begins_with(&mut self, loaded: &Arc<Loaded>, port: Option<&Port>, whole: bool) {
+        (self.port, self.whole) = (port.cloned(), whole);
+        self.runs_with(loaded);
+    }
+
+    /// The agent has begun with it, or goes on with it.
+    pub(super) fn runs_with(&mut self, loaded: &Arc<Loaded>) {
+        if let Some(old) = self.loaded.replace(Arc::clone(loaded)) {
+            logging::change(&old.settings.log, &loaded.settings.log);
+        }
+        // What is in its files is as of now.
+        loaded.marks();
         self.rollout.runs_with(loaded, Instant::now());
+    }
+
+    /// What the agent runs with, or the last one did.
+    pub(crate) fn loaded(&self) -> Option<&Arc<Loaded>> {
+        self.loaded.as_ref()
+    }
+
+    /// What is wrong with it, though not so that it could not be used.
+    pub(crate) fn tell_warnings(&self, loaded: &Loaded) {
+        let file = self.path.display();
+        for problem in &loaded.warnings {
+            match problem.weight {
+                Weight::Error | Weight::LeftOut => {
+                    tracing::error!(%file, "{problem}; the agent runs without this setting, with the default in its place");
+                }
+                Weight::Tolerated => {
+                    tracing::error!(%file, "{problem}; the agent runs nonetheless, as versions before did; put it right");
+                }
+                Weight::Warning => tracing::warn!(%file, "{problem}"),
+            }
+        }
     }
 
     /// All that an agent takes which may not be there; a port that is open already stays open.
@@ -59,6 +94,16 @@ impl Orders {
         let prepared = self.prepare(loaded)?;
         prepared.store.check_keys()?;
         Ok(prepared)
+    }
+
+    /// What the agent takes in place where it can, or else what one takes that begins anew.
+    fn turn_to(&self, loaded: &Arc<Loaded>, reason: &'static str) -> Result<End, AgentError> {
+        let running = self.loaded.as_ref().filter(|_| self.whole);
+        let change = running.map(|running| prepare::prepare_change(loaded, running));
+        Ok(match change.transpose()?.flatten() {
+            Some(change) => End::Change(reason, Box::new(change)),
+            None => End::StartAnew(reason, Box::new(self.prepare_with_keys(loaded)?)),
+        })
     }
 
     /// Waits until the agent is to end. A configuration that cannot be used is said and ends nothing. Safe to cancel.
@@ -78,8 +123,8 @@ impl Orders {
                 }
             };
             supervisor::reloading();
-            if let Some(next) = self.reloaded() {
-                return End::StartAnew(reason, Box::new(next));
+            if let Some(end) = self.reloaded(reason) {
+                return end;
             }
             supervisor::ready();
         }
@@ -104,39 +149,32 @@ impl Orders {
 
     /// For an agent that is to follow this one though nobody asked for another configuration: the one in the file, or else the same.
     pub(super) fn again(&mut self) -> Option<Prepared> {
-        if let Some(prepared) = self.reloaded() {
-            return Some(prepared);
+        let loaded = self.in_file();
+        let prepared =
+            loaded.and_then(|loaded| self.or_rejected(&loaded, self.prepare_with_keys(&loaded)));
+        if prepared.is_some() {
+            return prepared;
         }
-        self.prepare_or_stay(self.loaded.as_ref()?, "the agent cannot begin again")
+        let same = self.prepare(self.loaded.as_ref()?);
+        or_stays(same, "the agent cannot begin again")
     }
 
-    /// What delivered last, for an agent to go back to.
-    pub(super) fn before(&self) -> Option<Prepared> {
-        let proved = self.rollout.proved()?;
-        self.prepare_or_stay(
-            proved,
-            "the agent cannot begin with the configuration that delivered before",
-        )
+    /// What delivered last, for the agent to go back to.
+    pub(super) fn before(&self) -> Option<End> {
+        let reason = "the configuration does not deliver; the one before runs again";
+        let failed = "the agent cannot begin with the configuration that delivered before";
+        or_stays(self.turn_to(self.rollout.proved()?, reason), failed)
     }
 
-    /// What somebody goes back to by hand, if an agent can begin with it.
-    pub(super) fn go_back(&mut self, by: &str) -> Option<Prepared> {
+    /// What somebody goes back to by hand, if the agent can.
+    pub(super) fn go_back(&mut self, by: &str) -> Option<End> {
         let back = self.rollout.back().cloned()?;
+        let reason = "`tidegate config return`: the configuration before runs again";
         let failed =
             "`tidegate config return`: the agent cannot begin with the configuration before";
-        let prepared = self.prepare_or_stay(&back, failed)?;
+        let end = or_stays(self.turn_to(&back, reason), failed)?;
         self.rollout.goes_back(back, by);
-        Some(prepared)
-    }
-
-    /// The agent goes on as it is where that cannot be had.
-    fn prepare_or_stay(&self, loaded: &Arc<Loaded>, failed: &str) -> Option<Prepared> {
-        let prepared = self.prepare(loaded);
-        prepared
-            .map_err(|error| {
-                tracing::error!(error = chain(&error), "{failed}; it goes on as it is");
-            })
-            .ok()
+        Some(end)
     }
 
     /// The text that is in the file now is tried whatever vouches for it; where it must be signed, this changes nothing.
@@ -145,8 +183,15 @@ impl Orders {
         self.rollout.forces(&texts);
     }
 
-    /// The configuration as it is now in the file, if it is good, was not gone back from, and an agent can begin with it.
-    pub(super) fn reloaded(&mut self) -> Option<Prepared> {
+    /// The configuration as it is now in the file, for the agent to take.
+    pub(super) fn reloaded(&mut self, reason: &'static str) -> Option<End> {
+        let loaded = self.in_file()?;
+        let end = self.turn_to(&loaded, reason);
+        self.or_rejected(&loaded, end)
+    }
+
+    /// The same, if it is good, and was not gone back from.
+    fn in_file(&mut self) -> Option<Arc<Loaded>> {
         let file = self.path.display();
         let loaded = match config::load(&self.path) {
             Ok(loaded) => loaded,
@@ -169,14 +214,23 @@ impl Orders {
             tracing::error!(%file, why, "the configuration was gone back from before; it is not tried again until it, or a file that it refers to, is another; the agent goes on with the one it has");
             return None;
         }
-        let loaded = Arc::new(loaded);
-        match self.prepare_with_keys(&loaded) {
-            Ok(prepared) => Some(prepared),
-            Err(error) => {
-                tracing::error!(error = chain(&error), %file, "{GOES_ON}");
-                self.rollout.rejects(&loaded.texts, chain(&error));
-                None
-            }
-        }
+        Some(Arc::new(loaded))
     }
+
+    /// A configuration that no agent can begin with is rejected.
+    fn or_rejected<T>(&mut self, loaded: &Loaded, had: Result<T, AgentError>) -> Option<T> {
+        had.map_err(|error| {
+            tracing::error!(error = chain(&error), file = %self.path.display(), "{GOES_ON}");
+            self.rollout.rejects(&loaded.texts, chain(&error));
+        })
+        .ok()
+    }
+}
+
+/// The agent goes on as it is where that cannot be had.
+fn or_stays<T>(had: Result<T, AgentError>, failed: &str) -> Option<T> {
+    had.map_err(|error| {
+        tracing::error!(error = chain(&error), "{failed}; it goes on as it is");
+    })
+    .ok()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use adapters::{Context, Source, SourceError, SourceSettings};
 
-use crate::config::{HEALTH, Loaded, Settings};
+use crate::config::{Difference, HEALTH, Loaded, Part, Settings};
 use crate::ingest::Router;
 use crate::process::chain;
 use crate::state::{Store, StoreError};
@@ -23,13 +23,23 @@ pub(crate) enum AgentError {
     Source(#[from] SourceError),
 }
 
+/// A source that is open, or the name of one that cannot be opened, and why.
+pub(super) type Opened = Result<Source, (String, String)>;
+
 pub(crate) struct Prepared {
     pub(crate) loaded: Arc<Loaded>,
     pub(crate) port: Option<Port>,
     pub(super) store: Store,
     pub(super) uplink: Uplink,
     /// Each source, or the name of one that cannot be opened, and why.
-    pub(super) sources: Vec<Result<Source, (String, String)>>,
+    pub(super) sources: Vec<Opened>,
+}
+
+/// What a running agent takes of another configuration without beginning anew.
+pub(crate) struct Change {
+    pub(crate) loaded: Arc<Loaded>,
+    pub(super) difference: Difference,
+    pub(super) sources: Vec<Opened>,
 }
 
 /// What is done about a source that cannot be opened, as its password is not there.
@@ -68,6 +78,38 @@ pub(crate) fn prepare(
         store,
         uplink,
     })
+}
+
+/// All that is to be had for a running agent to take `loaded` in place of `running`; none where only one can that begins anew.
+pub(super) fn prepare_change(
+    loaded: &Arc<Loaded>,
+    running: &Loaded,
+) -> Result<Option<Change>, AgentError> {
+    let difference = Difference::between(running, loaded);
+    if let Some(what) = difference.anew {
+        tracing::info!(
+            what,
+            "the agent begins anew, as only so it can take what has changed"
+        );
+        return Ok(None);
+    }
+    let settings = &loaded.settings;
+    let sources = settings.sources.iter();
+    let sources = sources.filter(|one| difference.sources.contains(one.name()));
+    let sources = sources.map(|one| open_source(settings, one).map(Ok));
+    let sources = sources.collect::<Result<_, _>>()?;
+    if difference.has(Part::Cluster) {
+        // One that nothing is sent through, for what librdkafka has to say of its settings.
+        drop(Uplink::new(
+            settings.cluster(),
+            &settings.intents.sendings(),
+        )?);
+    }
+    Ok(Some(Change {
+        loaded: Arc::clone(loaded),
+        difference,
+        sources,
+    }))
 }
 
 /// Opens one of the sources of `settings`: before the agent runs, and again where it ended while it ran.

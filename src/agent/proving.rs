@@ -23,6 +23,8 @@ pub(super) struct Proving {
     asking: Option<(Uplink, Instant)>,
     /// It connected: the new one has until then to do so as well, since a link may come back for both.
     decide_at: Option<Instant>,
+    /// Records that were delivered before the agent ran with this configuration.
+    delivered_before: u64,
     told: Option<(State, Option<String>)>,
     /// What somebody asked for, and who.
     pub(super) order: Option<(Order, String)>,
@@ -35,6 +37,7 @@ impl Proving {
             next: now,
             asking: None,
             decide_at: None,
+            delivered_before: 0,
             told: None,
             order: None,
             status: ConfigStatus::default(),
@@ -87,9 +90,7 @@ impl Agent {
         let stands = self.drain.uplink.stands();
         let step = if let Some((order, by)) = self.proving.order.take() {
             if order == Order::Return {
-                let reason = "`tidegate config return`: the configuration before runs again";
-                let back = orders.go_back(&by)?;
-                return Some(End::StartAnew(reason, Box::new(back)));
+                return orders.go_back(&by);
             }
             orders.rollout.tries_again(order.name(), &by);
             if order == Order::Force {
@@ -106,16 +107,13 @@ impl Agent {
             None => {}
             Some(Step::AskOld) => self.ask_old(orders, now),
             Some(Step::Return) => match orders.before() {
-                Some(before) => {
-                    let reason = "the configuration does not deliver; the one before runs again";
-                    return Some(End::StartAnew(reason, Box::new(before)));
-                }
+                Some(end) => return Some(end),
                 None => orders.rollout.stays(),
             },
             Some(Step::TryAgain) => {
-                if let Some(next) = orders.reloaded() {
-                    let reason = "the configuration in the file is tried again";
-                    return Some(End::StartAnew(reason, Box::new(next)));
+                let reason = "the configuration in the file is tried again";
+                if let Some(end) = orders.reloaded(reason) {
+                    return Some(end);
                 }
             }
         }
@@ -128,12 +126,28 @@ impl Agent {
             let is_well = one.down.is_none() && one.stats.connected.load(Ordering::Relaxed);
             (one.name, is_well)
         });
-        let mut lanes = self.intents.iter();
         Seen {
             connected,
-            delivered: lanes.any(|(lane, _)| self.lanes.counts(lane).delivered > 0),
+            delivered: self.delivered() > self.proving.delivered_before
+                && self.drain.uplink.delivers(),
             sources: sources.collect(),
         }
+    }
+
+    /// Records of all lanes, since the agent began.
+    fn delivered(&self) -> u64 {
+        let lanes = self.intents.iter();
+        lanes
+            .map(|(lane, _)| self.lanes.counts(lane).delivered)
+            .sum()
+    }
+
+    /// Another configuration runs from now on: what was seen of the one before says nothing of it.
+    pub(super) fn proves_anew(&mut self) {
+        let delivered_before = self.delivered();
+        let proving = &mut self.proving;
+        (proving.asking, proving.decide_at) = (None, None);
+        proving.delivered_before = delivered_before;
     }
 
     fn ask_old(&mut self, orders: &Orders, now: Instant) {

@@ -1,15 +1,21 @@
-//! The sources that run, each with a task of its own: it can be stopped alone, its end is seen, and it is started again.
+//! The sources that run, each with a task of its own: it can be stopped alone, its end is seen, and it is started again. Another
+//! configuration ends and starts only those that it changes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adapters::{Clock, Inlet, Intake, Receipts, Source, SourceStats, Stop, Urge};
 use tokio::sync::watch;
 
-use super::prepare::open_source;
-use crate::config::Loaded;
+use super::prepare::{Opened, open_source};
+use crate::config::{Difference, Loaded};
 use crate::process::chain;
 use crate::process::parts::{Down, PartIs, PartNews, Parts};
+
+/// How long a source that is to end has: an exchange on a serial line takes its time. What it has no receipt for is offered again.
+const ENDING: Duration = Duration::from_secs(3);
+/// How often those are looked at that are to end.
+const LOOK: Duration = Duration::from_millis(20);
 
 pub(super) struct Sources {
     /// What they are opened from, in their order.
@@ -20,6 +26,9 @@ pub(super) struct Sources {
     inlet: Inlet,
     urge: Arc<Urge>,
     clock: Clock,
+    /// What is to be started once those have ended that end for another configuration, and until when they have time.
+    next: Vec<(usize, Opened)>,
+    until: Option<Instant>,
 }
 
 struct One {
@@ -27,6 +36,8 @@ struct One {
     /// Over all of its runs.
     stats: Arc<SourceStats>,
     stop: watch::Sender<bool>,
+    /// The configuration has it no more.
+    removed: bool,
 }
 
 /// A source, as an operator sees it.
@@ -47,30 +58,97 @@ impl Sources {
             inlet,
             urge,
             clock,
+            next: Vec::new(),
+            until: None,
         }
     }
 
     /// Starts all; they are in the order of the configuration. Returns what to report of those that cannot be opened.
-    pub(super) fn start(
-        &mut self,
-        sources: Vec<Result<Source, (String, String)>>,
-        now: Instant,
-    ) -> Vec<PartNews> {
-        let mut news = Vec::new();
+    pub(super) fn start(&mut self, sources: Vec<Opened>, now: Instant) -> Vec<PartNews> {
         for source in sources {
+            let place = self.add(name(&source));
+            self.next.push((place, source));
+        }
+        self.start_next(now)
+    }
+
+    fn start_next(&mut self, now: Instant) -> Vec<PartNews> {
+        let mut news = Vec::new();
+        for (place, source) in std::mem::take(&mut self.next) {
             match source {
-                Ok(source) => {
-                    let place = self.add(source.name());
-                    self.run(place, source, now);
-                }
-                Err((name, reason)) => {
-                    let place = self.add(&name);
-                    news.extend(self.parts.failed(place, &reason, now));
-                }
+                Ok(source) => self.run(place, source, now),
+                Err((_, reason)) => news.extend(self.parts.failed(place, &reason, now)),
             }
         }
         self.show(&news);
         news
+    }
+
+    /// Takes another configuration: ends what is removed or is another now, to start `opened` after it. All else goes on.
+    pub(super) fn change(
+        &mut self,
+        loaded: Arc<Loaded>,
+        difference: &Difference,
+        opened: Vec<Opened>,
+        now: Instant,
+    ) {
+        self.loaded = loaded;
+        for name in &difference.removed {
+            if let Some(place) = self.place(name) {
+                self.end(place);
+                self.all[place].removed = true;
+            }
+        }
+        for source in opened {
+            let place = self.place(name(&source));
+            let place = place.unwrap_or_else(|| self.add(name(&source)));
+            self.end(place);
+            self.next.retain(|(other, _)| *other != place);
+            self.next.push((place, source));
+        }
+        self.until = Some(now + ENDING);
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        let mut all = self.all.iter();
+        all.position(|one| one.name == name && !one.removed)
+    }
+
+    fn end(&mut self, place: usize) {
+        self.parts.ends(place);
+        if let Some(one) = self.all.get_mut(place) {
+            one.stop.send_replace(true);
+            one.stats = Arc::default();
+        }
+    }
+
+    /// Some end for another configuration.
+    pub(super) fn are_ending(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// When these are to be looked at.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        self.until.map(|_| now + LOOK)
+    }
+
+    /// Starts what waits for others to end, which may have the same socket, port or name, once these have.
+    fn turn(&mut self, now: Instant) -> Vec<PartNews> {
+        let Some(until) = self.until else {
+            return Vec::new();
+        };
+        let is_ending = |place: &usize| self.parts.is_ending(*place);
+        let ending: Vec<usize> = (0..self.all.len()).filter(is_ending).collect();
+        if ending.is_empty() {
+            self.until = None;
+            return self.start_next(now);
+        }
+        if now >= until {
+            for place in ending {
+                self.parts.abort(place);
+            }
+        }
+        Vec::new()
     }
 
     fn add(&mut self, name: &str) -> usize {
@@ -78,6 +156,7 @@ impl Sources {
             name: name.to_owned(),
             stats: Arc::default(),
             stop: watch::channel(false).0,
+            removed: false,
         });
         self.parts.add(format!("source `{name}`"))
     }
@@ -90,8 +169,9 @@ impl Sources {
     }
 
     /// A new way in for each run: claims of an earlier one are nobody's, and what they stand for is offered again.
-    fn way_in(&self, place: usize) -> Option<(Intake, Receipts, Stop)> {
-        let one = self.all.get(place)?;
+    fn way_in(&mut self, place: usize) -> Option<(Intake, Receipts, Stop)> {
+        let one = self.all.get_mut(place)?;
+        one.stop = watch::channel(false).0;
         let urge = Arc::clone(&self.urge);
         let stats = Arc::clone(&one.stats);
         let clock = self.clock.clone();
@@ -102,6 +182,7 @@ impl Sources {
     /// Notices which have ended, and starts again what is due. Returns what is to be told.
     pub(super) fn look_after(&mut self, now: Instant) -> Vec<PartNews> {
         let mut news = self.parts.news(now);
+        news.extend(self.turn(now));
         for place in self.parts.due(now) {
             match self.open(place) {
                 Ok(source) => self.run(place, source, now),
@@ -124,7 +205,9 @@ impl Sources {
 
     fn open(&self, place: usize) -> Result<Source, String> {
         let settings = &self.loaded.settings;
-        let one = settings.sources.get(place);
+        let name = self.all.get(place).map(|one| &one.name);
+        let mut sources = settings.sources.iter();
+        let one = sources.find(|one| name.is_some_and(|name| name == one.name()));
         let one = one.ok_or("the configuration has no such source")?;
         open_source(settings, one).map_err(|error| chain(&error))
     }
@@ -132,6 +215,7 @@ impl Sources {
     /// Has all of them take nothing new, wait for the receipts that they still need, and end.
     pub(super) fn stop(&mut self) {
         self.parts.stop();
+        (self.next, self.until) = (Vec::new(), None);
         for one in &self.all {
             one.stop.send_replace(true);
         }
@@ -142,7 +226,9 @@ impl Sources {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Seen<'_>> {
-        self.all.iter().enumerate().map(|(place, one)| Seen {
+        let all = self.all.iter().enumerate();
+        let all = all.filter(|(_, one)| !one.removed);
+        all.map(|(place, one)| Seen {
             name: &one.name,
             stats: &one.stats,
             restarts: self.parts.restarts(place),
@@ -155,10 +241,15 @@ impl Sources {
     }
 }
 
+fn name(opened: &Opened) -> &str {
+    match opened {
+        Ok(source) => source.name(),
+        Err((name, _)) => name,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::config;
 

@@ -46,8 +46,8 @@ impl Carried {
 impl Agent {
     pub(super) async fn stop(mut self, end: End, orders: &mut Orders) -> Ended {
         let (mut reason, mut next) = match end {
-            End::Stop(reason) => (reason, None),
             End::StartAnew(reason, next) => (reason, Some(next)),
+            End::Stop(reason) | End::Change(reason, _) => (reason, None),
         };
         let begun = Instant::now();
         tracing::info!(reason, "stopping: sources first, then the buffer");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::console::{fail, refuse, runtime};
 use crate::agent::{self, AgentError, Carried, Ended, Orders, Prepared, Unopened, WithoutKeys};
-use crate::config::{Loaded, Weight};
+use crate::config::Loaded;
 use crate::process::supervisor::{self, Signals};
 use crate::process::{allocator, chain, logging};
 use crate::rollout::{self, Rollout};
@@ -87,7 +87,9 @@ async fn agents(first: Prepared, mut orders: Orders) -> Result<(), AgentError> {
         let then = match ended {
             Ok(Ended::Stopped) => None,
             Ok(Ended::StartAnew(prepared, events)) => {
-                (good, carried) = (Some(loaded), events.after(carried));
+                // It may have taken another meanwhile.
+                good = orders.loaded().cloned();
+                carried = events.after(carried);
                 Some(*prepared)
             }
             Err(error) => match &good {
@@ -111,18 +113,7 @@ async fn run_one(
     mut orders: Orders,
 ) -> (Result<Ended, AgentError>, Orders) {
     let (loaded, port) = (Arc::clone(&prepared.loaded), prepared.port.clone());
-    for problem in &loaded.warnings {
-        let file = orders.path().display();
-        match problem.weight {
-            Weight::Error | Weight::LeftOut => {
-                tracing::error!(%file, "{problem}; the agent runs without this setting, with the default in its place");
-            }
-            Weight::Tolerated => {
-                tracing::error!(%file, "{problem}; the agent runs nonetheless, as versions before did; put it right");
-            }
-            Weight::Warning => tracing::warn!(%file, "{problem}"),
-        }
-    }
+    orders.tell_warnings(&loaded);
     // Sources share the one thread and need not be able to change it.
     let local = tokio::task::LocalSet::new();
     let whole = local.run_until(async {
@@ -130,7 +121,7 @@ async fn run_one(
             Ok(agent) => agent,
             Err(error) => return (Err(error), orders),
         };
-        orders.runs_with(&loaded, port.as_ref());
+        orders.begins_with(&loaded, port.as_ref(), agent.is_whole());
         supervisor::ready();
         // A task of its own: this one is woken whenever a source is.
         let running = tokio::task::spawn(async move {
@@ -142,7 +133,7 @@ async fn run_one(
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     });
-    whole.await
+    Box::pin(whole).await
 }
 
 /// No agent can begin with what was `tried`: goes back to what the last one ran with, until it can be used; none if somebody

@@ -2,7 +2,6 @@
 
 use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -10,59 +9,19 @@ use super::check;
 use super::environment::{self, Variable};
 use super::expected::Schema;
 use super::file::File;
+use super::loaded::Loaded;
 use super::map;
 use super::merge::mask;
 use super::parts::Parts;
 use super::place::{self, Step, TakenOut};
 use super::problem::{Problem, Weight};
-use super::settings::Settings;
 use super::texts::Texts;
 use super::trust::{self, Trust};
-use super::version::{Version, referred};
+use super::version::referred;
 use super::words;
 
 /// More problems than this are not worth reading at once.
 const PROBLEMS_MAX: usize = 100;
-
-/// A configuration without errors; there may be settings that are left out, and warnings.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    /// As written ...
-    pub file: File,
-    /// ... and as meant.
-    pub settings: Settings,
-    pub warnings: Vec<Problem>,
-    /// The texts that it was read from, and those of the register maps that it names.
-    pub texts: Texts,
-    pub maps: Vec<(PathBuf, String)>,
-    /// What vouches for it.
-    pub trust: Trust,
-    /// The files of passwords, certificates and keys.
-    referred: Vec<PathBuf>,
-    version: OnceLock<Version>,
-}
-
-impl Loaded {
-    /// Read from these, for which that vouches.
-    pub(super) fn of(self, texts: Texts, trust: Trust) -> Loaded {
-        Loaded {
-            texts,
-            trust,
-            ..self
-        }
-    }
-
-    /// Which configuration it is, as of when that was first asked.
-    pub(crate) fn version(&self) -> &Version {
-        let of = || Version {
-            serial: self.file.fleet.serial,
-            signer: self.trust.signer.clone(),
-            sealed: self.trust.sealed,
-            ..Version::of(&self.texts, &self.maps, &self.referred)
-        };
-        self.version.get_or_init(of)
-    }
-}
 
 /// Made only where it is needed: most files are good, and nothing of the environment is for us.
 type Lazily = LazyCell<Schema>;
@@ -154,16 +113,9 @@ pub(super) fn load_merged(
     problems.extend(overrides.problems);
     problems.sort_by_key(|one| (one.weight, one.layer.clone(), one.line));
     match file {
-        Some(file) if problems.iter().all(|one| one.weight != Weight::Error) => Ok(Loaded {
-            settings: Settings::new(&file),
-            file,
-            warnings: problems,
-            texts: Texts::default(),
-            trust: Trust::default(),
-            maps,
-            referred,
-            version: OnceLock::new(),
-        }),
+        Some(file) if problems.iter().all(|one| one.weight != Weight::Error) => {
+            Ok(Loaded::new(file, problems, maps, referred))
+        }
         _ => Err(problems),
     }
 }

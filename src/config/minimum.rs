@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use toml::de::DeTable;
 
 use super::environment;
-use super::load::{Loaded, load, load_merged};
+use super::load::{load, load_merged};
+use super::loaded::Loaded;
 use super::merge::merge;
 use super::parts::written;
 use super::problem::Problem;

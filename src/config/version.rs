@@ -118,7 +118,8 @@ fn beside(maps: &[(PathBuf, String)]) -> String {
     all.finish()
 }
 
-fn secrets(referred: &[PathBuf]) -> String {
+/// SHA-256 of these files, as they are now.
+pub(super) fn secrets(referred: &[PathBuf]) -> String {
     let mut all = Hash::new();
     for path in referred {
         all.add(path.as_os_str().as_encoded_bytes());

@@ -29,11 +29,18 @@ struct Careful {
 impl Holdback {
     /// `topics` has the topic of each lane, as configured.
     pub(crate) fn new<T: PartialEq>(topics: &[T]) -> Holdback {
-        let first = |topic| topics.iter().position(|other| other == topic).unwrap_or(0);
         Holdback {
-            topic_of: topics.iter().map(first).collect(),
+            topic_of: firsts(topics),
             paused: HashMap::new(),
             careful: HashMap::new(),
+        }
+    }
+
+    /// Lanes have other topics from now on.
+    pub(super) fn change<T: PartialEq>(&mut self, topics: &[T]) {
+        let topic_of = firsts(topics);
+        if self.topic_of != topic_of {
+            (self.topic_of, self.careful) = (topic_of, HashMap::new());
         }
     }
 
@@ -101,6 +108,12 @@ impl Holdback {
             }
         }
     }
+}
+
+/// Of each, the place of the first that is equal to it.
+fn firsts<T: PartialEq>(topics: &[T]) -> Vec<usize> {
+    let first = |topic| topics.iter().position(|other| other == topic).unwrap_or(0);
+    topics.iter().map(first).collect()
 }
 
 #[cfg(test)]

@@ -52,6 +52,11 @@ pub(super) enum Verdict {
 }
 
 impl Topics {
+    /// How often a topic that is refused is tried from now on.
+    pub(super) fn retry(&mut self, every: Duration) {
+        self.retry = every;
+    }
+
     pub(super) fn new(retry: Duration) -> Topics {
         Topics {
             retry,

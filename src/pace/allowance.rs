@@ -133,6 +133,18 @@ impl Allowance {
         Ok(())
     }
 
+    /// Goes on from what another was used and measured.
+    pub(crate) fn goes_on_from(&mut self, old: &mut Allowance) {
+        let recalled = old.note(true).map(|note| self.recall(&note));
+        if let Some(Err(error)) = recalled {
+            tracing::debug!(%error, "the link's budgets begin anew");
+        }
+        (self.wire, self.landed) = (old.wire, old.landed);
+        for (lane, old) in self.lanes.iter_mut().zip(&old.lanes) {
+            lane.handed = old.handed;
+        }
+    }
+
     /// Looks at the calendar, every second or so; `wall` is none while the clock is wrong. Returns the budgets that
     /// have just been used up, and when they begin anew.
     pub(crate) fn follow_calendar(

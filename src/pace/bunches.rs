@@ -86,6 +86,11 @@ impl Bunches {
         }
     }
 
+    /// Another time to wait for others, where the lane waits at all.
+    pub(crate) fn linger(&mut self, linger: Duration) {
+        self.linger = self.linger.map(|_| linger);
+    }
+
     /// What may leave of what has gathered, in requests of at most `most` bytes.
     pub(crate) fn room(&mut self, gathered: Gathered, most: usize, now: Instant) -> Room {
         let Some(linger) = self.linger else {

@@ -61,6 +61,11 @@ impl Link {
         }
     }
 
+    /// A return takes this long from now on.
+    pub(crate) fn returns_within(&mut self, returning: Duration) {
+        self.returning = returning;
+    }
+
     #[must_use]
     pub(crate) fn is_up(&self) -> bool {
         self.up

@@ -116,7 +116,7 @@ impl Shaper {
         let share = |(index, lane): (usize, &LanePace)| Share {
             urgent: lane.urgent,
             in_order: lane.in_order,
-            weight: usize::try_from(lane.weight).unwrap_or(1),
+            weight: weight(lane),
             deficit: 0,
             replay: Buckets::new(lane.events_per_s, lane.bytes_per_s),
             behind: Behind::new(baseline(found, index, now)),
@@ -131,6 +131,18 @@ impl Shaper {
             next_lane: 0,
             returned: None,
         }
+    }
+
+    /// Goes on by another shape, other weights and other rates; how far each lane is behind stays as it is.
+    pub(crate) fn change(&mut self, shape: Shape, lanes: &[LanePace]) {
+        self.budget.change(shape.catch_up);
+        self.total = Buckets::new(shape.events_per_s, shape.bytes_per_s);
+        self.shape = shape;
+        for (share, lane) in self.lanes.iter_mut().zip(lanes) {
+            share.weight = weight(lane);
+            share.replay = Buckets::new(lane.events_per_s, lane.bytes_per_s);
+        }
+        self.follow_usual();
     }
 
     /// Decides what is to be done now. `backlog` has an entry for each lane, in order.
@@ -347,6 +359,10 @@ impl Shaper {
             .saturating_sub(self.shape.delay_after(outage));
         (running.as_secs_f64() / ramp.as_secs_f64()).clamp(RAMP_FROM, 1.0)
     }
+}
+
+fn weight(lane: &LanePace) -> usize {
+    usize::try_from(lane.weight).unwrap_or(1)
 }
 
 fn baseline(found: &[Recovered], index: usize, now: Instant) -> Baseline {

@@ -8,11 +8,14 @@ mod quota;
 
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
+use std::sync::OnceLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use lines::{Lines, To};
@@ -63,10 +66,32 @@ pub(crate) fn filter(level: &str) -> Result<Targets, ParseError> {
     text.parse()
 }
 
+fn filter_or_info(level: &str) -> Targets {
+    filter(level).unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO))
+}
+
+/// What is logged, which can be changed.
+static FILTER: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
+
+/// Takes another level. Another format takes another process.
+pub(crate) fn change(old: &LogSection, new: &LogSection) {
+    if old.format != new.format {
+        tracing::warn!(
+            "another `log.format` is taken when the process starts: restart it, as with `systemctl restart tidegate`"
+        );
+    }
+    let Some(filter) = FILTER.get().filter(|_| old.level != new.level) else {
+        return;
+    };
+    match filter.reload(filter_or_info(&new.level)) {
+        Ok(()) => tracing::info!(level = new.level, "the log has another level"),
+        Err(error) => tracing::warn!(%error, "the log goes on with the level that it had"),
+    }
+}
+
 /// Begins logging; a second call changes nothing.
 pub(crate) fn begin(section: &LogSection) {
-    let filter = filter(&section.level)
-        .unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let (filter, handle) = reload::Layer::new(filter_or_info(&section.level));
     let registry = tracing_subscriber::registry().with(filter);
     let under_systemd =
         std::env::var_os("JOURNAL_STREAM").is_some() && !std::io::stderr().is_terminal();
@@ -79,8 +104,9 @@ pub(crate) fn begin(section: &LogSection) {
             colours: std::io::stderr().is_terminal(),
         },
     };
-    if let Err(error) = registry.with(Lines::new(to)).try_init() {
-        tracing::debug!(%error, "logging had begun before");
+    match registry.with(Lines::new(to)).try_init() {
+        Ok(()) => drop(FILTER.set(handle)),
+        Err(error) => tracing::debug!(%error, "logging had begun before"),
     }
     std::panic::set_hook(Box::new(log_panic));
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use adapters::printable;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::panic_text;
 
@@ -29,7 +29,9 @@ pub(crate) struct Parts {
 struct Part {
     place: usize,
     name: String,
-    task: Option<Id>,
+    task: Option<AbortHandle>,
+    /// Its end is asked for.
+    stopping: bool,
     life: Life,
 }
 
@@ -69,6 +71,7 @@ impl Parts {
             place,
             name,
             task: None,
+            stopping: false,
             life: Life::default(),
         });
         place
@@ -82,7 +85,8 @@ impl Parts {
         now: Instant,
     ) {
         if let Some(part) = self.all.get_mut(place) {
-            part.task = Some(self.tasks.spawn(task).id());
+            part.task = Some(self.tasks.spawn(task));
+            part.stopping = false;
             part.life.started(now);
         }
     }
@@ -90,7 +94,29 @@ impl Parts {
     /// A part that is to be started could not be.
     pub(crate) fn failed(&mut self, place: usize, reason: &str, now: Instant) -> Option<PartNews> {
         let part = self.all.get_mut(place)?;
+        part.stopping = false;
         Some(part.ended(printable(reason), now))
+    }
+
+    /// An end of `place` is no fault from here on: it is started again only by [`Parts::start`].
+    pub(crate) fn ends(&mut self, place: usize) {
+        if let Some(part) = self.all.get_mut(place) {
+            part.stopping = true;
+            part.life = Life::default();
+        }
+    }
+
+    /// Ends it where it is.
+    pub(crate) fn abort(&mut self, place: usize) {
+        if let Some(task) = self.all.get(place).and_then(|part| part.task.as_ref()) {
+            task.abort();
+        }
+    }
+
+    /// It was asked to end, and has not yet.
+    pub(crate) fn is_ending(&self, place: usize) -> bool {
+        let part = self.all.get(place);
+        part.is_some_and(|part| part.stopping && part.task.is_some())
     }
 
     /// Nothing is started again from here on, and an end is no fault any more unless it is a panic.
@@ -107,11 +133,12 @@ impl Parts {
                 Err(error) => error.id(),
             };
             let mut all = self.all.iter_mut();
-            let Some(part) = all.find(|part| part.task == Some(id)) else {
+            let is_its = |part: &&mut Part| part.task.as_ref().is_some_and(|task| task.id() == id);
+            let Some(part) = all.find(is_its) else {
                 continue;
             };
             part.task = None;
-            if let (Ok(_), true) = (&ended, self.stopping) {
+            if part.stopping || (self.stopping && ended.is_ok()) {
                 continue;
             }
             news.push(part.ended(reason(ended), now));
@@ -123,7 +150,8 @@ impl Parts {
 
     /// The parts that are to be started again now.
     pub(crate) fn due(&self, now: Instant) -> Vec<usize> {
-        let is_due = |part: &Part| !self.stopping && part.life.again.is_some_and(|at| at <= now);
+        let stopping = |part: &Part| self.stopping || part.stopping;
+        let is_due = |part: &Part| !stopping(part) && part.life.again.is_some_and(|at| at <= now);
         let due = self.all.iter().filter(|part| is_due(part));
         due.map(|part| part.place).collect()
     }

@@ -205,6 +205,7 @@ impl Rollout {
             Some(Verdict::AskOld) => Some(Step::AskOld),
             Some(Verdict::Proved) => {
                 self.proof = None;
+                self.forget_doubt_of_none();
                 self.record
                     .proves(&self.version, self.well.names(), &self.boot);
                 self.keep();
@@ -250,6 +251,14 @@ impl Rollout {
         self.record.forgives();
         self.instead = false;
         true
+    }
+
+    /// A source that a configuration is kept without is no reason any more.
+    fn forget_doubt_of_none(&mut self) {
+        let sources = self.loaded.iter().flat_map(|one| &one.settings.sources);
+        let names: Vec<&str> = sources.map(adapters::SourceSettings::name).collect();
+        let doubt = &mut self.record.doubt;
+        doubt.take_if(|name| !names.contains(&name.as_str()));
     }
 
     /// The uplink of the configuration before connects, and that of this one does not.

@@ -164,6 +164,11 @@ impl Accounts {
         self.0.iter_mut().for_each(|account| account.fresh = true);
     }
 
+    /// Something was delivered.
+    pub(super) fn deliver(&self) -> bool {
+        self.0.iter().any(|account| account.delivered.is_some())
+    }
+
     pub(super) fn is_fresh(&self, topic: usize) -> bool {
         self.0.get(topic).is_none_or(|account| account.fresh)
     }

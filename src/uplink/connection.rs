@@ -27,6 +27,8 @@ const TAKES: f64 = 1.5;
 const PASSES: Duration = Duration::from_secs(6);
 /// How often a producer is asked whether it can still do anything, if no error makes that urgent.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// What is under way when the connection is to begin with other settings has so long to land.
+const LANDING: Duration = Duration::from_secs(3);
 
 pub(super) struct Connection {
     pub(super) producer: Owned,
@@ -40,8 +42,8 @@ pub(super) struct Connection {
     pub(super) limit: Limit,
     /// `batch.size`: bytes of one request for a partition, at most.
     request: usize,
-    /// Another producer takes its place once nothing is in flight.
-    renew: bool,
+    /// Another producer takes its place once nothing is in flight, and then at the latest.
+    renew: Option<Instant>,
     pub(super) accounts: Accounts,
     /// Of records under way with long texts, by token.
     surplus: HashMap<usize, usize>,
@@ -70,7 +72,7 @@ impl Connection {
             number,
             config,
             request: request.unwrap_or(usize::MAX),
-            renew: false,
+            renew: None,
             inbox,
             landed: 0,
             wire: 0,
@@ -174,23 +176,36 @@ impl Connection {
         made
     }
 
-    /// Makes it anew if that is due and nothing is in flight; says whether records of topics that are held were forgotten.
-    pub(super) fn renew(&mut self) -> Result<bool, UplinkError> {
-        if !self.renew || self.limit.in_flight() > 0 {
+    /// Begins anew with other settings: at once where it is not connected, which the old ones may be the reason for, else once
+    /// nothing is in flight, or has had its time.
+    pub(super) fn begin_with(&mut self, config: ClientConfig, now: Instant) {
+        self.config = config;
+        self.renew = Some(now + LANDING);
+    }
+
+    /// Makes it anew if that is due; says whether what was in flight is forgotten.
+    pub(super) fn renew(&mut self, now: Instant) -> Result<bool, UplinkError> {
+        let Some(until) = self.renew else {
+            return Ok(false);
+        };
+        if self.limit.in_flight() > 0 && self.connected == Some(true) && now < until {
             return Ok(false);
         }
-        self.renew = false;
+        self.renew = None;
         let forgets = !self.accounts.is_empty();
         drop(self.replace()?);
+        self.limit.forget(self.limit.in_flight());
         Ok(forgets)
     }
 
-    /// Begins anew with other settings: at once where it is not connected, which the old ones may be the reason for, else once
-    /// nothing is in flight. Says whether what was in flight is forgotten.
-    pub(super) fn begin_with(&mut self, config: ClientConfig) -> bool {
-        self.config = config;
-        self.renew = true;
-        self.connected != Some(true) && self.begin_anew()
+    /// It has delivered with its present settings.
+    pub(super) fn delivers(&self) -> bool {
+        self.renew.is_none() && self.accounts.deliver()
+    }
+
+    /// It has a broker, and is not to begin anew.
+    pub(super) fn stands(&self) -> bool {
+        self.connected == Some(true) && self.renew.is_none()
     }
 
     /// Begins with a new producer at once; says whether it could be made. What was in flight is forgotten then.
@@ -203,7 +218,7 @@ impl Connection {
             }
             Err(error) => {
                 tracing::error!(connection = self.number, %error, "cannot make a new kafka producer; the old one goes on");
-                self.renew = false;
+                self.renew = None;
                 false
             }
         }
@@ -221,7 +236,7 @@ impl Connection {
     fn replace(&mut self) -> Result<Owned, UplinkError> {
         let (new, inbox) = Owned::begin(&self.config, self.number)?;
         self.inbox = inbox;
-        (self.connected, self.renew) = (None, false);
+        (self.connected, self.renew) = (None, None);
         (self.landed, self.wire, self.answers) = (0, 0, 0);
         (self.accounts, self.surplus) = (Accounts::default(), HashMap::new());
         for topic in self.held.clone() {
@@ -235,7 +250,7 @@ impl Connection {
             let why = Wait::ProducerFailed(failure.to_owned());
             return Room::Closed { until, why };
         }
-        if self.renew {
+        if self.renew.is_some() {
             return Room::WhenDelivered;
         }
         self.limit.ask(next, now)

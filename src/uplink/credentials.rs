@@ -33,6 +33,11 @@ impl Credentials {
         }
     }
 
+    /// Of each connection, in their order.
+    pub(super) fn sendings(&self) -> Vec<Sending> {
+        self.sendings.clone()
+    }
+
     /// The file that was replaced since the last call, if it is time to look.
     pub(super) fn changed(&mut self, now: Instant) -> Option<PathBuf> {
         if self.files.is_empty() || now < self.next {

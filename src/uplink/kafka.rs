@@ -234,7 +234,7 @@ impl Uplink {
             self.take_reports(number, reports, signals, now);
         }
         self.watch_topics(signals, now);
-        self.follow_credentials(signals, now);
+        self.follow_credentials(now);
         self.identify(now);
         self.follow_hosts(signals, now);
         self.set_sockets(now);
@@ -333,7 +333,7 @@ impl Uplink {
         };
         connection.check(now);
         let forgets = connection.rebuild(now)
-            || connection.renew().unwrap_or_else(|error| {
+            || connection.renew(now).unwrap_or_else(|error| {
                 tracing::error!(%error, "cannot make a new kafka producer; the old one goes on");
                 false
             });
@@ -342,38 +342,11 @@ impl Uplink {
         }
     }
 
-    /// Has the connections begin anew where a file of theirs was replaced.
-    fn follow_credentials(&mut self, signals: &mut Vec<Signal>, now: Instant) {
-        let Some(file) = self.credentials.changed(now) else {
-            return;
-        };
-        tracing::info!(file = %file.display(), "a file that the login to the cluster takes was replaced; the connections begin anew with it");
-        for number in 0..self.connections.len() {
-            let config = match self.credentials.config(number) {
-                Ok(Some(config)) => config,
-                Ok(None) => continue,
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the new credentials cannot be used; the connections go on with the old ones until a file changes again"
-                    );
-                    return;
-                }
-            };
-            let Some(connection) = self.connections.get_mut(number) else {
-                continue;
-            };
-            if connection.begin_with(config) {
-                signals.push(Signal::Resend(self.lanes_of(number)));
-            }
-        }
-    }
-
     /// Every connection stands.
     #[must_use]
     pub(crate) fn stands(&self) -> bool {
         let mut connections = self.connections.iter();
-        connections.all(|one| one.connected == Some(true))
+        connections.all(Connection::stands)
     }
 
     /// Why the connection of `lane` cannot send, until it delivers again.

@@ -12,6 +12,7 @@ use crate::limits::fill;
 use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
 use crate::rig::{Gateway, PATIENCE, Rig, dropped, free_port, publish_to, send_signal, wait_for};
+use crate::signals::begin_anew;
 
 fn plant(port: u16, version: &str, filter: &str) -> String {
     format!(
@@ -137,7 +138,7 @@ fn what_a_broker_keeps_arrives_once_and_marked_over_reloads_and_restarts() {
         gateway.wait_until_connected("plant");
         let mut reader = load::consume::Reader::new(&kafka.plain(), &[&kafka.topic("state")], &[]);
         reader.until(PATIENCE, |records| !records.is_empty());
-        send_signal(gateway.process(), "HUP");
+        begin_anew(&gateway);
         wait_for("the reload", || {
             (gateway.log().matches("mqtt source connected").count() == 2).then_some(())
         });

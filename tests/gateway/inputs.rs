@@ -13,7 +13,8 @@ use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
 use load::publish::Publish;
 
-use crate::rig::{Gateway, Rig, publish_to, received, run, send_signal, wait_for};
+use crate::rig::{Gateway, Rig, publish_to, received, run, wait_for};
+use crate::signals::begin_anew;
 
 const AWAY: &str = "[uplink]\nbrokers = [\"127.0.0.1:9\"]\n";
 
@@ -83,7 +84,7 @@ fn a_fifo_that_is_written_without_a_pause_loses_no_line_over_reloads() {
         pipe
     });
     for reload in 1..=4 {
-        send_signal(gateway.process(), "HUP");
+        begin_anew(&gateway);
         wait_for("the reload", || {
             (gateway.log().matches("tidegate started").count() == 1 + reload).then_some(())
         });

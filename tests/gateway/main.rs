@@ -16,6 +16,7 @@ mod outages;
 mod mends;
 
 mod topics;
+mod unchanged;
 
 mod refusals;
 

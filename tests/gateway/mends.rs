@@ -13,6 +13,7 @@ use crate::needs_kafka;
 use crate::outages::let_pass;
 use crate::peers::Kafka;
 use crate::rig::{Gateway, PATIENCE, Rig, publish_to, send_signal, wait_for};
+use crate::signals::begin_anew;
 
 const REBUILT: &str = "it is rebuilt and sends again what was in flight";
 
@@ -250,7 +251,7 @@ fn a_stop_that_comes_in_a_reload_is_a_stop() {
     for round in 0..12 {
         gateway.launch();
         keep(&gateway, round * 10..round * 10 + 10);
-        send_signal(gateway.process(), "HUP");
+        begin_anew(&gateway);
         let_pass(Duration::from_millis(25) * u32::try_from(round).unwrap());
         send_signal(gateway.process(), "TERM");
         gateway.wait_for_end();

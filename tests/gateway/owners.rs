@@ -11,7 +11,8 @@ use crate::followed::{TAIL, append};
 use crate::keeping::{AWAY, VISION, buffer, errors, flip, keep, logs, out};
 use crate::needs_kafka;
 use crate::peers::Kafka;
-use crate::rig::{Gateway, received, send_signal, wait_for};
+use crate::rig::{Gateway, received, wait_for};
+use crate::signals::begin_anew;
 
 /// A user that may do nothing special: `nobody`.
 const NOBODY: u32 = 65_534;
@@ -153,7 +154,7 @@ fn a_followed_file_is_sent_once_where_its_place_cannot_be_written() {
     received(&kafka, "diagnostic", 0..500);
     for round in 1..=3 {
         // An agent that follows another in this process goes on where that one was.
-        send_signal(gateway.process(), "HUP");
+        begin_anew(&gateway);
         wait_for("the reload", || {
             let starts = gateway.log().matches("tidegate started").count();
             (starts == 1 + round).then_some(())

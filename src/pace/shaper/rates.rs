@@ -188,6 +188,11 @@ impl Budget {
         }
     }
 
+    /// Another share from now on, whatever the gateway is behind.
+    pub(super) fn change(&mut self, share: Option<f64>) {
+        self.share = share;
+    }
+
     /// The link is back from an outage; the gateway is still behind from the one before, or is not.
     pub(super) fn returned(&mut self, outage: Duration, still_behind: bool) {
         self.short = if outage < SHORT { RISE } else { 1.0 };
