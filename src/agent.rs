@@ -156,6 +156,7 @@ impl Agent {
     }
 
     /// Does everything that is due, and says until when nothing is.
+    #[inline(never)] // three loops call it
     fn step(&mut self, now: Instant) -> Instant {
         for change in self.drain.listen(&mut self.lanes, now) {
             self.link_changed(change, now);

@@ -148,6 +148,8 @@ impl Agent {
         let proving = &mut self.proving;
         (proving.asking, proving.decide_at) = (None, None);
         proving.delivered_before = delivered_before;
+        // One that follows another on trial is told of as well: the notice is what it has to deliver.
+        proving.told.take_if(|(state, _)| *state == State::Proving);
     }
 
     fn ask_old(&mut self, orders: &Orders, now: Instant) {
