@@ -26,6 +26,8 @@ mod intent;
 
 mod intents;
 
+mod kept;
+
 mod lines;
 
 mod load;
@@ -50,6 +52,8 @@ mod place;
 
 mod problem;
 
+mod pull;
+
 mod settings;
 
 mod texts;
@@ -67,15 +71,18 @@ pub(crate) use difference::{Difference, Part};
 #[cfg(feature = "simulate")]
 pub(crate) use file::File;
 pub(crate) use file::{STATE_DIR, schema};
+pub(crate) use hash::sha256;
 pub(crate) use intents::{HEALTH, Intent, Intents};
+pub(crate) use kept::{kept_fleet, load_pulled, pulled_texts};
 pub(crate) use load::{load, load_for, load_texts};
 pub(crate) use loaded::Loaded;
 pub(crate) use minimum::{minimum, state_dir, state_of};
 pub(crate) use origin::{Setting, settings, settings_of};
 pub(crate) use problem::{Problem, Weight};
+pub(crate) use pull::PullSettings;
 pub(crate) use settings::Settings;
 pub(crate) use texts::{Texts, directory as layers_of};
 #[cfg(test)]
 pub(crate) use trust::Trust;
-pub(crate) use trust::{may_be_believed, sealed, vouchers};
+pub(crate) use trust::{asks_for_signature, may_be_believed, sealed, signature_of, vouchers};
 pub(crate) use version::Version;

@@ -34,5 +34,5 @@ pub(crate) use lane::LanePace;
 pub(crate) use limit::Limit;
 pub(crate) use link::{Change, Link};
 pub(crate) use room::{ReplayRate, Room, Wait};
-pub(crate) use shape::{ReplaySection, Shape, catch_up_rate, live_behind};
+pub(crate) use shape::{ReplaySection, Shape, catch_up_rate, delay, live_behind};
 pub(crate) use shaper::{Backlog, Decision, Recovered, Shaper};

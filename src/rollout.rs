@@ -6,7 +6,8 @@
 //!
 //! `record` is what is remembered and how it changes, `shelf` the files that keep it (`config/` in the state directory), `start` which
 //! configuration a process begins with, `admission` which one is not even tried, `proof` what counts for and against the one that runs, `wellness` which sources
-//! were well before it, `trial` puts these together while an agent runs.
+//! were well before it, `trial` puts these together while an agent runs. It comes by two `ways`, `watch` and `pull`;
+//! `waiting` says when it is tried.
 
 use std::path::Path;
 
@@ -18,6 +19,8 @@ mod history;
 
 mod proof;
 
+mod pull;
+
 mod record;
 
 mod shelf;
@@ -26,15 +29,23 @@ mod start;
 
 mod trial;
 
+mod waiting;
+
 mod watch;
+
+mod wave;
+
+mod ways;
 
 mod wellness;
 
 pub(crate) use history::{Entry, History};
 pub(crate) use proof::Seen;
+pub(crate) use pull::Pull;
 pub(crate) use record::State;
 pub(crate) use start::start;
 pub(crate) use trial::{Rollout, Step};
+pub(crate) use waiting::tried_after;
 pub(crate) use watch::watch;
 
 /// What became of the last configurations of the agent whose state is here.

@@ -63,7 +63,7 @@ pub(crate) struct Snapshot {
 /// What became of the configuration that was delivered last, and which one runs.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ConfigStatus {
-    /// `rejected`, `proving`, `kept`, `returned` or `unproven`.
+    /// `received`, `rejected`, `proving`, `kept`, `returned` or `unproven`.
     pub state: String,
     pub why: Option<String>,
     /// SHA-256 of the file that was delivered last, and of that which runs.
@@ -86,6 +86,15 @@ pub(crate) struct ConfigStatus {
     pub effective_signer: Option<String>,
     /// What has yet to prove itself.
     pub open: Vec<String>,
+    /// How it was delivered: `file` (dropped) or `url` (pulled).
+    #[serde(default)]
+    pub by: String,
+    /// SHA-256 of the file that was dropped last.
+    #[serde(default)]
+    pub file: String,
+    /// Why the last pull brought nothing; none where it went well, or nothing is pulled.
+    #[serde(default)]
+    pub pull_error: Option<String>,
 }
 
 /// What is believed of the time.

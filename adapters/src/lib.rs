@@ -66,7 +66,7 @@ pub use receipt::{Claim, Outcome, Receipts, Refused};
 pub use secret::{SecretError, SecretRef};
 pub use source::{Source, SourceError, SourceSettings};
 pub use stats::{SlaveStats, SourceStats};
-pub use tls::{TlsError, TlsSection};
+pub use tls::{TlsError, TlsSection, tls_client};
 pub use topic::{Pattern, PatternError};
 pub use units::{Size, Span, age, size};
 pub use watched::Watched;

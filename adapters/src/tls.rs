@@ -46,6 +46,14 @@ pub struct TlsError {
 /// How a server's certificate is judged, where not by the authorities that are trusted.
 pub(crate) type Verifier<'a> = &'a dyn Fn(Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier>;
 
+/// What a client other than a source connects with; reads the files that `section` names.
+///
+/// # Errors
+/// The file that cannot be used, or that there is no authority to trust.
+pub fn tls_client(section: &TlsSection) -> Result<Arc<ClientConfig>, TlsError> {
+    client(section, None)
+}
+
 pub(crate) fn client(
     section: &TlsSection,
     verifier: Option<Verifier<'_>>,

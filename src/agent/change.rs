@@ -16,12 +16,6 @@ impl Agent {
         change: Change,
         orders: &mut Orders,
     ) {
-        let changed = change.difference.words();
-        tracing::info!(
-            reason,
-            changed,
-            "the agent goes on with it; what is not named goes on as it is, connections as well"
-        );
         orders.tell_warnings(&change.loaded);
         if change.loaded.takes_credentials() {
             tracing::info!(
@@ -38,6 +32,12 @@ impl Agent {
         self.sources
             .change(loaded, &difference, change.sources, now);
         self.proves_anew();
+        let changed = difference.words();
+        tracing::info!(
+            reason,
+            changed,
+            "the agent goes on with it; what is not named goes on as it is, connections as well"
+        );
         supervisor::ready();
     }
 

@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 
 use super::End;
 use super::prepare::{self, AgentError, Prepared, Unopened};
-use crate::config::{self, Loaded, Texts, Weight};
+use crate::config::{Loaded, Weight};
 use crate::process::supervisor::{self, Ask, Signals};
 use crate::process::{chain, logging};
-use crate::rollout::{self, Rollout};
+use crate::rollout::{self, Pull, Rollout};
 use crate::status::Port;
 
 pub(crate) const GOES_ON: &str =
@@ -22,6 +22,7 @@ pub(crate) struct Orders {
     signals: Signals,
     /// Another text is in the file.
     dropped: mpsc::Receiver<()>,
+    pub(super) pull: Pull,
     pub(crate) rollout: Rollout,
     /// What the agent runs with.
     loaded: Option<Arc<Loaded>>,
@@ -36,6 +37,7 @@ impl Orders {
             path: path.to_owned(),
             signals,
             dropped: rollout::watch(path),
+            pull: Pull::new(),
             rollout,
             loaded: None,
             port: None,
@@ -61,6 +63,7 @@ impl Orders {
         // What is in its files is as of now.
         loaded.marks();
         self.rollout.runs_with(loaded, Instant::now());
+        self.rollout.pulls_by(&mut self.pull, loaded, &self.path);
     }
 
     /// What the agent runs with, or the last one did.
@@ -116,10 +119,16 @@ impl Orders {
                     Ask::Reload => "SIGHUP: the configuration is read again",
                 },
                 Some(()) = self.dropped.recv() => {
-                    if !self.is_news() {
+                    if !self.rollout.is_delivered_anew(&self.path) {
                         continue;
                     }
                     "the file has changed: the configuration is read again"
+                }
+                () = self.pull.news() => {
+                    if !self.rollout.is_delivered_anew(&self.path) {
+                        continue;
+                    }
+                    "another configuration was pulled: it is read"
                 }
             };
             supervisor::reloading();
@@ -128,14 +137,6 @@ impl Orders {
             }
             supervisor::ready();
         }
-    }
-
-    /// A text that was read by a signal or at the start is none, and what runs is answered without being read again.
-    fn is_news(&mut self) -> bool {
-        // Before the texts: what comes meanwhile is news the next time.
-        let vouchers = config::vouchers(&self.path);
-        let texts = Texts::readable(&self.path, &self.path);
-        self.path.exists() && self.rollout.is_news(&texts, vouchers)
     }
 
     /// Waits until somebody says stop. What else is asked for meanwhile waits. Safe to cancel.
@@ -147,9 +148,9 @@ impl Orders {
         tokio::time::timeout(time, self.stop()).await.is_ok()
     }
 
-    /// For an agent that is to follow this one though nobody asked for another configuration: the one in the file, or else the same.
+    /// For an agent that is to follow this one though nobody asked for another configuration: the one that was delivered, or else the same.
     pub(super) fn again(&mut self) -> Option<Prepared> {
-        let loaded = self.in_file();
+        let loaded = self.delivered();
         let prepared =
             loaded.and_then(|loaded| self.or_rejected(&loaded, self.prepare_with_keys(&loaded)));
         if prepared.is_some() {
@@ -177,23 +178,23 @@ impl Orders {
         Some(end)
     }
 
-    /// The text that is in the file now is tried whatever vouches for it; where it must be signed, this changes nothing.
+    /// The text that was delivered last is tried whatever vouches for it.
     pub(super) fn force(&mut self) {
-        let texts = Texts::readable(&self.path, &self.path);
-        self.rollout.forces(&texts);
+        self.rollout.forces(&self.path);
     }
 
-    /// The configuration as it is now in the file, for the agent to take.
+    /// The configuration that was delivered last, for the agent to take.
     pub(super) fn reloaded(&mut self, reason: &'static str) -> Option<End> {
-        let loaded = self.in_file()?;
+        let loaded = self.delivered()?;
         let end = self.turn_to(&loaded, reason);
         self.or_rejected(&loaded, end)
     }
 
-    /// The same, if it is good, and was not gone back from.
-    fn in_file(&mut self) -> Option<Arc<Loaded>> {
-        let file = self.path.display();
-        let loaded = match config::load(&self.path) {
+    /// The same, if it is good, was not gone back from, and its time has come.
+    fn delivered(&mut self) -> Option<Arc<Loaded>> {
+        let delivered = self.rollout.delivered(&self.path);
+        let file = delivered.file.display();
+        let loaded = match delivered.loaded {
             Ok(loaded) => loaded,
             Err(problems) => {
                 for problem in &problems {
@@ -201,8 +202,8 @@ impl Orders {
                 }
                 tracing::error!(%file, "the new configuration is not used; the agent goes on with the one it has");
                 let why = problems.first().map(ToString::to_string);
-                let texts = Texts::readable(&self.path, &self.path);
-                self.rollout.rejects(&texts, why.unwrap_or_default());
+                self.rollout
+                    .rejects(&delivered.texts, why.unwrap_or_default());
                 return None;
             }
         };
@@ -212,6 +213,9 @@ impl Orders {
         }
         if let Err(why) = self.rollout.may_try(&loaded) {
             tracing::error!(%file, why, "the configuration was gone back from before; it is not tried again until it, or a file that it refers to, is another; the agent goes on with the one it has");
+            return None;
+        }
+        if self.rollout.waits(&loaded) {
             return None;
         }
         Some(Arc::new(loaded))

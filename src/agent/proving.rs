@@ -101,7 +101,9 @@ impl Agent {
             orders.rollout.returns(OLD_CONNECTS);
             Some(Step::Return)
         } else {
-            orders.rollout.look(&self.seen(stands), now)
+            let topics = orders.rollout.topics();
+            self.drain.uplink.ask_about(&topics, now);
+            orders.rollout.look(&self.seen(stands, topics), now)
         };
         match step {
             None => {}
@@ -111,17 +113,21 @@ impl Agent {
                 None => orders.rollout.stays(),
             },
             Some(Step::TryAgain) => {
-                let reason = "the configuration in the file is tried again";
+                let reason = "the configuration that was delivered is tried";
                 if let Some(end) = orders.reloaded(reason) {
                     return Some(end);
                 }
             }
         }
-        self.tell_configuration(&orders.rollout, now);
+        self.tell_configuration(&orders.rollout, orders.pull.failure(), now);
         None
     }
 
-    fn seen(&self, connected: bool) -> Seen<'_> {
+    fn seen(&self, connected: bool, topics: Vec<String>) -> Seen<'_> {
+        let topics = topics.into_iter().filter_map(|topic| {
+            let takes = self.drain.takes(&topic)?;
+            Some((topic, takes))
+        });
         let sources = self.sources.iter().map(|one| {
             let is_well = one.down.is_none() && one.stats.connected.load(Ordering::Relaxed);
             (one.name, is_well)
@@ -131,6 +137,7 @@ impl Agent {
             delivered: self.delivered() > self.proving.delivered_before
                 && self.drain.uplink.delivers(),
             sources: sources.collect(),
+            topics: topics.collect(),
         }
     }
 
@@ -166,7 +173,7 @@ impl Agent {
     }
 
     /// Says a change of what became of the configuration; that one is kept as before is none.
-    fn tell_configuration(&mut self, rollout: &Rollout, now: Instant) {
+    fn tell_configuration(&mut self, rollout: &Rollout, pull_error: Option<String>, now: Instant) {
         let (record, open) = (rollout.record(), rollout.open());
         let before = rollout.back().map(|one| one.version().sha256.clone());
         self.proving.status = ConfigStatus {
@@ -181,6 +188,9 @@ impl Agent {
             effective_serial: record.effective.serial,
             effective_signer: record.effective.signer.clone(),
             open,
+            by: record.by.name().to_owned(),
+            file: record.last.file.clone(),
+            pull_error,
         };
         let is = (record.state, record.why.clone());
         let was = self.proving.told.replace(is.clone());
@@ -190,7 +200,13 @@ impl Agent {
         let (attempted, effective) = (record.attempted.short(), record.effective.short());
         let (why, open) = (record.why.as_deref(), self.proving.status.open.join(", "));
         match record.state {
-            State::Received => return,
+            State::Received if why.is_none() => return,
+            State::Received => tracing::info!(
+                sha256 = attempted,
+                by = record.by.name(),
+                why,
+                "a new configuration was received, and is not tried yet"
+            ),
             State::Proving => tracing::info!(
                 sha256 = attempted,
                 to_prove = open,
@@ -214,7 +230,7 @@ impl Agent {
             // Each problem was said when it was found.
             State::Rejected => {}
         }
-        let notice = json!({ "state": record.state, "why": why, "attempted": record.attempted.sha256,
+        let notice = json!({ "state": record.state, "why": why, "by": record.by, "attempted": record.attempted.sha256,
             "serial": record.attempted.serial, "signer": record.attempted.signer, "effective": record.effective.sha256 });
         self.notice("config", &notice, now);
     }

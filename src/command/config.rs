@@ -6,6 +6,8 @@ mod history;
 
 mod seal;
 
+mod waves;
+
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +50,10 @@ enum ConfigCommand {
     Retry(RetryArguments),
     /// Append a line to the file by which a gateway sees that it is whole, or renew it.
     Seal(seal::SealArguments),
+    /// Say when each of some gateways would try a file, by its `fleet.spread`.
+    ///
+    /// Reads their ids from standard input, one a line; prints the seconds since a gateway first sees the file and its id, in that order.
+    Waves(waves::WavesArguments),
 }
 
 /// Which agent.
@@ -98,6 +104,7 @@ pub(super) fn run(arguments: ConfigArguments) -> ExitCode {
         ConfigCommand::Return(arguments) => return_to_before(arguments),
         ConfigCommand::Retry(arguments) => retry(arguments),
         ConfigCommand::Seal(arguments) => seal::run(&arguments),
+        ConfigCommand::Waves(arguments) => waves::run(&arguments),
     }
 }
 
@@ -207,7 +214,10 @@ fn is_verdict(config: &ConfigStatus, version: Option<&Version>) -> bool {
 }
 
 fn is_of(config: &ConfigStatus, version: &Version) -> bool {
-    (&config.attempted, &config.attempted_layers) == (&version.sha256, &version.layers)
+    // What was pulled after it counts in its place.
+    let is_followed = config.by == "url" && config.file == version.sha256;
+    is_followed
+        || (&config.attempted, &config.attempted_layers) == (&version.sha256, &version.layers)
 }
 
 /// The number of a configuration, and who signed it, as far as it has them.
@@ -229,9 +239,17 @@ fn told(config: &ConfigStatus, json: bool) -> ExitCode {
         let (state, attempted, effective) = (&config.state, &config.attempted, &config.effective);
         let of_attempted = vouched(config.attempted_serial, config.attempted_signer.as_deref());
         let of_effective = vouched(config.effective_serial, config.effective_signer.as_deref());
+        let by = match config.by.as_str() {
+            "url" => " by url (pulled)",
+            "file" => " by file (dropped)",
+            _ => "",
+        };
+        let failed = config.pull_error.as_deref();
+        let failed = failed.map(|error| format!("cannot be pulled: {error}\n"));
         say(&format!(
-            "{state}{}{open}\ndelivered {attempted}{of_attempted}\nruns      {effective}{of_effective}\n",
-            why.unwrap_or_default()
+            "{state}{}{open}\ndelivered {attempted}{of_attempted}{by}\nruns      {effective}{of_effective}\n{}",
+            why.unwrap_or_default(),
+            failed.unwrap_or_default()
         ));
     }
     match config.state.as_str() {

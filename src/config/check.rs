@@ -6,6 +6,8 @@ mod changes;
 
 mod files;
 
+mod fleet;
+
 mod intents;
 
 mod link;
@@ -37,6 +39,7 @@ pub(super) fn problems(file: &File, taken: &TakenOut) -> Vec<Problem> {
     uplink::check(file, &mut found);
     sources::check(file, &mut found);
     files::check(file, &mut found);
+    fleet::check(file, &mut found);
     buses::check(file, &mut found);
     qos_two(file, &mut found);
     plain_passwords(file, &mut found);

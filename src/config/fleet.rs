@@ -1,8 +1,9 @@
 //! `[fleet]`: how a configuration that was delivered is judged.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use adapters::Span;
+use adapters::{SecretRef, Size, Span, TlsSection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,20 @@ pub(crate) struct FleetSection {
     pub replaces: Option<u64>,
     /// Whether this one may remove over half of the sources though nothing vouches that the file is whole. Default: `false`.
     pub may_remove_sources: bool,
+    /// Where configurations are pulled from: `"https://..."`, or `"http://..."` on this machine. Default: nowhere.
+    pub url: Option<String>,
+    /// How often it is asked whether there is another one, each gateway at a moment of its own: 10 s to 7 days. Default: `"15m"`.
+    pub every: Span,
+    /// The authority that is trusted there, the gateway's own certificate and key, and the name in the server's certificate.
+    pub tls: Option<PullTlsSection>,
+    /// The token that is sent there as `Authorization: Bearer`.
+    pub bearer: Option<SecretRef>,
+    /// A larger file is not taken. Default: `"1 MiB"`.
+    pub max_size: Size,
+    /// How long one pull may take as a whole. Default: `"2m"`.
+    pub timeout: Span,
+    /// A new configuration is tried within this time, each gateway at a moment of its own for each file. Default: `"0s"`, at once.
+    pub spread: Span,
 }
 
 impl Default for FleetSection {
@@ -30,7 +45,43 @@ impl Default for FleetSection {
             serial: None,
             replaces: None,
             may_remove_sources: false,
+            url: None,
+            every: Span(Duration::from_mins(15)),
+            tls: None,
+            bearer: None,
+            max_size: Size(1 << 20),
+            timeout: Span(Duration::from_mins(2)),
+            spread: Span(Duration::ZERO),
         }
+    }
+}
+
+/// TLS to where configurations are pulled from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PullTlsSection {
+    /// PEM file of the authorities to trust. Default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of the gateway's own certificate and key, for mutual TLS.
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    /// The name that the server's certificate is to have, where it is not for the host of `url`.
+    pub server_name: Option<String>,
+}
+
+impl PullTlsSection {
+    /// What it takes of files.
+    pub(super) fn files(&self) -> TlsSection {
+        TlsSection {
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+        }
+    }
+
+    /// The files that it names, by key.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, PathBuf)> + use<> {
+        self.files().named()
     }
 }
 

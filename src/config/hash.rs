@@ -23,7 +23,7 @@ impl Hash {
 }
 
 /// Of a text, as `sha256sum` prints it.
-pub(super) fn sha256(text: &str) -> String {
+pub(crate) fn sha256(text: &str) -> String {
     hex(digest(&SHA256, text.as_bytes()).as_ref())
 }
 

@@ -34,7 +34,13 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
 /// The same of a file that is to be put in the place of another: with the layers, the register maps and the signature that are beside that.
 pub(crate) fn load_for(path: &Path, place: &Path) -> Result<Loaded, Vec<Problem>> {
     let texts = Texts::of_path(path, place)?;
-    let (trust, told) = trust::verify(place, &texts.file).map_err(|problem| vec![problem])?;
+    load_signed(texts, place, place)
+}
+
+/// The same of texts of which the first was read from `file`, beside which its signature is.
+pub(super) fn load_signed(texts: Texts, place: &Path, file: &Path) -> Result<Loaded, Vec<Problem>> {
+    let verified = trust::verify(place, file, &texts.file);
+    let (trust, told) = verified.map_err(|problem| vec![problem])?;
     let mut variables = environment::variables();
     let refused = trust.refuse(&mut variables);
     let beside = place.parent().unwrap_or(Path::new(""));

@@ -14,9 +14,10 @@ use super::problem::Problem;
 use super::texts::Texts;
 use super::trust::{Trust, signer};
 
-/// What an agent without sources takes of a configuration: what reports, and what brings away that waits on disk.
-const REPORTS: [&str; 9] = [
-    "gateway", "log", "status", "uplink", "link", "replay", "buffer", "memory", "intent",
+/// What an agent without sources takes of a configuration: what reports, what brings away that waits on disk, and where a
+/// better configuration may come from.
+const REPORTS: [&str; 10] = [
+    "gateway", "log", "status", "uplink", "link", "replay", "buffer", "memory", "intent", "fleet",
 ];
 /// The least of it, by section.
 const LEAST: [(&str, &[&str]); 2] = [
@@ -27,7 +28,7 @@ const LEAST: [(&str, &[&str]); 2] = [
 /// As much of a configuration that cannot be used as an agent needs that only reports; nothing where the uplink is not in it, or where it
 /// must be signed and is not: an agent reports to nobody, and brings nothing there, by a file that anybody may have sent.
 pub(crate) fn minimum(texts: &Texts, path: &Path) -> Option<Loaded> {
-    let (signer, _) = signer(path, &texts.file).ok()?;
+    let (signer, _) = signer(path, path, &texts.file).ok()?;
     let trust = Trust {
         signer,
         sealed: false,
@@ -46,7 +47,11 @@ pub(crate) fn minimum(texts: &Texts, path: &Path) -> Option<Loaded> {
     trust.refuse(&mut variables);
     let nowhere = |_: &str| (None, None);
     let load = |one: &Value, variables| load_merged(one.clone(), nowhere, beside, variables);
-    let tries = [reports, Value::Object(least)];
+    let mut pulls = least.clone();
+    if let Some(fleet) = whole.get("fleet") {
+        pulls.insert("fleet".to_owned(), fleet.clone());
+    }
+    let tries = [reports, Value::Object(pulls), Value::Object(least)];
     // What the environment says may be of a part that is left out.
     let all = [&variables[..], &[]];
     let mut all = all

@@ -8,7 +8,7 @@ use super::installation;
 use super::lines::{line, line_of};
 use super::merge::{merge, place_in};
 use super::problem::Problem;
-use super::texts::Texts;
+use super::texts::{KEPT, Texts};
 
 /// What one text says.
 struct Part<'a> {
@@ -53,7 +53,8 @@ impl<'a> Parts<'a> {
     /// # Errors
     /// What else they say.
     pub(super) fn only_installations(&self) -> Result<(), Vec<Problem>> {
-        let layers = self.all.iter().filter(|part| part.layer.is_some());
+        let of_installation = |part: &&Part| part.layer.is_some_and(|layer| layer != KEPT);
+        let layers = self.all.iter().filter(of_installation);
         let problems = layers.flat_map(|part| {
             let keys = leaves(&part.written, "").into_iter();
             let others = keys.filter(|key| !installation::may_set(key));

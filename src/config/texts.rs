@@ -11,6 +11,8 @@ use super::problem::Problem;
 
 /// More layers than this are a mistake of whoever writes them.
 const LAYERS_MAX: usize = 100;
+/// The name of the layer that says where configurations were pulled from before, which no file can have.
+pub(super) const KEPT: &str = "/[fleet] of before";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Texts {

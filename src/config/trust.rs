@@ -68,13 +68,18 @@ impl Trust {
     }
 }
 
-/// What vouches for `text`, which was read from `path`, and what is wrong with `allowed_signers` that does not matter to that.
+/// What vouches for `text`, which was read from `file` and stands for the one at `place`, and what is wrong with `allowed_signers` there that
+/// does not matter to that.
 ///
 /// # Errors
 /// It must be signed and is not, or it is not what was signed or sealed.
-pub(super) fn verify(path: &Path, text: &str) -> Result<(Trust, Vec<Problem>), Problem> {
+pub(super) fn verify(
+    place: &Path,
+    file: &Path,
+    text: &str,
+) -> Result<(Trust, Vec<Problem>), Problem> {
     let sealed = seal::verify(text).map_err(|flaw| problem("seal", flaw.to_string()))?;
-    let (signer, warnings) = signer(path, text)?;
+    let (signer, warnings) = signer(place, file, text)?;
     Ok((Trust { signer, sealed }, warnings))
 }
 
@@ -82,14 +87,18 @@ pub(super) fn verify(path: &Path, text: &str) -> Result<(Trust, Vec<Problem>), P
 ///
 /// # Errors
 /// It must be signed and is not, or it is not what was signed.
-pub(super) fn signer(path: &Path, text: &str) -> Result<(Option<String>, Vec<Problem>), Problem> {
-    let Some(signers) = signers(path)? else {
+pub(super) fn signer(
+    place: &Path,
+    file: &Path,
+    text: &str,
+) -> Result<(Option<String>, Vec<Problem>), Problem> {
+    let Some(signers) = signers(place)? else {
         return Ok((None, Vec::new()));
     };
-    let name = signature_of(path);
+    let name = signature_of(file);
     let name = name.file_name().unwrap_or_default().display();
     let refuse = |why: &dyn Display| problem(&name.to_string(), why.to_string());
-    let signature = signature(path).map_err(|why| refuse(&why))?;
+    let signature = signature(file).map_err(|why| refuse(&why))?;
     signature.is_for(NAMESPACE).map_err(|flaw| refuse(&flaw))?;
     let key = signature.key().map_err(|flaw| refuse(&flaw))?;
     let signer = signers.find(signature.blob(), NAMESPACE);
@@ -106,15 +115,20 @@ pub(super) fn signer(path: &Path, text: &str) -> Result<(Option<String>, Vec<Pro
 
 /// Whether `text` is signed as is asked for, if that is.
 pub(crate) fn may_be_believed(path: &Path, text: &str) -> bool {
-    signer(path, text).is_ok()
+    signer(path, path, text).is_ok()
 }
 
-/// Tells apart what of the signature and of those who may sign is beside the file at `path`.
-pub(crate) fn vouchers(path: &Path) -> String {
+/// Whether nothing is taken for the file at `place` that nobody has signed.
+pub(crate) fn asks_for_signature(place: &Path) -> bool {
+    !matches!(signers(place), Ok(None))
+}
+
+/// Tells apart what of the signature is beside `file`, and of those who may sign beside `place`.
+pub(crate) fn vouchers(place: &Path, file: &Path) -> String {
     let mut all = Hash::new();
     for (path, most) in [
-        (signature_of(path), SIGNATURE_MAX),
-        (signers_of(path), SIGNERS_MAX),
+        (signature_of(file), SIGNATURE_MAX),
+        (signers_of(place), SIGNERS_MAX),
     ] {
         let content = bounded(&path, most).unwrap_or_default();
         all.add(&content);
@@ -158,7 +172,8 @@ fn problem(key: &str, message: String) -> Problem {
     Problem::whole(key, message)
 }
 
-fn signature_of(path: &Path) -> PathBuf {
+/// Where the signature of a file is.
+pub(crate) fn signature_of(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".sig");
     name.into()

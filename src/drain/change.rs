@@ -5,6 +5,7 @@ use buffer::{LaneId, Lanes};
 use super::{Drain, Way};
 use crate::ingest::{Claim, Record};
 use crate::pace::Shape;
+use crate::uplink::Standing;
 
 impl Drain {
     /// Goes on by other addresses, paces, budgets and windows. What is under way lands as it was sent, unless its topic is one that the
@@ -31,7 +32,19 @@ impl Drain {
         self.allowance = new.allowance;
         new.addresses.fallbacks = self.addresses.fallbacks;
         self.addresses = new.addresses;
+        self.standings.clear();
         lanes.retry_deferred();
+    }
+
+    /// Whether the cluster has this topic, and lets it be written, as far as it has said.
+    pub(crate) fn takes(&self, topic: &str) -> Option<Result<(), String>> {
+        let asked = self.standings.get(topic).map(|(_, standing)| standing);
+        if let Some(Standing::Refused(reason)) = asked {
+            return Some(Err(reason.clone()));
+        }
+        // That brokers are away is no matter of the configuration.
+        let refused = self.topics.refusal(topic);
+        refused.map_or_else(|| asked.map(|_| Ok(())), |why| Some(Err(why.to_owned())))
     }
 
     fn held_for_another_topic(&self, new: &Way) -> Vec<LaneId> {

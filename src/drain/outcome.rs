@@ -223,7 +223,9 @@ impl Drain {
         let lasts = now.saturating_duration_since(since);
         let sick = self.standings.get(topic).filter(|(at, _)| *at >= since);
         let reason = match sick.map(|(_, standing)| standing) {
-            Some(Standing::Sick(reason)) if lasts > SICK => reason.clone(),
+            Some(Standing::Sick(reason) | Standing::Refused(reason)) if lasts > SICK => {
+                reason.clone()
+            }
             Some(Standing::Writable(leaders)) if lasts > STALLED => {
                 if lasts < BEHIND && self.uplink.waits_behind(topic, now) {
                     return;

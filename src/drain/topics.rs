@@ -186,6 +186,12 @@ impl Topics {
         Some(format!("{topic}: {}", held.reason))
     }
 
+    /// Why the cluster refuses it; none where it is only slow, or is not known to be refused.
+    pub(super) fn refusal(&self, topic: &str) -> Option<&str> {
+        let held = self.held.get(topic)?;
+        (held.phase != Phase::Stalled).then_some(held.reason.as_str())
+    }
+
     /// Topics that are held, and why.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let held = self.held.iter();

@@ -101,7 +101,9 @@ impl Shape {
     }
 }
 
-fn delay(spread: Duration, id: &str) -> Duration {
+/// The moment within `spread` that is `id`'s own: always the same, and even over many ids.
+#[must_use]
+pub(crate) fn delay(spread: Duration, id: &str) -> Duration {
     let place = xxhash_rust::xxh3::xxh3_64(id.as_bytes());
     #[expect(
         clippy::cast_precision_loss,

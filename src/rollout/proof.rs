@@ -8,6 +8,8 @@ pub(super) const FAIR: Duration = Duration::from_mins(1);
 const INTERVALS: u32 = 3;
 /// How often the uplink of the configuration before is tried, as long as the new one does not connect: an outage may be long.
 const ASK_EVERY: Duration = Duration::from_mins(5);
+/// A topic that is being made is not there for a moment.
+const REFUSED: Duration = Duration::from_secs(10);
 
 /// How the parts of the running agent are.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +20,8 @@ pub(crate) struct Seen<'a> {
     pub delivered: bool,
     /// Each source, and whether it is well.
     pub sources: Vec<(&'a str, bool)>,
+    /// Topics that are to be proved, and whether the cluster has them, or why it takes nothing for them.
+    pub topics: Vec<(String, Result<(), String>)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub(super) enum Verdict {
     Proved,
     /// This source was well before, and is not with it: it is to be gone back from.
     Lost(String),
+    /// The cluster takes nothing for a topic that it brings: for this reason it is to be gone back from.
+    Refused(String),
     /// Whether the uplink of the configuration before connects would tell.
     AskOld,
     /// Its time is over, and nothing spoke against it; these have not proved themselves.
@@ -40,6 +46,7 @@ pub(super) struct Proof {
     until: Instant,
     uplink: Option<UplinkPart>,
     sources: Vec<SourcePart>,
+    topics: Vec<TopicPart>,
     /// There is one to go back to.
     can_return: bool,
     was_unproven: bool,
@@ -56,6 +63,30 @@ struct SourcePart {
     name: String,
     proved: bool,
     until: Instant,
+}
+
+#[derive(Debug)]
+struct TopicPart {
+    name: String,
+    proved: bool,
+    refused: Option<Instant>,
+}
+
+impl TopicPart {
+    /// Why the cluster has taken nothing for it for a while.
+    fn look(&mut self, seen: &Seen<'_>, now: Instant) -> Option<String> {
+        let said = seen.topics.iter().find(|(name, _)| *name == self.name);
+        match said.map(|(_, is)| is) {
+            Some(Ok(())) => (self.proved, self.refused) = (true, None),
+            Some(Err(reason)) => {
+                let since = *self.refused.get_or_insert(now);
+                let lasts = now.saturating_duration_since(since) >= REFUSED;
+                return lasts.then(|| format!("topic `{}`: {reason}", self.name));
+            }
+            None => {}
+        }
+        None
+    }
 }
 
 /// How long a source of this longest interval has to be well again.
@@ -85,9 +116,29 @@ impl Proof {
                 ask_at: now + fair,
             }),
             sources: sources.map(part).collect(),
+            topics: Vec::new(),
             can_return,
             was_unproven: false,
         }
+    }
+
+    /// With `topics` that it brings, of which the cluster is to say that it has them.
+    pub(super) fn with_topics(self, topics: impl Iterator<Item = String>) -> Proof {
+        let part = |name| TopicPart {
+            name,
+            proved: false,
+            refused: None,
+        };
+        Proof {
+            topics: topics.map(part).collect(),
+            ..self
+        }
+    }
+
+    /// Those of which the cluster has not said it yet.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &String> {
+        let open = self.topics.iter().filter(|part| !part.proved);
+        open.map(|part| &part.name)
     }
 
     pub(super) fn look(&mut self, seen: &Seen<'_>, now: Instant) -> Verdict {
@@ -98,8 +149,13 @@ impl Proof {
             let well = |(name, well): &(&str, bool)| *well && *name == part.name;
             part.proved |= seen.sources.iter().any(well);
         }
+        let topics = self.topics.iter_mut().filter(|part| !part.proved);
+        let refused = topics.fold(None, |refused, part| refused.or(part.look(seen, now)));
         if self.open().next().is_none() {
             return Verdict::Proved;
+        }
+        if let Some(why) = refused.filter(|_| self.can_return) {
+            return Verdict::Refused(why);
         }
         if self.can_return {
             let mut late = self.sources.iter();
@@ -127,7 +183,10 @@ impl Proof {
         let uplink = self.uplink.iter().filter(|one| !one.proved);
         let uplink = uplink.map(|_| "the uplink delivers".to_owned());
         let sources = self.sources.iter().filter(|one| !one.proved);
-        uplink.chain(sources.map(|one| format!("source `{}` is well", one.name)))
+        let topics = self.topics();
+        let topics = topics.map(|name| format!("the cluster has topic `{name}`"));
+        let sources = sources.map(|one| format!("source `{}` is well", one.name));
+        uplink.chain(sources).chain(topics)
     }
 }
 
@@ -148,6 +207,7 @@ mod tests {
             connected: link,
             delivered: link,
             sources: vec![("plant", plant), ("meter", meter)],
+            ..Seen::default()
         }
     }
 
@@ -210,5 +270,34 @@ mod tests {
         assert_eq!(proof.look(&seen(false, false, false), late), Verdict::Open);
         let over = proof.look(&seen(false, false, false), now + WITHIN);
         assert!(matches!(over, Verdict::Unproven(_)));
+    }
+
+    #[test]
+    fn a_topic_that_it_brings_is_there_or_is_not_for_a_while() {
+        let now = Instant::now();
+        let at = |s| now + Duration::from_secs(s);
+        let with = |is: Option<Result<(), String>>| Seen {
+            topics: is.map(|is| ("t".to_owned(), is)).into_iter().collect(),
+            ..seen(true, true, true)
+        };
+        let refused = || with(Some(Err("unknown".into())));
+        let with_topic = || proof(now).with_topics(std::iter::once("t".to_owned()));
+        let mut one = with_topic();
+        assert_eq!(one.look(&with(None), at(1)), Verdict::Open);
+        assert_eq!(
+            one.open().collect::<Vec<_>>(),
+            ["the cluster has topic `t`"]
+        );
+        assert_eq!(one.look(&refused(), at(2)), Verdict::Open);
+        assert_eq!(one.look(&refused(), at(11)), Verdict::Open);
+        let verdict = one.look(&refused(), at(12));
+        assert_eq!(verdict, Verdict::Refused("topic `t`: unknown".into()));
+        let mut one = with_topic();
+        assert_eq!(one.look(&refused(), at(1)), Verdict::Open);
+        assert_eq!(
+            one.look(&with(Some(Ok(()))), at(30)),
+            Verdict::Proved,
+            "it was made"
+        );
     }
 }

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::history::History;
+use super::wave::Wave;
+use super::ways::{By, Last};
 use crate::config::Version;
 
 /// Configurations that were gone back from and are remembered; the fleet does not send as many in a row.
@@ -16,7 +19,7 @@ const DEATHS: u32 = 2;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
-    /// It was not looked at yet.
+    /// It is not tried yet: it waits for its time.
     #[default]
     Received,
     /// It cannot be used: what ran before goes on.
@@ -60,6 +63,13 @@ pub(crate) struct Record {
     /// What was gone back from, with the reason; the newest last.
     pub returned: Vec<(Version, String)>,
     pub history: History,
+    /// How what was delivered last came, and what each way brought last.
+    pub by: By,
+    pub last: Last,
+    /// `[fleet]` of what runs, for texts that are pulled and do not say where from.
+    pub fleet: Option<Value>,
+    /// What waits for its time.
+    pub wave: Option<Wave>,
 }
 
 impl Record {
@@ -77,6 +87,7 @@ impl Record {
     /// It cannot be used.
     pub(super) fn rejects(&mut self, version: Version, why: String) {
         (self.state, self.why, self.attempted) = (State::Rejected, Some(why), version);
+        self.wave = None;
     }
 
     /// A process begins in this boot, and is to run with what is not proved. Says why it must not, if processes before it died of it.
@@ -97,7 +108,7 @@ impl Record {
         Ok(())
     }
 
-    fn is_being_tried(&self, version: &Version) -> bool {
+    pub(super) fn is_being_tried(&self, version: &Version) -> bool {
         matches!(self.state, State::Proving | State::Unproven) && self.attempted == *version
     }
 
@@ -107,6 +118,7 @@ impl Record {
             (self.state, self.why) = (State::Proving, None);
             self.attempted = version.clone();
         }
+        self.wave = None;
     }
 
     /// It delivers. What was delivered after it and cannot be used is still rejected.
@@ -133,6 +145,7 @@ impl Record {
     pub(super) fn is_still_returned(&mut self, version: &Version, why: &str) {
         (self.state, self.why) = (State::Returned, Some(why.to_owned()));
         self.attempted = version.clone();
+        self.wave = None;
     }
 
     /// What runs is what was delivered once more.
@@ -142,7 +155,7 @@ impl Record {
         } else {
             State::Proving
         };
-        self.why = None;
+        (self.why, self.wave) = (None, None);
         self.attempted = version.clone();
     }
 

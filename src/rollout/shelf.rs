@@ -1,10 +1,10 @@
 //! The files of `config/` in the state directory: `proved.toml`, the last configuration that delivered, the register maps that it
-//! named in `proved/`, its layers, the same of the one `before`, and `state.json`. Each is written whole and durably; one that cannot be read is as one that is not there.
+//! named in `proved/`, its layers, the same of the one `before`, `state.json`, and what was pulled (`pull`). Each is written whole and durably; one that cannot be read is as one that is not there.
 
 use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -21,7 +21,7 @@ const LAYERS: &str = "\n# its layers: ";
 pub(crate) struct Shelf {
     directory: PathBuf,
     /// Held as long as the process lives: a second one on the same state leaves all of it alone.
-    lock: Arc<OnceLock<File>>,
+    lock: Arc<Mutex<Option<File>>>,
 }
 
 impl Shelf {
@@ -30,6 +30,10 @@ impl Shelf {
             directory: state.join("config"),
             lock: Arc::default(),
         }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub(crate) fn read(&self) -> Record {
@@ -143,15 +147,17 @@ impl Shelf {
         Ok(())
     }
 
-    fn claim(&self) -> io::Result<()> {
-        if self.lock.get().is_some() {
+    /// # Errors
+    /// Another process has it, or the disk does not take it.
+    pub(super) fn claim(&self) -> io::Result<()> {
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
             return Ok(());
         }
         buffer::make_directory(&self.directory)?;
         let lock = buffer::open_private(&self.directory.join("lock"), true)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        // Nobody else of this process claims it meanwhile: one note is written after the other.
-        self.lock.set(lock).ok();
+        *held = Some(lock);
         Ok(())
     }
 }

@@ -2,6 +2,10 @@
 
 mod acts;
 
+mod delivered;
+
+mod proves;
+
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +20,7 @@ use super::record::{Record, State};
 use super::shelf::Shelf;
 use super::start::{Start, Told};
 use super::wellness::Wellness;
-use crate::config::{Loaded, Settings, Texts, Version};
+use crate::config::{Loaded, Texts, Version, kept_fleet};
 
 /// How long a stop waits for its note.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -28,7 +32,7 @@ pub(crate) enum Step {
     AskOld,
     /// It is to be gone back from.
     Return,
-    /// The file is to be read again: what it was gone back from for was no fault of it.
+    /// What was delivered is to be read again: its time has come, or what it was gone back from for was no fault of it.
     TryAgain,
 }
 
@@ -99,8 +103,10 @@ impl Rollout {
         for problem in told.problems {
             tracing::error!(%file, "{problem}");
         }
-        if let Some(line) = told.line {
-            tracing::error!(%file, "{line}");
+        match told.line {
+            Some(line) if told.is_calm => tracing::info!(%file, "{line}"),
+            Some(line) => tracing::error!(%file, "{line}"),
+            None => {}
         }
     }
 
@@ -168,6 +174,7 @@ impl Rollout {
     /// It runs.
     pub(crate) fn runs_with(&mut self, loaded: &Arc<Loaded>, now: Instant) {
         self.record.effective = self.version.clone();
+        self.record.fleet = kept_fleet(&loaded.file.fleet);
         self.loaded = Some(Arc::clone(loaded));
         self.proof = None;
         self.well.begins(now);
@@ -179,19 +186,6 @@ impl Rollout {
             return;
         }
         self.proof = Some(self.new_proof(loaded, now));
-    }
-
-    fn new_proof(&self, loaded: &Loaded, now: Instant) -> Proof {
-        let new = &loaded.settings;
-        let old = self.proved.as_ref().map(|one| &one.settings);
-        let sources = new.sources.iter().filter(|one| {
-            let same = old.is_some_and(|old| old.sources.contains(one));
-            !same && self.well.contains(one.name())
-        });
-        let sources = sources.map(|one| (one.name().to_owned(), one.interval()));
-        let uplink = old.is_none_or(|old| way_out(old) != way_out(new));
-        let within = loaded.file.fleet.prove_within.0;
-        Proof::new(uplink, sources, old.is_some(), within, now)
     }
 
     /// Looks how the agent's parts are; to be called every second or so.
@@ -219,11 +213,16 @@ impl Rollout {
                 self.well.begins(now);
                 Some(Step::Return)
             }
+            Some(Verdict::Refused(why)) => {
+                self.returns(&why);
+                Some(Step::Return)
+            }
             Some(Verdict::Unproven(why)) => {
                 self.record.is_unproven(&self.version, why);
                 None
             }
         };
+        let step = step.or_else(|| self.is_time().then_some(Step::TryAgain));
         self.note();
         step
     }
@@ -249,6 +248,7 @@ impl Rollout {
         }
         tracing::warn!(source = %name, "the source is not well with the configuration before either: that was no reason to go back; the one in the file is tried again");
         self.record.forgives();
+        self.record.hurries();
         self.instead = false;
         true
     }
@@ -382,9 +382,4 @@ fn patience_of(loaded: Option<&Loaded>, name: &str) -> Duration {
     let interval = sources.find(|one| one.name() == name);
     let interval = interval.map_or(Duration::ZERO, adapters::SourceSettings::interval);
     patience(loaded.file.fleet.prove_within.0, interval)
-}
-
-/// All that records pass on their way to the cluster.
-fn way_out(settings: &Settings) -> impl PartialEq + '_ {
-    (&settings.clusters, &settings.drain, &settings.intents)
 }

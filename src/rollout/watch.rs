@@ -37,7 +37,7 @@ fn look(path: &Path, tell: &mpsc::Sender<()>) {
         // Anew each time, as the directory itself may be another one; and before the file is read, so that nothing comes between.
         let directory = watched(path);
         // What vouches for it first: a signature that comes meanwhile is seen the next time.
-        let now = (config::vouchers(path), Texts::readable(path, path));
+        let now = (config::vouchers(path, path), Texts::readable(path, path));
         // A file that is being replaced may be missing for a moment.
         if path.exists() && seen.as_ref() != Some(&now) {
             seen = Some(now);

@@ -95,7 +95,12 @@ fn config(config: &ConfigStatus, text: &mut String) -> std::fmt::Result {
         ),
         "unproven" => writeln!(text, "configuration unproven: {why}"),
         "proving" => writeln!(text, "configuration proving: {}", config.open.join(", ")),
+        "received" if !why.is_empty() => writeln!(text, "configuration received: {why}"),
         _ => Ok(()),
+    }?;
+    match &config.pull_error {
+        Some(error) => writeln!(text, "configuration cannot be pulled: {error}"),
+        None => Ok(()),
     }
 }
 

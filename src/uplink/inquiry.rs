@@ -27,6 +27,8 @@ pub(crate) enum Standing {
     Writable(Vec<i32>),
     /// It cannot, for this reason.
     Sick(String),
+    /// The same, and it is no matter of brokers: it is not there, or may not be written.
+    Refused(String),
 }
 
 #[derive(Debug, Default)]
@@ -140,10 +142,10 @@ fn compare(file: &Path, id: &str) -> Option<String> {
 
 fn standing(topic: &str, metadata: &Metadata) -> Standing {
     let Some(said) = metadata.topics().iter().find(|one| one.name() == topic) else {
-        return Standing::Sick("the cluster does not know it; create it".into());
+        return Standing::Refused("the cluster does not know it; create it".into());
     };
     if let Some(error) = said.error() {
-        return Standing::Sick(reason(error));
+        return refusal(error);
     }
     let partitions = said.partitions();
     let leaderless = partitions.iter().filter(|one| one.leader() < 0);
@@ -169,27 +171,19 @@ fn standing(topic: &str, metadata: &Metadata) -> Standing {
     Standing::Writable(leaders)
 }
 
-fn reason(error: RDKafkaRespErr) -> String {
+fn refusal(error: RDKafkaRespErr) -> Standing {
     use rdkafka::error::RDKafkaErrorCode as Code;
     let code = Code::from(error);
-    let known = [
-        (
-            Code::UnknownTopicOrPartition,
-            "the cluster does not know it; create it",
-        ),
-        (
-            Code::UnknownTopic,
-            "the cluster does not know it; create it",
-        ),
-        (
-            Code::TopicAuthorizationFailed,
-            "it may not be written; grant the right to write",
-        ),
-        (
-            Code::LeaderNotAvailable,
-            "it has no leader; start the brokers that hold its replicas",
-        ),
-    ];
-    let known = known.iter().find(|(one, _)| *one == code);
-    known.map_or_else(|| callbacks::reason(code), |(_, said)| (*said).to_owned())
+    let is = |some: &[Code]| some.contains(&code);
+    if is(&[Code::UnknownTopicOrPartition, Code::UnknownTopic]) {
+        return Standing::Refused("the cluster does not know it; create it".into());
+    }
+    if is(&[Code::TopicAuthorizationFailed]) {
+        return Standing::Refused("it may not be written; grant the right to write".into());
+    }
+    if is(&[Code::LeaderNotAvailable]) {
+        let why = "it has no leader; start the brokers that hold its replicas";
+        return Standing::Sick(why.into());
+    }
+    Standing::Sick(callbacks::reason(code))
 }

@@ -54,6 +54,19 @@ impl Uplink {
             .extend(stalled.map(|Stalled { topic, since, .. }| Signal::Stalled { topic, since }));
     }
 
+    /// Has the cluster asked about `topics`, some at a time; what it says comes as [`Signal::Asked`].
+    pub(crate) fn ask_about(&mut self, topics: &[String], now: Instant) {
+        if topics.is_empty() || now < self.next_ask {
+            return;
+        }
+        self.next_ask = now + ASK_EVERY;
+        let mut connections = self.connections.iter();
+        let connection = connections.find(|one| one.stands() && one.failure().is_none());
+        if let Some(producer) = connection.and_then(|one| one.producer.share()) {
+            self.inquiries.ask(producer, false, topics.to_vec());
+        }
+    }
+
     /// Brokers are connected, or none is: each time they are, the cluster is asked which one it is.
     pub(super) fn is_connected(&mut self, connected: bool, now: Instant) {
         if connected != self.was_connected {

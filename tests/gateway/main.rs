@@ -17,6 +17,7 @@ mod mends;
 
 mod topics;
 mod unchanged;
+mod waves;
 
 mod refusals;
 
@@ -80,6 +81,10 @@ mod sunspec;
 mod security;
 
 mod rotations;
+
+mod origin;
+
+mod pulled;
 
 mod moves;
 

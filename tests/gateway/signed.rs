@@ -26,7 +26,7 @@ fn text(gateway: &Gateway) -> String {
 }
 
 /// Makes a key with `ssh-keygen`, and lets it sign.
-fn key(gateway: &Gateway, name: &str, kind: &[&str]) -> PathBuf {
+pub(crate) fn key(gateway: &Gateway, name: &str, kind: &[&str]) -> PathBuf {
     let path = gateway.path(name);
     let made = Command::new("ssh-keygen")
         .args(["-q", "-N", "", "-C", "", "-t"])
@@ -38,7 +38,7 @@ fn key(gateway: &Gateway, name: &str, kind: &[&str]) -> PathBuf {
     path
 }
 
-fn allow(gateway: &Gateway, key: &Path, who: &str) {
+pub(crate) fn allow(gateway: &Gateway, key: &Path, who: &str) {
     let public = fs::read_to_string(key.with_extension("pub")).unwrap();
     let before = fs::read_to_string(gateway.path(SIGNERS)).unwrap_or_default();
     let line = format!("{before}{who} namespaces=\"tidegate-config\" {public}");
@@ -46,7 +46,7 @@ fn allow(gateway: &Gateway, key: &Path, who: &str) {
 }
 
 /// What `ssh-keygen -Y sign` writes for a text.
-fn signature(gateway: &Gateway, key: &Path, namespace: &str, text: &str) -> Vec<u8> {
+pub(crate) fn signature(gateway: &Gateway, key: &Path, namespace: &str, text: &str) -> Vec<u8> {
     let (unsigned, signed) = (gateway.path("unsigned"), gateway.path("unsigned.sig"));
     fs::write(&unsigned, text).unwrap();
     fs::remove_file(&signed).ok();
@@ -59,7 +59,7 @@ fn signature(gateway: &Gateway, key: &Path, namespace: &str, text: &str) -> Vec<
 }
 
 /// Puts a file into its place, whole.
-fn put(gateway: &Gateway, name: &str, content: &[u8]) {
+pub(crate) fn put(gateway: &Gateway, name: &str, content: &[u8]) {
     fs::write(gateway.path("new"), content).unwrap();
     fs::rename(gateway.path("new"), gateway.path(name)).unwrap();
 }

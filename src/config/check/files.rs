@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use adapters::SecretRef;
 
 use super::super::file::File;
+use super::super::fleet::{FleetSection, PullTlsSection};
 use super::{Problems, all_sources};
 
 pub(super) fn check(file: &File, found: &mut Problems<'_>) {
@@ -22,6 +23,15 @@ pub(super) fn check(file: &File, found: &mut Problems<'_>) {
         files.map(move |(key, path)| (format!("{at}.{key}"), path))
     });
     let all: Vec<(String, PathBuf)> = tls.chain(password).chain(sources).collect();
+    for (key, path) in fleet(&file.fleet) {
+        if let Some(error) = unreadable(&path) {
+            let what = format!(
+                "`{}` cannot be read: {error}; where that is so, the agent pulls no configuration",
+                path.display()
+            );
+            found.warn(key, what);
+        }
+    }
     for (key, path) in all {
         if let Some(error) = unreadable(&path) {
             let what = format!(
@@ -31,6 +41,13 @@ pub(super) fn check(file: &File, found: &mut Problems<'_>) {
             found.warn(key, what);
         }
     }
+}
+
+fn fleet(fleet: &FleetSection) -> impl Iterator<Item = (String, PathBuf)> {
+    let tls = fleet.tls.iter().flat_map(PullTlsSection::named);
+    let tls = tls.map(|(key, path)| (format!("fleet.tls.{key}"), path));
+    let bearer = fleet.bearer.as_ref().and_then(SecretRef::path);
+    tls.chain(bearer.map(|path| ("fleet.bearer".to_owned(), path)))
 }
 
 /// Why nothing can be read of it. A FIFO is not asked: what is in it is read once.

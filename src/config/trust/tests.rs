@@ -25,19 +25,22 @@ fn beside(files: &[(&str, &[u8])]) -> (TempDir, PathBuf) {
 /// What is said of the text, with these files beside it.
 fn refused(text: &str, signers: &[u8], signature: &[u8]) -> String {
     let (_directory, path) = beside(&[(SIGNERS, signers), ("gateway.toml.sig", signature)]);
-    verify(&path, text).unwrap_err().to_string()
+    verify(&path, &path, text).unwrap_err().to_string()
 }
 
 #[test]
 fn without_allowed_signers_nothing_is_asked_for_and_with_it_a_signature_of_one_of_them() {
     let (_directory, path) = beside(&[("gateway.toml.sig", STRANGER.as_bytes())]);
-    assert_eq!(verify(&path, TEXT), Ok((Trust::default(), Vec::new())));
+    assert_eq!(
+        verify(&path, &path, TEXT),
+        Ok((Trust::default(), Vec::new()))
+    );
     let signers = format!("ops@a cert-authority ssh-rsa AAAA\n{ALLOWED}");
     let (_directory, path) = beside(&[
         (SIGNERS, signers.as_bytes()),
         ("gateway.toml.sig", ED25519.as_bytes()),
     ]);
-    let (trust, warnings) = verify(&path, TEXT).unwrap();
+    let (trust, warnings) = verify(&path, &path, TEXT).unwrap();
     assert_eq!(trust.signer.as_deref(), Some("ed25519@example.com"));
     let said = warnings.first().unwrap().to_string();
     assert!(
@@ -93,7 +96,7 @@ fn what_is_refused_is_named_with_its_file_and_a_reason_of_its_own() {
 #[test]
 fn a_signature_that_is_not_there_or_no_file_is_none_and_so_are_signers() {
     let (directory, path) = beside(&[(SIGNERS, ALLOWED.as_bytes())]);
-    let why = || verify(&path, TEXT).unwrap_err().to_string();
+    let why = || verify(&path, &path, TEXT).unwrap_err().to_string();
     assert!(
         why().starts_with("gateway.toml.sig: no signature"),
         "{}",
@@ -164,11 +167,11 @@ fn fuzz_whatever_is_beside_a_configuration_it_is_refused_in_words_that_can_be_pr
         ] {
             fs::write(directory.path().join(SIGNERS), signers).unwrap();
             fs::write(directory.path().join("gateway.toml.sig"), signature).unwrap();
-            if let Err(problem) = verify(&path, TEXT) {
+            if let Err(problem) = verify(&path, &path, TEXT) {
                 let shown = problem.to_string();
                 assert!(!shown.chars().any(adapters::is_dangerous), "{shown:?}");
             }
-            vouchers(&path);
+            vouchers(&path, &path);
         }
     });
 }

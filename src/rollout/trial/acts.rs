@@ -16,6 +16,7 @@ impl Rollout {
             "`tidegate config {what}`: the configuration in the file is tried again, also if it was gone back from"
         );
         self.record.forgets();
+        self.record.hurries();
     }
 
     /// Somebody has gone back to what [`Rollout::back`] says: that counts as what delivered last.
@@ -48,7 +49,7 @@ impl Rollout {
     }
 
     /// Somebody here wants this text tried whatever vouches for it.
-    pub(crate) fn forces(&mut self, texts: &Texts) {
+    pub(super) fn forces_texts(&mut self, texts: &Texts) {
         self.record.forces(&Version::of_texts(texts).sha256);
     }
 }
