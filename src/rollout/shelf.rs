@@ -42,19 +42,34 @@ impl Shelf {
         record.unwrap_or_default()
     }
 
-    /// The configuration that delivered last; nothing if there is none. What vouched for it when it came is in the record.
+    /// The configuration that delivered last, or the one before where its file is damaged; nothing if there is none. What vouched for it
+    /// when it came is in the record.
     pub(super) fn proved(&self, record: &Record) -> Option<Result<Loaded, Vec<Problem>>> {
-        self.kept(PROVED, record.proved.as_ref())
+        match self.kept(PROVED, record.proved.as_ref(), record) {
+            Some(Ok(proved)) => Some(Ok(proved)),
+            damaged => self.before(record).map(Ok).or(damaged),
+        }
     }
 
     /// The one before that.
     pub(super) fn before(&self, record: &Record) -> Option<Loaded> {
-        self.kept(BEFORE, record.before.as_ref())?.ok()
+        self.kept(BEFORE, record.before.as_ref(), record)?.ok()
     }
 
-    fn kept(&self, name: &str, noted: Option<&Version>) -> Option<Result<Loaded, Vec<Problem>>> {
+    fn kept(
+        &self,
+        name: &str,
+        noted: Option<&Version>,
+        record: &Record,
+    ) -> Option<Result<Loaded, Vec<Problem>>> {
         let texts = self.texts(name)?;
         let found = Version::of_texts(&texts);
+        // It is written before the record is: then it is what was tried last. Half of a text may be a good one.
+        let mut known = [&record.before, &record.proved].into_iter().flatten();
+        let is_known = known.any(|one| one.has_texts_of(&found));
+        if record.proved.is_some() && !is_known && !record.attempted.has_texts_of(&found) {
+            return None;
+        }
         let noted = noted.filter(|one| one.has_texts_of(&found));
         let trust = noted.map(Version::trust).unwrap_or_default();
         Some(config::load_texts(texts, &self.directory.join(name), trust))

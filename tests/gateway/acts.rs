@@ -1,5 +1,6 @@
 //! What somebody does about a configuration by hand, and what is remembered of it.
 
+use std::fs;
 use std::process::Output;
 
 use serde_json::Value;
@@ -115,4 +116,33 @@ fn a_configuration_that_delivers_and_is_wrong_is_gone_back_from_by_hand_and_that
     assert_remembered(&gateway, &first, &second);
     gateway.wait_until_drained();
     gateway.assert_account_closes();
+}
+
+#[test]
+fn where_the_file_of_the_one_that_delivered_last_is_damaged_the_one_before_runs() {
+    needs_kafka!();
+    let kafka = Kafka::shared();
+    let mut gateway = Gateway::new(&format!(
+        "[uplink]\nbrokers = [\"{}\"]\n{VISION}{SOON}{}",
+        kafka.plain(),
+        kafka.topics(&[])
+    ))
+    .start();
+    wait_for_state(&mut gateway, "kept");
+    let first = sum(&gateway);
+    gateway.change("plant7", "plant8");
+    let second = sum(&gateway);
+    wait_until_kept(&mut gateway, &second);
+    gateway.stop();
+    // A mistake in the file, and of what delivered last there is a part that has none.
+    let proved = gateway.path("state/config/proved.toml");
+    let whole = fs::read_to_string(&proved).unwrap();
+    fs::write(&proved, whole.split("[[intent]]").next().unwrap()).unwrap();
+    gateway.change("socket =", "sockt =");
+    gateway.launch();
+    assert_eq!(
+        wait_for_state(&mut gateway, "rejected")["effective"],
+        *first
+    );
+    keep(&gateway, 0..10);
 }
