@@ -1,5 +1,6 @@
 //! The texts of a configuration as they are written, and where in them something stands.
 
+use adapters::printable;
 use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::DeTable;
@@ -101,7 +102,7 @@ impl<'a> Part<'a> {
         };
         let spans = DeTable::parse(text).map_err(|error| {
             let line = error.span().map(|span| line_of(text, span.start));
-            failed(line, error.message().to_owned())
+            failed(line, with_key(text, &error))
         })?;
         let written = written(text).map_err(|message| failed(None, message))?;
         Ok(Part {
@@ -110,6 +111,20 @@ impl<'a> Part<'a> {
             spans,
             written,
         })
+    }
+}
+
+/// What the reader of TOML says, and of which key, where it does not say that.
+fn with_key(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message();
+    let key = error.span().and_then(|span| text.get(span));
+    let key = key.filter(|key| !key.is_empty() && !key.contains('\n'));
+    match key {
+        Some(key) if message == "duplicate key" => {
+            let key = printable(key);
+            format!("duplicate key `{key}`; keep one of them, or put both tables together")
+        }
+        Some(_) | None => message.to_owned(),
     }
 }
 

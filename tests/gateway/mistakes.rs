@@ -40,6 +40,10 @@ fn mistakes_of_the_whole() -> Vec<(String, &'static str)> {
             with("[gateway]\nsiet = \"x\"\n"),
             "line 8: gateway.siet: unknown key; did you mean `site`?",
         ),
+        (
+            with("[gateway]\nid = \"a\"\n[gateway]\nsite = \"b\"\n"),
+            "line 9: syntax: duplicate key `gateway`; keep one of them",
+        ),
         (with("[gateway]\nid = \" \"\n"), "gateway.id: `` is empty"),
         (
             with("[gateway]\nstate_dir = \"state\"\n"),
