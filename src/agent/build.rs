@@ -17,7 +17,7 @@ use super::sources::Sources;
 use super::stop::Carried;
 use super::{Agent, Facts, TICK};
 use crate::config::{Intents, Settings};
-use crate::drain::{self, Addresses, Drain, Rejected, Way};
+use crate::drain::{self, Drain, Rejected, Way};
 use crate::ingest::{Claim, Ingest, Record, Router};
 use crate::pace::{Allowance, Recovered, Shaper};
 use crate::process::clock::Timekeeper;
@@ -160,10 +160,9 @@ fn drain_parts(
 }
 
 pub(super) fn way(settings: &Settings) -> Way {
-    let (intents, identity) = (&settings.intents, &settings.gateway.identity);
-    let paces = intents.paces();
+    let paces = settings.intents.paces();
     Way {
-        addresses: Addresses::new(intents.addresses(), identity.clone(), &settings.drain),
+        addresses: settings.addresses(),
         allowance: Allowance::new(&settings.link, &paces, settings.replay.delay),
         topic_retry: settings.drain.topic_retry,
         paces,

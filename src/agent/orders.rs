@@ -202,8 +202,9 @@ impl Orders {
                 }
                 tracing::error!(%file, "the new configuration is not used; the agent goes on with the one it has");
                 let why = problems.first().map(ToString::to_string);
+                let why = why.unwrap_or_default();
                 self.rollout
-                    .rejects(&delivered.texts, why.unwrap_or_default());
+                    .rejects_delivered(&delivered.file, &self.path, why);
                 return None;
             }
         };

@@ -89,7 +89,7 @@ pub(super) fn prepare_change(
     if let Some(what) = difference.anew {
         tracing::info!(
             what,
-            "the agent begins anew, as only so it can take what has changed"
+            "the agent restarts in this process: it cannot take this change while it runs; nothing is lost"
         );
         return Ok(None);
     }

@@ -8,7 +8,7 @@ use adapters::SourceSettings;
 use super::file::File;
 use super::intents::Intents;
 use super::memory::{ADDRESSES, IN_FLIGHT, ROUTES, TOPICS_MAX, UNACKED};
-use crate::drain::{DrainSettings, Identity};
+use crate::drain::{Addresses, DrainSettings, Identity};
 use crate::ingest::Routes;
 use crate::pace::{LinkSettings, Shape, number};
 use crate::process::logging::LogSection;
@@ -113,6 +113,12 @@ impl Settings {
     pub(crate) fn of(text: &str) -> Settings {
         let whole = format!("[uplink]\nbrokers = [\"localhost:9092\"]\n{text}");
         Settings::new(&toml::from_str(&whole).expect("a test writes a good file"))
+    }
+
+    /// Where its records go.
+    pub(crate) fn addresses(&self) -> Addresses {
+        let identity = self.gateway.identity.clone();
+        Addresses::new(self.intents.addresses(), identity, &self.drain)
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {

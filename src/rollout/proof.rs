@@ -154,10 +154,10 @@ impl Proof {
         if self.open().next().is_none() {
             return Verdict::Proved;
         }
-        if let Some(why) = refused.filter(|_| self.can_return) {
-            return Verdict::Refused(why);
-        }
         if self.can_return {
+            if let Some(why) = refused {
+                return Verdict::Refused(why);
+            }
             let mut late = self.sources.iter();
             let late = late.find(|part| !part.proved && now >= part.until);
             if let Some(part) = late {

@@ -137,7 +137,7 @@ fn with(mut found: Found, loaded: Loaded) -> Start {
     };
     let returned = found.record.was_returned(&version).map(ToOwned::to_owned);
     if returned.is_none()
-        && let Some(why) = waits(&mut found.record, &loaded)
+        && let Some(why) = waits(&mut found.record, &loaded, &boot_id())
     {
         let line = format!(
             "the configuration that was delivered is not tried yet ({why}); the one that delivered last runs"
@@ -180,25 +180,32 @@ fn alone(mut found: Found, loaded: Loaded) -> Start {
     found.start(loaded, None, false)
 }
 
+/// Nothing where it is not known.
+fn boot_id() -> String {
+    buffer::boot_id().unwrap_or_default()
+}
+
 /// Why it must not run, if processes before this one died of it.
 fn died(record: &mut Record, version: &Version) -> Option<String> {
-    let boot = buffer::boot_id().unwrap_or_default();
-    let why = record.begins(version, &boot).err()?;
+    let why = record.begins(version, &boot_id()).err()?;
     record.returns(version, &why);
     Some(why)
 }
 
-/// When it is tried, if that is not now.
-fn waits(record: &mut Record, loaded: &Loaded) -> Option<String> {
-    let clocks = read_clocks();
-    let now = Moment {
-        boot: buffer::boot_id().unwrap_or_default(),
-        at_s: clocks.boot_us / 1_000_000,
-    };
+/// When it is tried, in words, if that is not now; `boot` is the present one.
+pub(super) fn waits(record: &mut Record, loaded: &Loaded, boot: &str) -> Option<String> {
     let spread = loaded.file.fleet.spread.0;
     let id = &loaded.settings.gateway.identity.id;
-    let begun = record.may_begin(loaded.version(), spread, id, &now);
-    begun.err().map(|left| turn(left, clocks.wall_us))
+    let begun = record.may_begin(loaded.version(), spread, id, &moment(boot));
+    begun.err().map(|left| turn(left, read_clocks().wall_us))
+}
+
+/// Now, in this boot.
+pub(super) fn moment(boot: &str) -> Moment {
+    Moment {
+        boot: boot.to_owned(),
+        at_s: read_clocks().boot_us / 1_000_000,
+    }
 }
 
 /// What was delivered, `version`, cannot be used, and `loaded` runs instead.

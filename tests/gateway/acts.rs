@@ -5,11 +5,11 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::keeping::{VISION, keep, out};
+use crate::keeping::{keep, out};
 use crate::needs_kafka;
 use crate::peers::Kafka;
 use crate::rig::{Gateway, tidegate, wait_for};
-use crate::rollout::{SOON, sum, wait_for_state};
+use crate::rollout::{sum, wait_for_state, with_uplink};
 
 fn config(gateway: &Gateway, arguments: &[&str], file: bool) -> Output {
     let mut command = tidegate();
@@ -66,12 +66,7 @@ fn assert_remembered(gateway: &Gateway, first: &str, second: &str) {
 fn a_configuration_that_delivers_and_is_wrong_is_gone_back_from_by_hand_and_that_is_remembered() {
     needs_kafka!();
     let kafka = Kafka::shared();
-    let mut gateway = Gateway::new(&format!(
-        "[uplink]\nbrokers = [\"{}\"]\n{VISION}{SOON}{}",
-        kafka.plain(),
-        kafka.topics(&[])
-    ))
-    .start();
+    let mut gateway = Gateway::new(&with_uplink(&kafka)).start();
     wait_for_state(&mut gateway, "kept");
     let first = sum(&gateway);
     let refused = config(&gateway, &["return", "-c"], true);
@@ -122,12 +117,7 @@ fn a_configuration_that_delivers_and_is_wrong_is_gone_back_from_by_hand_and_that
 fn where_the_file_of_the_one_that_delivered_last_is_damaged_the_one_before_runs() {
     needs_kafka!();
     let kafka = Kafka::shared();
-    let mut gateway = Gateway::new(&format!(
-        "[uplink]\nbrokers = [\"{}\"]\n{VISION}{SOON}{}",
-        kafka.plain(),
-        kafka.topics(&[])
-    ))
-    .start();
+    let mut gateway = Gateway::new(&with_uplink(&kafka)).start();
     wait_for_state(&mut gateway, "kept");
     let first = sum(&gateway);
     gateway.change("plant7", "plant8");

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +13,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
+use crate::rotations::{KEY, authority, openssl};
 
 /// A client that does not read or ask is left alone after this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -294,13 +295,8 @@ fn tls(directory: &Path, clients: Option<&str>) -> Arc<ServerConfig> {
 
 /// Authorities `ca` and `other`, a `server` by `ca`, and the gateway's own by either: `client` and `stranger`.
 pub(crate) fn certificates(directory: &Path) {
-    const KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     for name in ["ca", "other"] {
-        let files = format!("-keyout {name}.key -out {name}.crt");
-        openssl(
-            directory,
-            &format!("req -x509 {KEY} -days 30 -subj /CN={name} {files}"),
-        );
+        authority(directory, name);
     }
     let extensions = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n";
     fs::write(directory.join("extensions"), extensions).unwrap();
@@ -314,12 +310,4 @@ pub(crate) fn certificates(directory: &Path) {
             &format!("x509 -req -in {name}.csr -out {name}.crt {sign}"),
         );
     }
-}
-
-fn openssl(directory: &Path, arguments: &str) {
-    let mut command = Command::new("openssl");
-    command.args(arguments.split(' ')).current_dir(directory);
-    let output = command.output().expect("openssl is installed");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments}: {errors}");
 }

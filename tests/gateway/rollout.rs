@@ -14,7 +14,7 @@ use crate::rig::{Gateway, Rig, free_port, publish_to, received, send_signal, tid
 /// What is judged in ten minutes elsewhere.
 pub(crate) const SOON: &str = "[fleet]\nprove_within = \"8s\"\n";
 
-fn with_uplink(kafka: &Kafka) -> String {
+pub(crate) fn with_uplink(kafka: &Kafka) -> String {
     format!(
         "[uplink]\nbrokers = [\"{}\"]\n{VISION}{SOON}{}",
         kafka.plain(),

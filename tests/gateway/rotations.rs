@@ -13,7 +13,7 @@ fn tls() -> PathBuf {
     project().join(".cache/kafka/tls")
 }
 
-fn openssl(directory: &Path, arguments: &str) {
+pub(crate) fn openssl(directory: &Path, arguments: &str) {
     let mut command = Command::new("openssl");
     command.args(arguments.split(' ')).current_dir(directory);
     let output = command.output().expect("openssl is installed");
@@ -21,10 +21,10 @@ fn openssl(directory: &Path, arguments: &str) {
     assert!(output.status.success(), "{arguments}: {errors}");
 }
 
-const KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+pub(crate) const KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
 
 /// An authority: `name.crt` and `name.key`.
-fn authority(directory: &Path, name: &str) {
+pub(crate) fn authority(directory: &Path, name: &str) {
     let files = format!("-keyout {name}.key -out {name}.crt");
     openssl(
         directory,

@@ -2,11 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use adapters::read_clocks;
-
 use super::super::pull::{self, Pull};
-use super::super::waiting::turn;
-use super::super::wave::Moment;
+use super::super::start::{moment, waits};
 use super::super::ways::By;
 use super::Rollout;
 use crate::config::{self, Loaded, Problem, PullSettings, Texts};
@@ -15,7 +12,6 @@ use crate::config::{self, Loaded, Problem, PullSettings, Texts};
 pub(crate) struct Delivered {
     /// Where it is.
     pub(crate) file: PathBuf,
-    pub(crate) texts: Texts,
     pub(crate) loaded: Result<Loaded, Vec<Problem>>,
 }
 
@@ -23,16 +19,17 @@ impl Rollout {
     /// Reads what was delivered last: the file at `path`, or what was pulled.
     pub(crate) fn delivered(&mut self, path: &Path) -> Delivered {
         let file = self.place_of_last(path);
-        let texts = self.texts_of(&file, path);
         let loaded = match self.record.by {
             By::Url => config::load_pulled(&file, path, self.record.fleet.as_ref()),
             By::File => config::load(path),
         };
-        Delivered {
-            file,
-            texts,
-            loaded,
-        }
+        Delivered { file, loaded }
+    }
+
+    /// What is in `file`, which was delivered for the one at `path`, cannot be used.
+    pub(crate) fn rejects_delivered(&mut self, file: &Path, path: &Path, why: String) {
+        let texts = self.texts_of(file, path);
+        self.rejects(&texts, why);
     }
 
     /// Whether another text was delivered than the last one, and than the one that runs.
@@ -84,30 +81,17 @@ impl Rollout {
 
     /// Whether this one waits for its time, as it asks for.
     pub(crate) fn waits(&mut self, loaded: &Loaded) -> bool {
-        let spread = loaded.file.fleet.spread.0;
-        let id = &loaded.settings.gateway.identity.id;
-        let now = self.moment();
-        let begun = self.record.may_begin(loaded.version(), spread, id, &now);
-        self.instead = begun.is_err();
-        if let Err(left) = begun {
-            self.record.why = Some(turn(left, read_clocks().wall_us));
+        let why = waits(&mut self.record, loaded, &self.boot);
+        self.instead = why.is_some();
+        if why.is_some() {
+            self.record.why = why;
         }
         self.instead
     }
 
     /// Whether the time of what waits has come.
     pub(super) fn is_time(&mut self) -> bool {
-        self.record.wave.is_some() && {
-            let now = self.moment();
-            self.record.is_time(&now)
-        }
-    }
-
-    fn moment(&self) -> Moment {
-        Moment {
-            boot: self.boot.clone(),
-            at_s: read_clocks().boot_us / 1_000_000,
-        }
+        self.record.wave.is_some() && self.record.is_time(&moment(&self.boot))
     }
 
     /// Configurations for the file at `path` are pulled from now on as this one says.

@@ -5,7 +5,6 @@ use std::time::Instant;
 use super::super::proof::Proof;
 use super::Rollout;
 use crate::config::{Loaded, Settings};
-use crate::drain::Addresses;
 
 impl Rollout {
     pub(super) fn new_proof(&self, loaded: &Loaded, now: Instant) -> Proof {
@@ -38,9 +37,8 @@ impl Rollout {
 
 /// Those that all records of a lane go to.
 fn topics(settings: &Settings) -> Vec<String> {
-    let identity = settings.gateway.identity.clone();
-    let addresses = Addresses::new(settings.intents.addresses(), identity, &settings.drain);
-    addresses.constant().into_iter().flatten().collect()
+    let constant = settings.addresses().constant();
+    constant.into_iter().flatten().collect()
 }
 
 /// All that records pass on their way to the cluster.
