@@ -252,6 +252,8 @@ pub(super) struct Settings {
     pub(super) unacked_bytes: usize,
     /// How long messages may gather in the socket under load.
     pub(super) gather: Duration,
+    /// An alarm may be among them.
+    pub(super) may_be_urgent: bool,
     /// Filter and QoS of each subscription.
     pub(super) filters: Vec<(String, u8)>,
 }
@@ -288,6 +290,7 @@ impl Settings {
             } else {
                 GATHER
             },
+            may_be_urgent: context.may_be_urgent,
             filters,
         })
     }
