@@ -167,13 +167,11 @@ impl Agent {
         if self.sources.are_ending() {
             self.look_after_parts(now);
         }
-        let urged = self.urge.take();
-        if urged {
+        if self.urge.take() {
             self.lanes.urge();
         }
-        if urged || self.stopping || self.sources.are_ending() {
-            self.drain.release(&self.lanes);
-        }
+        let everything = self.stopping || self.sources.are_ending();
+        self.drain.release(&self.lanes, everything);
         let left = self.drain.pump(&mut self.lanes, now);
         self.resume(now);
         self.ask_disk(now);

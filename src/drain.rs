@@ -222,10 +222,14 @@ impl Drain {
         self.allowance.follow_calendar(wall, now)
     }
 
-    /// Nothing that is in the lanes now lingers: a source waits for receipts, or the agent stops.
-    pub(crate) fn release(&mut self, lanes: &Lanes<Record, Claim>) {
+    /// What a source waits for the receipt of does not linger, or nothing does.
+    pub(crate) fn release(&mut self, lanes: &Lanes<Record, Claim>, everything: bool) {
         for (lane, bunches) in self.lanes.iter().zip(&mut self.bunches) {
-            bunches.release(lanes.end(*lane));
+            bunches.release(if everything {
+                lanes.end(*lane)
+            } else {
+                lanes.awaited_to(*lane)
+            });
         }
     }
 

@@ -87,10 +87,16 @@ impl Intake {
         self.queue.room().await;
     }
 
-    /// Asks for receipts as soon as may be: the source will send nothing until it has some.
+    /// Asks for the receipts of what was submitted as soon as may be: the source will send nothing until it has some, or all.
     pub fn urge(&self) {
+        self.claimant.awaits(true);
         self.urge.asked.store(true, Ordering::Relaxed);
         self.urge.notify.notify_one();
+    }
+
+    /// The source goes on without them.
+    pub fn does_not_wait(&self) {
+        self.claimant.awaits(false);
     }
 
     #[must_use]

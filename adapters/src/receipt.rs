@@ -5,6 +5,7 @@
 //! microsecond.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -33,6 +34,8 @@ pub enum Refused {
 struct Claims {
     queue: Mutex<Queue>,
     changed: Notify,
+    /// The source waits for receipts, and sends nothing until it has some.
+    awaited: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +68,11 @@ impl Claims {
 pub(crate) struct Claimant(Arc<Claims>);
 
 impl Claimant {
+    /// Whether the source waits for receipts: until it says that it does not, or has all.
+    pub(crate) fn awaits(&self, waits: bool) {
+        self.0.awaited.store(waits, Ordering::Relaxed);
+    }
+
     /// The next claim; its receipt comes after those of all claims before it.
     pub(crate) fn open(&self) -> Claim {
         let mut queue = self.0.queue();
@@ -83,6 +91,13 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// Whether its source waits for receipts.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|(claims, _)| claims.awaited.load(Ordering::Relaxed))
+    }
+
     pub fn resolve(mut self, outcome: Outcome) {
         if let Some((claims, number)) = self.open.take() {
             claims.resolve(number, outcome);
@@ -117,6 +132,9 @@ impl Receipts {
         let outcome = queue.outcomes.front().copied().flatten()?;
         queue.outcomes.pop_front();
         queue.base += 1;
+        if queue.outcomes.is_empty() {
+            self.claims.awaited.store(false, Ordering::Relaxed);
+        }
         Some(outcome)
     }
 
@@ -172,5 +190,25 @@ mod tests {
             ]
         );
         assert_eq!(receipts.outstanding(), 0);
+    }
+
+    #[test]
+    fn a_source_waits_until_it_has_all_receipts_or_says_that_it_does_not() {
+        let (claimant, mut receipts) = Receipts::new();
+        let open = || [claimant.open(), claimant.open()];
+        let [first, second] = open();
+        assert!(!first.is_awaited());
+        claimant.awaits(true);
+        assert!(first.is_awaited() && second.is_awaited());
+        first.resolve(Outcome::Kept);
+        assert_eq!(receipts.ready(), Some(Outcome::Kept));
+        assert!(second.is_awaited() && claimant.open().is_awaited());
+        second.resolve(Outcome::Kept);
+        while receipts.ready().is_some() {}
+        let [first, second] = open();
+        assert!(!first.is_awaited());
+        claimant.awaits(true);
+        claimant.awaits(false);
+        assert!(!second.is_awaited());
     }
 }

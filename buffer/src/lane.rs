@@ -67,6 +67,8 @@ pub(crate) struct Lane<R, T> {
     unbacked: BTreeMap<DropReason, Ranges>,
     on_disk: u64,
     pub(crate) retry_at: Option<Instant>,
+    /// Sources wait for receipts of records before this sequence, or did.
+    awaited_to: u64,
     /// Bytes of room in memory that a source waits for: until there are so many, the next commit is due at once.
     wanted: usize,
     /// The next sequence when the front was coalesced last.
@@ -113,6 +115,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
             unbacked: BTreeMap::new(),
             on_disk: opened.bytes,
             retry_at: None,
+            awaited_to: 0,
             wanted: 0,
             coalesced_at: 0,
             done: 0,
@@ -169,6 +172,9 @@ impl<R: Record, T: Claim> Lane<R, T> {
         };
         self.waiting.insert(self.next..self.next + 1);
         self.next += 1;
+        if claim.is_awaited() {
+            self.awaited_to = self.next;
+        }
         self.counts.accepted += 1;
         self.counts.accepted_bytes += bytes as u64;
         self.memory += bytes;

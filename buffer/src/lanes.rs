@@ -18,8 +18,6 @@ const WRITE_RETRY: Duration = Duration::from_secs(2);
 const READ_RETRY: Duration = Duration::from_secs(1);
 /// Marks are written this long after the last ones, never for each batch; a lost one is a repeat.
 const MARK_EVERY: Duration = Duration::from_secs(2);
-/// A commit that took longer makes the next wait no longer than this.
-const COMMIT_TOOK_MAX: Duration = Duration::from_secs(1);
 
 /// A read that the disk is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,11 +32,6 @@ pub struct Lanes<R, T> {
     writing: bool,
     marking: bool,
     marked_at: Option<Instant>,
-    /// A source waits: the next commit is due now.
-    urged: bool,
-    /// When the commit that is under way was begun, and how long the last one took.
-    commit_begun: Option<Instant>,
-    commit_took: Duration,
     /// How much longer than usual bulk lanes wait for their commits, to spare the flash.
     spare: f64,
 }
@@ -47,9 +40,6 @@ pub struct Lanes<R, T> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     pub(crate) outage: bool,
-    /// A source waits for receipts.
-    pub(crate) urged: bool,
-    pub(crate) commit_took: Duration,
     pub(crate) spare: f64,
 }
 
@@ -67,9 +57,6 @@ impl<R: Record, T: Claim> Lanes<R, T> {
             writing: false,
             marking: false,
             marked_at: None,
-            urged: false,
-            commit_begun: None,
-            commit_took: Duration::ZERO,
             spare: 1.0,
         }
     }
@@ -77,8 +64,6 @@ impl<R: Record, T: Claim> Lanes<R, T> {
     fn pace(&self, outage: bool) -> Pace {
         Pace {
             outage,
-            urged: self.urged,
-            commit_took: self.commit_took,
             spare: self.spare,
         }
     }
@@ -190,9 +175,20 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         self.all.iter_mut().for_each(Lane::settle);
     }
 
-    /// A source waits for receipts: the next commit is due now.
+    /// Sources wait for receipts: the commit of each lane that has to give some is due now.
     pub fn urge(&mut self) {
-        self.urged = true;
+        self.all.iter_mut().for_each(|lane| lane.urge(false));
+    }
+
+    /// The commit of every lane is due now.
+    pub fn urge_all(&mut self) {
+        self.all.iter_mut().for_each(|lane| lane.urge(true));
+    }
+
+    /// Sources wait, or did, for receipts of records of this lane before this sequence.
+    #[must_use]
+    pub fn awaited_to(&self, lane: LaneId) -> u64 {
+        self.lane(lane).awaited_to()
     }
 
     /// What is to be written now, as one group commit. The answer goes to [`Lanes::written`].
@@ -204,7 +200,7 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         for (index, lane) in self.all.iter_mut().enumerate() {
             let due = lane.due(&pace).is_some_and(|due| due <= now);
             if let (true, Ok(index)) = (due, u8::try_from(index)) {
-                if pace.urged {
+                if lane.is_awaited() {
                     lane.missed();
                 }
                 writes.push(LaneWrite {
@@ -215,8 +211,6 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         }
         writes.retain(|write| !write.records.is_empty());
         self.writing = !writes.is_empty();
-        self.commit_begun = self.writing.then_some(now);
-        self.urged &= !self.writing && !self.all_stored();
         writes
     }
 
@@ -238,8 +232,6 @@ impl<R: Record, T: Claim> Lanes<R, T> {
     /// What became of a group commit. `outage` as for [`Lanes::commit`].
     pub fn written(&mut self, written: &[Written], now: Instant, outage: bool) {
         self.writing = false;
-        let begun = self.commit_begun.take().unwrap_or(now);
-        self.commit_took = now.saturating_duration_since(begun).min(COMMIT_TOOK_MAX);
         for outcome in written {
             self.lane_mut(outcome.lane)
                 .written(outcome, now + WRITE_RETRY, outage);

@@ -137,6 +137,11 @@ pub trait Record: Serialize + DeserializeOwned + Clone + Send + 'static {
 
 /// Resolved once, when the lane has made good its promise for a record.
 pub trait Claim {
+    /// Whether its source waits for receipts: the commit of what it is of is due at once.
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
     fn resolve(self, kept: Kept);
 }
 

@@ -151,7 +151,7 @@ impl Agent {
                 return false;
             }
             if !closing {
-                self.lanes.urge();
+                self.lanes.urge_all();
                 self.ask_disk(now);
                 closing = self.lanes.all_stored();
                 if closing {

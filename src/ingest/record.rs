@@ -145,6 +145,10 @@ impl buffer::Record for Record {
 pub(crate) struct Claim(pub Option<adapters::Claim>);
 
 impl buffer::Claim for Claim {
+    fn is_awaited(&self) -> bool {
+        self.0.as_ref().is_some_and(adapters::Claim::is_awaited)
+    }
+
     fn resolve(self, kept: Kept) {
         let outcome = match kept {
             Kept::Stored | Kept::Delivered => Outcome::Kept,

@@ -24,7 +24,7 @@ const LEAST: usize = 16 * 1024;
 /// Several that take longer than this are too large: the link has become slower.
 const TOO_LONG: Duration = Duration::from_secs(5);
 /// What is handed over within this time is one request: librdkafka's own linger on connections that are not urgent.
-pub(crate) const TOGETHER: Duration = Duration::from_millis(2);
+pub(crate) const TOGETHER: Duration = Duration::from_millis(1);
 /// A bunch that takes longer holds back nothing: one partition may hang while others go on.
 const SLOW: Duration = Duration::from_secs(2);
 
@@ -283,9 +283,9 @@ mod tests {
             assert_eq!(room, Room::Now(REQUEST), "few");
             bunches.handed_over(token, 100, REQUEST, at(token * 10));
         }
-        bunches.handed_over(4, 100, REQUEST, at(31));
+        bunches.handed_over(4, 100, REQUEST, at(30));
         let mut room = |records, ms| bunches.room(gathered(5, begun, records), REQUEST, at(ms));
-        assert_eq!(room(1, 31), Room::Now(REQUEST - 200), "with the last");
+        assert_eq!(room(1, 30), Room::Now(REQUEST - 200), "with the last");
         assert_eq!(room(9, 33), Room::WhenDelivered);
         assert_eq!(room(10, 33), Room::WhenDelivered, "nor a whole one");
         assert_eq!(

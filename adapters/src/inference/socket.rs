@@ -28,8 +28,6 @@ const UNACKED_MAX: usize = 1024;
 const ASKED_BYTES: usize = 64 * 1024;
 /// A client that does not read its replies for this long is closed: it would hold up a stop.
 const REPLY: Duration = Duration::from_secs(5);
-/// Clients that ask for receipts wait for them: with so many outstanding an early commit is asked for.
-const URGE_FROM: usize = 32;
 
 pub(super) async fn serve(
     input: &Inference,
@@ -131,9 +129,9 @@ impl Asked {
         self.acks.len() < UNACKED_MAX && self.bytes < ASKED_BYTES
     }
 
-    /// The last message asks for an answer, or as many wait as make one due.
+    /// The last message asks for an answer, or so many wait that a client which wants none would soon have to wait as well.
     fn is_urgent(&self) -> bool {
-        self.acks.len() >= URGE_FROM || self.acks.back().is_some_and(Option::is_some)
+        self.acks.len() >= UNACKED_MAX / 2 || self.acks.back().is_some_and(Option::is_some)
     }
 }
 
@@ -176,6 +174,9 @@ async fn client(
         }
         while let Some(outcome) = receipts.ready() {
             lines.extend(told(outcome, asked.pop(), &intake));
+        }
+        if !asked.is_urgent() {
+            intake.does_not_wait();
         }
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         let written = tokio::select! {

@@ -25,7 +25,8 @@ const AHEAD_BYTES: usize = 256 * 1024;
 impl<R: Record, T: Claim> Lane<R, T> {
     /// When the lane must be written; `None` when all of it is stored or delivered.
     pub(crate) fn due(&self, pace: &Pace) -> Option<Instant> {
-        let oldest = self.oldest_unstored()?;
+        let unstored = self.first_unstored()?;
+        let (oldest, awaited) = (unstored.arrived, unstored.placed.sequence < self.awaited_to);
         let prompt = self.is_prompt(pace.outage);
         let is_short =
             self.held() > self.enough(prompt) || self.held() + self.wanted > self.memory_limit();
@@ -36,9 +37,9 @@ impl<R: Record, T: Claim> Lane<R, T> {
         if pace.outage {
             wait = wait.min(self.settings.commit_every);
         }
-        if pace.urged {
-            // A disk that is slow is given as long as it takes, so that more gathers for the next commit.
-            wait = wait.min(if prompt { PATIENCE } else { pace.commit_took });
+        if awaited {
+            // What comes while the disk is busy gathers for its next commit.
+            wait = wait.min(if prompt { PATIENCE } else { Duration::ZERO });
         }
         if self.settings.bulk && pace.spare > 1.0 {
             wait = wait.max(SPARED).mul_f64(pace.spare);
@@ -63,6 +64,29 @@ impl<R: Record, T: Claim> Lane<R, T> {
     }
 
     pub(crate) fn oldest_unstored(&self) -> Option<Instant> {
+        self.first_unstored().map(|entry| entry.arrived)
+    }
+
+    /// Whether a source waits for the receipt of something that is not stored.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let first = self.first_unstored();
+        first.is_some_and(|entry| entry.placed.sequence < self.awaited_to)
+    }
+
+    /// Sources have said that they wait: those of what is here, or, with `all`, of anything.
+    pub(crate) fn urge(&mut self, all: bool) {
+        let is_awaited = |entry: &Entry<R, T>| entry.claim.as_ref().is_some_and(Claim::is_awaited);
+        if all || self.all_unstored().any(is_awaited) {
+            self.awaited_to = self.next;
+        }
+    }
+
+    /// Nothing before this is to linger.
+    pub(crate) fn awaited_to(&self) -> u64 {
+        self.awaited_to
+    }
+
+    fn first_unstored(&self) -> Option<&Entry<R, T>> {
         if self.stored_to == self.next {
             return None;
         }
@@ -91,7 +115,16 @@ impl<R: Record, T: Claim> Lane<R, T> {
         in_window
             .or_else(in_ahead)
             .or_else(|| self.front.get(in_front))
-            .map(|entry| entry.arrived)
+    }
+
+    fn all_unstored(&self) -> impl Iterator<Item = &Entry<R, T>> {
+        let is_fresh = |entry: &&Entry<R, T>| entry.placed.sequence >= self.stored_to;
+        let window = self.window.to_store(self.settings.keeps);
+        let front = self
+            .front
+            .partition_point(|entry| entry.placed.sequence < self.stored_to);
+        let sent = window.chain(self.ahead.iter()).filter(is_fresh);
+        sent.chain(self.front.range(front..))
     }
 
     /// A source waited for receipts, and the disk has to give them.
