@@ -45,6 +45,7 @@ use tokio::sync::mpsc;
 use disk::DiskState;
 
 pub(crate) use build::{WithoutKeys, build};
+use orders::Request;
 pub(crate) use orders::{GOES_ON, Orders};
 use prepare::Change;
 pub(crate) use prepare::{AgentError, Prepared, Unopened, prepare};
@@ -143,7 +144,14 @@ impl Agent {
             } else {
                 tokio::select! {
                     biased;
-                    end = orders.next() => end,
+                    request = orders.next() => match request {
+                        Request::Stop(signal) => End::Stop(signal),
+                        Request::Read(reason) => {
+                            orders.rollout.look_at_backlogs(self.backlogs());
+                            let Some(end) = orders.read_again(reason) else { continue };
+                            end
+                        }
+                    },
                     () = self.wait(until) => continue,
                 }
             };

@@ -1,5 +1,5 @@
 //! What the process owes its system: signals and systemd's notifications, the log, the allocator, the flash below its state
-//! directory, its version, the time; and the parts that work in it beside the agent's task.
+//! directory, its memory, its version, the time; and the parts that work in it beside the agent's task.
 
 pub(crate) mod allocator;
 
@@ -8,6 +8,8 @@ pub(crate) mod clock;
 pub(crate) mod flash;
 
 pub(crate) mod logging;
+
+pub(crate) mod memory;
 
 #[cfg(test)]
 pub(crate) mod mutate;

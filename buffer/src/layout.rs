@@ -138,11 +138,17 @@ pub(crate) fn lane_names(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-pub(crate) fn orphans(root: &Path, known: &[LaneDisk]) -> io::Result<Vec<Finding>> {
+/// Lanes that are on disk and not `known`, but for those of which nothing waits, as far as the marks say.
+pub(crate) fn orphans(
+    root: &Path,
+    known: &[LaneDisk],
+    is_delivered: impl Fn(&str) -> bool,
+) -> io::Result<Vec<Finding>> {
     let mut found = Vec::new();
     for name in lane_names(root)? {
         let directory = lane(root, &name);
         if known.iter().all(|known| known.name != name)
+            && !is_delivered(&name)
             && directory.is_dir()
             && !generations(&directory)?.is_empty()
         {

@@ -220,6 +220,9 @@ impl Agent {
     fn take_over(&mut self, carried: Vec<(String, Vec<Record>)>, now: Instant) {
         for (name, records) in carried {
             let Some(lane) = self.intents.id(&name) else {
+                if records.is_empty() {
+                    continue;
+                }
                 tracing::error!(intent = %name, events = records.len(), "the new configuration has no such intent; those of its events that are not on disk are with their sources, or lost");
                 continue;
             };

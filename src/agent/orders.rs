@@ -17,6 +17,14 @@ use crate::status::Port;
 pub(crate) const GOES_ON: &str =
     "the agent cannot begin with the new configuration; it goes on with the one before";
 
+/// What is asked of the agent.
+pub(super) enum Request {
+    /// To stop, by the signal of this name.
+    Stop(&'static str),
+    /// To read the configuration, for this reason.
+    Read(&'static str),
+}
+
 pub(crate) struct Orders {
     path: PathBuf,
     signals: Signals,
@@ -109,34 +117,39 @@ impl Orders {
         })
     }
 
-    /// Waits until the agent is to end. A configuration that cannot be used is said and ends nothing. Safe to cancel.
-    pub(super) async fn next(&mut self) -> End {
+    /// Waits until something is asked for. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Request {
         loop {
-            let reason = tokio::select! {
+            return tokio::select! {
                 biased;
                 ask = self.signals.next() => match ask {
-                    Ask::Stop(signal) => return End::Stop(signal),
-                    Ask::Reload => "SIGHUP: the configuration is read again",
+                    Ask::Stop(signal) => Request::Stop(signal),
+                    Ask::Reload => Request::Read("SIGHUP: the configuration is read again"),
                 },
                 Some(()) = self.dropped.recv() => {
                     if !self.rollout.is_delivered_anew(&self.path) {
                         continue;
                     }
-                    "the file has changed: the configuration is read again"
+                    Request::Read("the file has changed: the configuration is read again")
                 }
                 () = self.pull.news() => {
                     if !self.rollout.is_delivered_anew(&self.path) {
                         continue;
                     }
-                    "another configuration was pulled: it is read"
+                    Request::Read("another configuration was pulled: it is read")
                 }
             };
-            supervisor::reloading();
-            if let Some(end) = self.reloaded(reason) {
-                return end;
-            }
+        }
+    }
+
+    /// The configuration is read, for this reason. One that cannot be used is said and ends nothing.
+    pub(super) fn read_again(&mut self, reason: &'static str) -> Option<End> {
+        supervisor::reloading();
+        let end = self.reloaded(reason);
+        if end.is_none() {
             supervisor::ready();
         }
+        end
     }
 
     /// Waits until somebody says stop. What else is asked for meanwhile waits. Safe to cancel.
@@ -217,6 +230,10 @@ impl Orders {
             return None;
         }
         if self.rollout.waits(&loaded) {
+            return None;
+        }
+        if let Err(why) = self.rollout.has_place(&loaded) {
+            tracing::warn!(%file, why, "the new configuration is not tried yet; the agent goes on with the one it has, and nothing is lost");
             return None;
         }
         Some(Arc::new(loaded))

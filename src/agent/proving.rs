@@ -3,11 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use buffer::DropReason;
 use serde_json::json;
 
 use super::{Agent, End, Orders, TICK};
 use crate::config::Loaded;
-use crate::rollout::{Rollout, Seen, State, Step};
+use crate::process::memory;
+use crate::rollout::{self, Dropped, Rollout, Seen, State, Step, Waiting};
 use crate::status::{ConfigStatus, Order};
 use crate::uplink::{Signal, Uplink, UplinkError};
 
@@ -103,7 +105,8 @@ impl Agent {
         } else {
             let topics = orders.rollout.topics();
             self.drain.uplink.ask_about(&topics, now);
-            orders.rollout.look(&self.seen(stands, topics), now)
+            let seen = self.seen(stands, topics, orders.rollout.is_on_trial());
+            orders.rollout.look(&seen, now)
         };
         match step {
             None => {}
@@ -119,11 +122,12 @@ impl Agent {
                 }
             }
         }
+        self.tell_acts(&mut orders.rollout, now);
         self.tell_configuration(&orders.rollout, orders.pull.failure(), now);
         None
     }
 
-    fn seen(&self, connected: bool, topics: Vec<String>) -> Seen<'_> {
+    fn seen(&self, connected: bool, topics: Vec<String>, on_trial: bool) -> Seen<'_> {
         let topics = topics.into_iter().filter_map(|topic| {
             let takes = self.drain.takes(&topic)?;
             Some((topic, takes))
@@ -138,7 +142,43 @@ impl Agent {
                 && self.drain.uplink.delivers(),
             sources: sources.collect(),
             topics: topics.collect(),
+            drops: self.drops().collect(),
+            waiting: self.backlogs().collect(),
+            memory: if on_trial {
+                memory::used_of_limit()
+            } else {
+                None
+            },
         }
+    }
+
+    /// What lanes have dropped; what a newer record takes the place of is meant so, and damage is the disk's.
+    fn drops(&self) -> impl Iterator<Item = Dropped<'_>> {
+        let lanes = self.intents.iter().flat_map(|(lane, intent)| {
+            let counts = self.lanes.counts(lane).dropped;
+            let counts = DropReason::ALL.into_iter().zip(counts);
+            counts.map(|(reason, count)| (intent.name.as_str(), reason, count))
+        });
+        let is_meant = |reason| matches!(reason, DropReason::Coalesced | DropReason::Damage);
+        let drops = lanes.filter(move |(_, reason, count)| *count > 0 && !is_meant(*reason));
+        drops.map(|(lane, reason, count)| {
+            let reason = reason.name();
+            Dropped {
+                lane,
+                reason,
+                count,
+            }
+        })
+    }
+
+    /// What waits on disk.
+    pub(super) fn backlogs(&self) -> impl Iterator<Item = Waiting<'_>> {
+        let lanes = self.intents.iter().map(|(lane, intent)| Waiting {
+            lane: &intent.name,
+            events: self.lanes.waiting(lane),
+            bytes: self.lanes.bytes(lane).0,
+        });
+        lanes.filter(|one| one.events > 0 && one.bytes > 0)
     }
 
     /// Records of all lanes, since the agent began.
@@ -169,6 +209,22 @@ impl Agent {
                 error,
                 "the uplink of the configuration before cannot be tried; the new one goes on"
             );
+        }
+    }
+
+    /// Tells the fleet what somebody here did by hand.
+    fn tell_acts(&mut self, rollout: &mut Rollout, now: Instant) {
+        for act in rollout.take_acts() {
+            if act.what == rollout::REPAIR {
+                let (by, result) = (&act.by, &act.why);
+                tracing::info!(
+                    by,
+                    result,
+                    at = act.at,
+                    "`tidegate buffer repair` was done here"
+                );
+            }
+            self.notice("act", &json!(act), now);
         }
     }
 

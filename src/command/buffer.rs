@@ -13,6 +13,7 @@ use super::console::{fail, load};
 use crate::config::STATE_DIR;
 use crate::drain::Rejected;
 use crate::ingest::Record;
+use crate::rollout;
 use crate::state::{disk_writer, keys};
 
 #[derive(Debug, Args)]
@@ -165,7 +166,12 @@ fn inspect(state: &Path, keys: &Keys, what: &What) -> Result<(), InspectError> {
                     path.display()
                 )?;
             }
-            writeln!(out, "{} generations repaired", repaired.len())?;
+            let result = format!("{} generations repaired", repaired.len());
+            let by = format!("uid {}", rustix::process::getuid().as_raw());
+            if let Err(error) = rollout::note_repair(state, &by, &result) {
+                eprintln!("tidegate: this could not be noted for the fleet: {error}");
+            }
+            writeln!(out, "{result}")?;
         }
     }
     out.flush().map_err(Into::into)

@@ -16,8 +16,7 @@ pub(super) fn refusal(record: &Record, new: &Loaded, proved: Option<&Loaded>) ->
     if let Some(why) = is_older(record, new) {
         return Some(why);
     }
-    let is_forced = record.forced.as_ref() == Some(&new.version().sha256);
-    if is_forced || new.trust.is_any() {
+    if record.is_forced(new.version()) || new.trust.is_any() {
         return None;
     }
     if record

@@ -16,7 +16,7 @@ pub(crate) struct History(Vec<Entry>);
 pub(crate) struct Entry {
     /// By the system's clock, in UTC; it may be wrong.
     pub at: String,
-    /// A state, or what somebody did: `retry` or `return`.
+    /// A state, or what somebody did: `retry`, `return` or `buffer repair`.
     pub what: String,
     /// SHA-256 of the file that was delivered, and of its layers.
     pub sha256: String,
@@ -55,9 +55,16 @@ impl History {
         }
     }
 
-    /// Somebody did something about it.
-    pub(super) fn acts(&mut self, what: &str, version: &Version, by: &str, at: String) {
-        self.add(what, version, Some(by), None, at);
+    /// Somebody did something by hand, which `why` says more of.
+    pub(super) fn acts(
+        &mut self,
+        what: &str,
+        version: &Version,
+        by: &str,
+        why: Option<&str>,
+        at: String,
+    ) {
+        self.add(what, version, Some(by), why, at);
     }
 
     fn add(
@@ -93,7 +100,7 @@ mod tests {
         for at in ["1", "2"] {
             history.becomes("proving", &version, None, || at.to_owned());
         }
-        history.acts("retry", &version, "uid 0", "3".into());
+        history.acts("retry", &version, "uid 0", None, "3".into());
         history.becomes("proving", &version, None, || "4".into());
         history.becomes("unproven", &version, Some("an outage"), || "5".into());
         history.becomes("unproven", &version, Some("a longer one"), || "6".into());
@@ -112,7 +119,7 @@ mod tests {
             ]
         );
         for number in 0..100 {
-            history.acts("return", &version, "uid 0", number.to_string());
+            history.acts("return", &version, "uid 0", None, number.to_string());
         }
         assert_eq!(history.entries().len(), ENTRIES_MAX);
     }

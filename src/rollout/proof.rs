@@ -2,14 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use super::backlog::Waiting;
+use super::drops::{Dropped, Dropping, lasts};
+
+mod parts;
+
+use parts::{LanesPart, MemoryPart, SourcePart, TopicPart, UplinkPart};
+
 /// What was well before has at least this long to be well again, and the uplink to connect.
 pub(super) const FAIR: Duration = Duration::from_mins(1);
 /// And a source three of its own intervals.
 const INTERVALS: u32 = 3;
 /// How often the uplink of the configuration before is tried, as long as the new one does not connect: an outage may be long.
 const ASK_EVERY: Duration = Duration::from_mins(5);
-/// A topic that is being made is not there for a moment.
-const REFUSED: Duration = Duration::from_secs(10);
 
 /// How the parts of the running agent are.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +27,12 @@ pub(crate) struct Seen<'a> {
     pub sources: Vec<(&'a str, bool)>,
     /// Topics that are to be proved, and whether the cluster has them, or why it takes nothing for them.
     pub topics: Vec<(String, Result<(), String>)>,
+    /// What lanes have dropped for reasons that a configuration can be to blame for.
+    pub drops: Vec<Dropped<'a>>,
+    /// What of each lane waits on disk.
+    pub waiting: Vec<Waiting<'a>>,
+    /// Bytes of memory in use, and those that the control group allows.
+    pub memory: Option<(u64, u64)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -32,8 +43,10 @@ pub(super) enum Verdict {
     Proved,
     /// This source was well before, and is not with it: it is to be gone back from.
     Lost(String),
-    /// The cluster takes nothing for a topic that it brings: for this reason it is to be gone back from.
+    /// For this reason it is to be gone back from: the cluster takes nothing for a topic that it brings, or there is too little memory.
     Refused(String),
+    /// This lane drops for this reason, and did not before.
+    Drops(String, &'static str),
     /// Whether the uplink of the configuration before connects would tell.
     AskOld,
     /// Its time is over, and nothing spoke against it; these have not proved themselves.
@@ -47,46 +60,11 @@ pub(super) struct Proof {
     uplink: Option<UplinkPart>,
     sources: Vec<SourcePart>,
     topics: Vec<TopicPart>,
+    lanes: LanesPart,
+    memory: MemoryPart,
     /// There is one to go back to.
     can_return: bool,
     was_unproven: bool,
-}
-
-#[derive(Debug)]
-struct UplinkPart {
-    proved: bool,
-    ask_at: Instant,
-}
-
-#[derive(Debug)]
-struct SourcePart {
-    name: String,
-    proved: bool,
-    until: Instant,
-}
-
-#[derive(Debug)]
-struct TopicPart {
-    name: String,
-    proved: bool,
-    refused: Option<Instant>,
-}
-
-impl TopicPart {
-    /// Why the cluster has taken nothing for it for a while.
-    fn look(&mut self, seen: &Seen<'_>, now: Instant) -> Option<String> {
-        let said = seen.topics.iter().find(|(name, _)| *name == self.name);
-        match said.map(|(_, is)| is) {
-            Some(Ok(())) => (self.proved, self.refused) = (true, None),
-            Some(Err(reason)) => {
-                let since = *self.refused.get_or_insert(now);
-                let lasts = now.saturating_duration_since(since) >= REFUSED;
-                return lasts.then(|| format!("topic `{}`: {reason}", self.name));
-            }
-            None => {}
-        }
-        None
-    }
 }
 
 /// How long a source of this longest interval has to be well again.
@@ -117,6 +95,8 @@ impl Proof {
             }),
             sources: sources.map(part).collect(),
             topics: Vec::new(),
+            lanes: LanesPart::default(),
+            memory: MemoryPart::default(),
             can_return,
             was_unproven: false,
         }
@@ -124,15 +104,16 @@ impl Proof {
 
     /// With `topics` that it brings, of which the cluster is to say that it has them.
     pub(super) fn with_topics(self, topics: impl Iterator<Item = String>) -> Proof {
-        let part = |name| TopicPart {
-            name,
-            proved: false,
-            refused: None,
-        };
         Proof {
-            topics: topics.map(part).collect(),
+            topics: topics.map(TopicPart::new).collect(),
             ..self
         }
+    }
+
+    /// It keeps events in another way.
+    pub(super) fn with_lanes(mut self, are_others: bool, within: Duration, now: Instant) -> Proof {
+        self.lanes.until = are_others.then(|| now + lasts(within));
+        self
     }
 
     /// Those of which the cluster has not said it yet.
@@ -141,22 +122,22 @@ impl Proof {
         open.map(|part| &part.name)
     }
 
-    pub(super) fn look(&mut self, seen: &Seen<'_>, now: Instant) -> Verdict {
-        if let Some(uplink) = &mut self.uplink {
-            uplink.proved |= seen.connected && seen.delivered;
-        }
-        for part in &mut self.sources {
-            let well = |(name, well): &(&str, bool)| *well && *name == part.name;
-            part.proved |= seen.sources.iter().any(well);
-        }
-        let topics = self.topics.iter_mut().filter(|part| !part.proved);
-        let refused = topics.fold(None, |refused, part| refused.or(part.look(seen, now)));
+    pub(super) fn look(
+        &mut self,
+        seen: &Seen<'_>,
+        dropping: Option<&Dropping>,
+        now: Instant,
+    ) -> Verdict {
+        let refused = self.take(seen, dropping, now);
         if self.open().next().is_none() {
             return Verdict::Proved;
         }
         if self.can_return {
             if let Some(why) = refused {
                 return Verdict::Refused(why);
+            }
+            if let Some(one) = dropping.filter(|one| one.lasts) {
+                return Verdict::Drops(one.lane.clone(), one.reason);
             }
             let mut late = self.sources.iter();
             let late = late.find(|part| !part.proved && now >= part.until);
@@ -178,6 +159,27 @@ impl Proof {
         Verdict::Open
     }
 
+    /// Takes down what each part shows of itself; returns what speaks against one.
+    fn take(
+        &mut self,
+        seen: &Seen<'_>,
+        dropping: Option<&Dropping>,
+        now: Instant,
+    ) -> Option<String> {
+        if let Some(uplink) = &mut self.uplink {
+            uplink.proved |= seen.connected && seen.delivered;
+        }
+        for part in &mut self.sources {
+            let well = |(name, well): &(&str, bool)| *well && *name == part.name;
+            part.proved |= seen.sources.iter().any(well);
+        }
+        self.lanes.look(dropping, now);
+        let topics = self.topics.iter_mut().filter(|part| !part.proved);
+        let refused = topics.fold(None, |refused, part| refused.or(part.look(seen, now)));
+        let full = self.memory.look(seen.memory, now);
+        refused.or(full)
+    }
+
     /// What has not proved itself, in words.
     pub(super) fn open(&self) -> impl Iterator<Item = String> {
         let uplink = self.uplink.iter().filter(|one| !one.proved);
@@ -186,7 +188,8 @@ impl Proof {
         let topics = self.topics();
         let topics = topics.map(|name| format!("the cluster has topic `{name}`"));
         let sources = sources.map(|one| format!("source `{}` is well", one.name));
-        uplink.chain(sources).chain(topics)
+        let rest = self.lanes.open().into_iter().chain(self.memory.open());
+        uplink.chain(sources).chain(topics).chain(rest)
     }
 }
 
@@ -216,10 +219,16 @@ mod tests {
         let now = Instant::now();
         let at = |s| now + Duration::from_secs(s);
         let mut proof = proof(now);
-        assert_eq!(proof.look(&seen(false, true, false), at(1)), Verdict::Open);
-        assert_eq!(proof.look(&seen(true, false, false), at(2)), Verdict::Open);
         assert_eq!(
-            proof.look(&seen(false, false, true), at(3)),
+            proof.look(&seen(false, true, false), None, at(1)),
+            Verdict::Open
+        );
+        assert_eq!(
+            proof.look(&seen(true, false, false), None, at(2)),
+            Verdict::Open
+        );
+        assert_eq!(
+            proof.look(&seen(false, false, true), None, at(3)),
             Verdict::Proved
         );
     }
@@ -229,12 +238,18 @@ mod tests {
         let now = Instant::now();
         let at = |s| now + Duration::from_secs(s);
         let mut one = proof(now);
-        assert_eq!(one.look(&seen(true, false, true), at(59)), Verdict::Open);
-        let verdict = one.look(&seen(true, false, true), at(60));
+        assert_eq!(
+            one.look(&seen(true, false, true), None, at(59)),
+            Verdict::Open
+        );
+        let verdict = one.look(&seen(true, false, true), None, at(60));
         assert!(matches!(verdict, Verdict::Lost(name) if name == "plant"));
         let mut one = proof(now);
-        assert_eq!(one.look(&seen(true, true, false), at(89)), Verdict::Open);
-        let verdict = one.look(&seen(true, true, false), at(90));
+        assert_eq!(
+            one.look(&seen(true, true, false), None, at(89)),
+            Verdict::Open
+        );
+        let verdict = one.look(&seen(true, true, false), None, at(90));
         assert!(matches!(verdict, Verdict::Lost(name) if name == "meter"));
     }
 
@@ -244,19 +259,19 @@ mod tests {
         let at = |s| now + Duration::from_secs(s);
         let mut proof = proof(now);
         let away = seen(false, true, true);
-        assert_eq!(proof.look(&away, at(59)), Verdict::Open);
-        assert_eq!(proof.look(&away, at(60)), Verdict::AskOld);
-        assert_eq!(proof.look(&away, at(61)), Verdict::Open);
-        assert_eq!(proof.look(&away, at(360)), Verdict::AskOld);
-        let verdict = proof.look(&away, at(600));
+        assert_eq!(proof.look(&away, None, at(59)), Verdict::Open);
+        assert_eq!(proof.look(&away, None, at(60)), Verdict::AskOld);
+        assert_eq!(proof.look(&away, None, at(61)), Verdict::Open);
+        assert_eq!(proof.look(&away, None, at(360)), Verdict::AskOld);
+        let verdict = proof.look(&away, None, at(600));
         assert!(matches!(verdict, Verdict::Unproven(why) if why.contains("uplink")));
         assert_eq!(
-            proof.look(&away, at(660)),
+            proof.look(&away, None, at(660)),
             Verdict::AskOld,
             "as long as it lasts"
         );
         assert_eq!(
-            proof.look(&seen(true, true, true), at(9000)),
+            proof.look(&seen(true, true, true), None, at(9000)),
             Verdict::Proved
         );
     }
@@ -267,9 +282,57 @@ mod tests {
         let sources = [("plant".to_owned(), Duration::ZERO)];
         let mut proof = Proof::new(true, sources.into_iter(), false, WITHIN, now);
         let late = now + Duration::from_secs(599);
-        assert_eq!(proof.look(&seen(false, false, false), late), Verdict::Open);
-        let over = proof.look(&seen(false, false, false), now + WITHIN);
+        assert_eq!(
+            proof.look(&seen(false, false, false), None, late),
+            Verdict::Open
+        );
+        let over = proof.look(&seen(false, false, false), None, now + WITHIN);
         assert!(matches!(over, Verdict::Unproven(_)));
+    }
+
+    #[test]
+    fn a_lane_that_begins_to_drop_and_memory_that_is_used_up_speak_against_it() {
+        let now = Instant::now();
+        let at = |s| now + Duration::from_secs(s);
+        let drops = |lasts| Dropping {
+            lane: "state".into(),
+            reason: "age",
+            lasts,
+        };
+        let well = seen(true, true, true);
+        let mut one = proof(now).with_lanes(true, WITHIN, now);
+        assert_eq!(one.look(&well, None, at(9)), Verdict::Open);
+        assert_eq!(one.look(&well, Some(&drops(false)), at(10)), Verdict::Open);
+        assert_eq!(
+            one.open().collect::<Vec<_>>(),
+            ["lane `state` drops nothing"]
+        );
+        let verdict = one.look(&well, Some(&drops(true)), at(20));
+        assert_eq!(verdict, Verdict::Drops("state".into(), "age"));
+        assert_eq!(
+            one.look(&well, None, at(30)),
+            Verdict::Proved,
+            "it has ended"
+        );
+
+        let with = |percent: u64| Seen {
+            memory: Some((percent << 20, 100 << 20)),
+            ..seen(true, false, true)
+        };
+        let mut one = proof(now);
+        for (percent, second) in [(50, 1), (95, 2), (95, 11), (80, 12), (95, 13), (95, 22)] {
+            assert_eq!(one.look(&with(percent), None, at(second)), Verdict::Open);
+        }
+        let verdict = one.look(&with(95), None, at(23));
+        assert!(
+            matches!(&verdict, Verdict::Refused(why) if why.contains("95 MiB")),
+            "{verdict:?}"
+        );
+        let mut one = proof(now);
+        for second in [1, 30, 59] {
+            let used_up_before = one.look(&with(95), None, at(second));
+            assert_eq!(used_up_before, Verdict::Open);
+        }
     }
 
     #[test]
@@ -283,19 +346,19 @@ mod tests {
         let refused = || with(Some(Err("unknown".into())));
         let with_topic = || proof(now).with_topics(std::iter::once("t".to_owned()));
         let mut one = with_topic();
-        assert_eq!(one.look(&with(None), at(1)), Verdict::Open);
+        assert_eq!(one.look(&with(None), None, at(1)), Verdict::Open);
         assert_eq!(
             one.open().collect::<Vec<_>>(),
             ["the cluster has topic `t`"]
         );
-        assert_eq!(one.look(&refused(), at(2)), Verdict::Open);
-        assert_eq!(one.look(&refused(), at(11)), Verdict::Open);
-        let verdict = one.look(&refused(), at(12));
+        assert_eq!(one.look(&refused(), None, at(2)), Verdict::Open);
+        assert_eq!(one.look(&refused(), None, at(11)), Verdict::Open);
+        let verdict = one.look(&refused(), None, at(12));
         assert_eq!(verdict, Verdict::Refused("topic `t`: unknown".into()));
         let mut one = with_topic();
-        assert_eq!(one.look(&refused(), at(1)), Verdict::Open);
+        assert_eq!(one.look(&refused(), None, at(1)), Verdict::Open);
         assert_eq!(
-            one.look(&with(Some(Ok(()))), at(30)),
+            one.look(&with(Some(Ok(()))), None, at(30)),
             Verdict::Proved,
             "it was made"
         );

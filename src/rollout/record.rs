@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::history::History;
+use super::history::{Entry, History};
 use super::wave::Wave;
 use super::ways::{By, Last};
 use crate::config::Version;
 
 /// Configurations that were gone back from and are remembered; the fleet does not send as many in a row.
 const RETURNED_MAX: usize = 16;
+/// Acts that wait to be told of; nobody does as many while no agent runs.
+const UNTOLD_MAX: usize = 16;
 /// Deaths of the process in one boot while a configuration proves itself, at which it is gone back from.
 const DEATHS: u32 = 2;
 
@@ -60,9 +62,13 @@ pub(crate) struct Record {
     pub runs: bool,
     /// The source that was a reason to go back, until it is well again: if it is not, it was no reason.
     pub doubt: Option<String>,
+    /// The same of a lane that began to drop events, until it is known whether it does with the one before as well.
+    pub doubt_lane: Option<String>,
     /// What was gone back from, with the reason; the newest last.
     pub returned: Vec<(Version, String)>,
     pub history: History,
+    /// What somebody did by hand and the fleet was not told of yet.
+    pub untold: Vec<Entry>,
     /// How what was delivered last came, and what each way brought last.
     pub by: By,
     pub last: Last,
@@ -88,6 +94,12 @@ impl Record {
     pub(super) fn rejects(&mut self, version: Version, why: String) {
         (self.state, self.why, self.attempted) = (State::Rejected, Some(why), version);
         self.wave = None;
+    }
+
+    /// It is not tried yet.
+    pub(super) fn holds(&mut self, version: &Version, why: &str) {
+        (self.state, self.why) = (State::Received, Some(why.to_owned()));
+        self.attempted = version.clone();
     }
 
     /// A process begins in this boot, and is to run with what is not proved. Says why it must not, if processes before it died of it.
@@ -134,7 +146,7 @@ impl Record {
 
     pub(super) fn returns(&mut self, version: &Version, why: &str) {
         self.is_still_returned(version, why);
-        self.deaths = 0;
+        (self.doubt, self.doubt_lane, self.deaths) = (None, None, 0);
         self.returned.retain(|(one, _)| one != version);
         self.returned.push((version.clone(), why.to_owned()));
         let surplus = self.returned.len().saturating_sub(RETURNED_MAX);
@@ -161,14 +173,33 @@ impl Record {
 
     /// What it was last gone back from for was no fault of it.
     pub(super) fn forgives(&mut self) {
-        self.doubt = None;
+        (self.doubt, self.doubt_lane) = (None, None);
         self.returned.pop();
+    }
+
+    pub(super) fn is_forced(&self, version: &Version) -> bool {
+        self.forced.as_ref() == Some(&version.sha256)
     }
 
     /// Nothing was gone back from.
     pub(super) fn forgets(&mut self) {
-        self.doubt = None;
+        (self.doubt, self.doubt_lane) = (None, None);
         self.returned.clear();
+    }
+
+    /// Somebody did something by hand.
+    pub(super) fn acts(
+        &mut self,
+        what: &str,
+        version: &Version,
+        by: &str,
+        why: Option<&str>,
+        at: String,
+    ) {
+        self.history.acts(what, version, by, why, at);
+        self.untold.extend(self.history.entries().last().cloned());
+        let surplus = self.untold.len().saturating_sub(UNTOLD_MAX);
+        self.untold.drain(..surplus);
     }
 
     /// Somebody here wants this text tried whatever vouches for it.

@@ -4,8 +4,11 @@ mod acts;
 
 mod delivered;
 
+mod looks;
+
 mod proves;
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +18,9 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use super::admission::refusal;
-use super::proof::{FAIR, Proof, Seen, Verdict, patience};
+use super::backlog::Homeless;
+use super::drops::Drops;
+use super::proof::Proof;
 use super::record::{Record, State};
 use super::shelf::Shelf;
 use super::start::{Start, Told};
@@ -53,6 +58,11 @@ pub(crate) struct Rollout {
     vouchers: String,
     /// Sources that are well, as far as that is known: after another boot the peers of all may still be starting.
     well: Wellness,
+    drops: Drops,
+    /// What of each lane waited on disk when it was last looked at: events and bytes.
+    waiting: BTreeMap<String, (u64, u64)>,
+    /// What has no place in the configuration that was delivered, which is tried when that is over.
+    homeless: Option<Homeless>,
     boot: String,
     /// What was last written of the record.
     noted: Record,
@@ -77,6 +87,9 @@ impl Rollout {
         let well = well.chain(&start.record.doubt);
         let rollout = Rollout {
             well: Wellness::new(well.cloned(), Instant::now()),
+            drops: Drops::default(),
+            waiting: BTreeMap::new(),
+            homeless: None,
             boot,
             shelf: start.shelf,
             noted: start.noted,
@@ -178,6 +191,7 @@ impl Rollout {
         self.loaded = Some(Arc::clone(loaded));
         self.proof = None;
         self.well.begins(now);
+        self.drops.begins(None, now);
         if self.instead {
             return;
         }
@@ -186,79 +200,8 @@ impl Rollout {
             return;
         }
         self.proof = Some(self.new_proof(loaded, now));
-    }
-
-    /// Looks how the agent's parts are; to be called every second or so.
-    pub(crate) fn look(&mut self, seen: &Seen<'_>, now: Instant) -> Option<Step> {
-        self.look_at_sources(seen, now);
-        let doubts = self.doubts(seen);
-        let verdict = self.proof.as_mut().map(|proof| proof.look(seen, now));
-        let step = match verdict {
-            None if doubts => Some(Step::TryAgain),
-            None | Some(Verdict::Open) => None,
-            Some(Verdict::AskOld) => Some(Step::AskOld),
-            Some(Verdict::Proved) => {
-                self.proof = None;
-                self.forget_doubt_of_none();
-                self.record
-                    .proves(&self.version, self.well.names(), &self.boot);
-                self.keep();
-                None
-            }
-            Some(Verdict::Lost(name)) => {
-                self.returns(&format!(
-                    "source `{name}` was well before, and is not with it"
-                ));
-                self.record.doubt = Some(name);
-                self.well.begins(now);
-                Some(Step::Return)
-            }
-            Some(Verdict::Refused(why)) => {
-                self.returns(&why);
-                Some(Step::Return)
-            }
-            Some(Verdict::Unproven(why)) => {
-                self.record.is_unproven(&self.version, why);
-                None
-            }
-        };
-        let step = step.or_else(|| self.is_time().then_some(Step::TryAgain));
-        self.note();
-        step
-    }
-
-    fn look_at_sources(&mut self, seen: &Seen<'_>, now: Instant) {
-        let loaded = self.loaded.as_deref();
-        let patience = self.proof.is_none();
-        let patience = patience.then_some(|name: &str| patience_of(loaded, name));
-        self.well.look(&seen.sources, patience, now);
-    }
-
-    /// Whether the source that was a reason to go back is not well after that either, though it had its time.
-    fn doubts(&mut self, seen: &Seen<'_>) -> bool {
-        let Some(name) = &self.record.doubt else {
-            return false;
-        };
-        if seen.sources.iter().any(|(one, well)| *well && one == name) {
-            self.record.doubt = None;
-            return false;
-        }
-        if self.well.contains(name) {
-            return false;
-        }
-        tracing::warn!(source = %name, "the source is not well with the configuration before either: that was no reason to go back; the one in the file is tried again");
-        self.record.forgives();
-        self.record.hurries();
-        self.instead = false;
-        true
-    }
-
-    /// A source that a configuration is kept without is no reason any more.
-    fn forget_doubt_of_none(&mut self) {
-        let sources = self.loaded.iter().flat_map(|one| &one.settings.sources);
-        let names: Vec<&str> = sources.map(adapters::SourceSettings::name).collect();
-        let doubt = &mut self.record.doubt;
-        doubt.take_if(|name| !names.contains(&name.as_str()));
+        let within = loaded.file.fleet.prove_within.0;
+        self.drops.begins(Some(within), now);
     }
 
     /// The uplink of the configuration before connects, and that of this one does not.
@@ -286,6 +229,10 @@ impl Rollout {
 
     pub(crate) fn record(&self) -> &Record {
         &self.record
+    }
+
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.proof.is_some()
     }
 
     /// What has not proved itself, in words.
@@ -371,15 +318,4 @@ impl Rollout {
         self.note();
         self.noted_in_time().await;
     }
-}
-
-/// How long this source has to be well again.
-fn patience_of(loaded: Option<&Loaded>, name: &str) -> Duration {
-    let Some(loaded) = loaded else {
-        return FAIR;
-    };
-    let mut sources = loaded.settings.sources.iter();
-    let interval = sources.find(|one| one.name() == name);
-    let interval = interval.map_or(Duration::ZERO, adapters::SourceSettings::interval);
-    patience(loaded.file.fleet.prove_within.0, interval)
 }

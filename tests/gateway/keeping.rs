@@ -19,17 +19,26 @@ pub(crate) const VISION: &str = "[[inference]]\nname = \"vision\"\nsocket = \"$D
 
 /// Offers numbered events for the state lane; returns when the last is acknowledged, and so all are.
 pub(crate) fn keep(gateway: &Gateway, numbers: Range<u64>) {
+    keep_in(gateway, "state", numbers);
+}
+
+/// The same for another lane.
+pub(crate) fn keep_in(gateway: &Gateway, intent: &str, numbers: Range<u64>) {
     let last = numbers.end - 1;
-    let stream = offer(gateway, numbers);
+    let stream = offer_in(gateway, intent, numbers);
     assert_eq!(answer(stream), format!("{{\"ack\":{last}}}\n"));
 }
 
 pub(crate) fn offer(gateway: &Gateway, numbers: Range<u64>) -> UnixStream {
+    offer_in(gateway, "state", numbers)
+}
+
+fn offer_in(gateway: &Gateway, intent: &str, numbers: Range<u64>) -> UnixStream {
     let socket = gateway.path("vision.sock");
     let mut stream = wait_for("the socket", || UnixStream::connect(&socket).ok());
     let last = numbers.end - 1;
     for number in numbers {
-        let event = json!({ "intent": "state", "device": "press-3", "id": number,
+        let event = json!({ "intent": intent, "device": "press-3", "id": number,
             "payload": { "n": number, "t": 0, "pad": "plainly" }, "ack": (number == last).then_some(number) });
         writeln!(stream, "{event}").unwrap();
     }

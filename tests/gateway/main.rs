@@ -23,6 +23,8 @@ mod refusals;
 
 mod errors;
 
+mod evidence;
+
 mod codes;
 
 mod times;

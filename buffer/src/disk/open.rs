@@ -92,7 +92,7 @@ impl<R: Record> Disk<R> {
         };
         let mut lanes_opened = disk.lanes_opened(unknown, &mut findings);
         disk.encrypted_since(known.as_ref(), any_bound, &lanes_opened)?;
-        findings.extend(layout::orphans(root, lanes).map_err(DiskError::io(root))?);
+        findings.extend(disk.orphans(lanes)?);
         disk.remember(&lanes_opened);
         let allowed = if disk.begin_epoch() { RESERVE } else { 0 };
         for lane in &mut lanes_opened {
@@ -104,6 +104,12 @@ impl<R: Record> Disk<R> {
             findings,
         };
         Ok((disk, opened))
+    }
+
+    fn orphans(&self, lanes: &[LaneDisk]) -> Result<Vec<Finding>, DiskError> {
+        let noted = &self.marks.marks.lanes;
+        let is_delivered = |name: &str| noted.get(name).is_some_and(LaneState::is_delivered);
+        layout::orphans(&self.root, lanes, is_delivered).map_err(DiskError::io(&self.root))
     }
 
     /// The state of each lane, with so many sequences left out.

@@ -77,6 +77,12 @@ impl LaneState {
         generation.end() > self.stored_to() || self.uplink().is_some_and(unread)
     }
 
+    /// After an orderly stop: nothing of it waits.
+    pub(crate) fn is_delivered(&self) -> bool {
+        let mut waiting = self.readers.values().map(|cursor| cursor.waiting.len());
+        self.stored_to() > 0 && self.stored_to() == self.reserved && waiting.all(|len| len == 0)
+    }
+
     /// Allows for the sequences after those that `mark` says were given out.
     pub(crate) fn reserve(&mut self, mark: &LaneMark) {
         if mark.ends {

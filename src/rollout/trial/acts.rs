@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::super::history::Entry;
 use super::Rollout;
 use crate::config::{Loaded, Texts, Version};
 
@@ -36,7 +37,12 @@ impl Rollout {
 
     fn note_act(&mut self, what: &str, by: &str) {
         let now = Timestamp::now().to_string();
-        self.record.history.acts(what, &self.version, by, now);
+        self.record.acts(what, &self.version, by, None, now);
+    }
+
+    /// What somebody did by hand since this was last asked.
+    pub(crate) fn take_acts(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.record.untold)
     }
 
     /// What `tidegate config return` goes back to.

@@ -25,7 +25,10 @@ impl Rollout {
                 .filter(move |one| !known.contains(one));
             others.collect::<Vec<_>>()
         };
-        proof.with_topics(old.map(brings).unwrap_or_default().into_iter())
+        let keeps_otherwise = old.is_some_and(|old| keeping(old) != keeping(new));
+        proof
+            .with_lanes(keeps_otherwise, within, now)
+            .with_topics(old.map(brings).unwrap_or_default().into_iter())
     }
 
     /// Topics of which the cluster is to say that it has them.
@@ -44,4 +47,12 @@ fn topics(settings: &Settings) -> Vec<String> {
 /// All that records pass on their way to the cluster.
 fn way_out(settings: &Settings) -> impl PartialEq + '_ {
     (&settings.clusters, &settings.drain, &settings.intents)
+}
+
+/// What decides whether an event is kept until the cluster has it, and whether that takes it.
+fn keeping(settings: &Settings) -> impl PartialEq + '_ {
+    let lanes = settings.intents.iter().map(|(_, one)| &one.lane);
+    let lanes: Vec<_> = lanes.collect();
+    let kept = (lanes, &settings.store, settings.unacked_bytes);
+    (kept, &settings.routes, settings.intents.addresses())
 }
