@@ -156,6 +156,11 @@ impl<R: Record, T: Claim> Lanes<R, T> {
         self.lane_mut(lane).put_back(token);
     }
 
+    /// What is in flight may come back, and what follows in an ordered lane waits for that.
+    pub fn hold(&mut self, lane: LaneId) {
+        self.lane_mut(lane).hold();
+    }
+
     /// Deferred records are to be tried again.
     pub fn retry_deferred(&mut self) {
         self.all.iter_mut().for_each(Lane::retry_deferred);

@@ -19,6 +19,7 @@ impl Agent {
             let by = verdict.by.map(By::name);
             let notice = json!({ "trust": trust(verdict.trust), "by": by, "system_clock_off_s": verdict.wall_off_s });
             self.notice("clock", &notice, now);
+            self.drain.clock_is_set(&mut self.lanes);
         }
         if let Some(note) = self.timekeeper.note(false) {
             self.keeper.ask(Job::NoteClock(note));

@@ -142,6 +142,7 @@ impl Agent {
                 && self.drain.uplink.delivers(),
             sources: sources.collect(),
             topics: topics.collect(),
+            used: self.used().collect(),
             drops: self.drops().collect(),
             waiting: self.backlogs().collect(),
             memory: if on_trial {
@@ -150,6 +151,12 @@ impl Agent {
                 None
             },
         }
+    }
+
+    fn used(&self) -> impl Iterator<Item = &str> {
+        let used = self.intents.iter();
+        let used = used.filter(|(lane, _)| self.lanes.counts(*lane).delivered > 0);
+        used.map(|(_, intent)| intent.name.as_str())
     }
 
     /// What lanes have dropped; what a newer record takes the place of is meant so, and damage is the disk's.

@@ -11,10 +11,12 @@ use adapters::mqtt::MqttSection;
 use adapters::{Size, SourceSettings, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::fleet::FleetSection;
 use super::intent::IntentSection;
 use super::memory::MemorySection;
+use super::merge::ENABLED;
 use crate::ingest::RouteSection;
 use crate::pace::{LinkSection, ReplaySection};
 use crate::process::logging::LogSection;
@@ -24,7 +26,25 @@ use crate::uplink::UplinkSection;
 
 /// The JSON schema of the file, for editors.
 pub(crate) fn schema() -> String {
-    format!("{:#}\n", schemars::schema_for!(File).to_value())
+    let mut schema = schemars::schema_for!(File).to_value();
+    for section in sections_with_a_name(&schema) {
+        if let Some(keys) = schema.pointer_mut(&format!("{section}/properties")) {
+            keys[ENABLED] = json!({ "type": "boolean", "default": true,
+                "description": "`false` leaves this section out, as if it were not there." });
+        }
+    }
+    format!("{schema:#}\n")
+}
+
+/// Where the sections are that stand in lists, and have a name: a layer may leave them out.
+fn sections_with_a_name(schema: &Value) -> Vec<String> {
+    let lists = schema.get("properties").and_then(Value::as_object);
+    let elements = lists.into_iter().flatten().filter_map(|(_, list)| {
+        let element = list.pointer("/items/$ref")?.as_str()?;
+        Some(element.strip_prefix('#')?.to_owned())
+    });
+    let has_name = |at: &String| schema.pointer(&format!("{at}/properties/name")).is_some();
+    elements.filter(has_name).collect()
 }
 
 /// The whole configuration file.
@@ -115,6 +135,29 @@ impl Default for GatewaySection {
             state_dir: STATE_DIR.into(),
             free_floor: Size(32 << 20),
             stop_grace: Span(Duration::from_secs(10)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_has_the_key_that_leaves_a_section_out_wherever_it_counts() {
+        let schema: Value = serde_json::from_str(&schema()).unwrap();
+        let mut sections = sections_with_a_name(&schema);
+        sections.sort();
+        let names = [
+            "InferenceSection",
+            "IntentSection",
+            "ModbusSection",
+            "MqttSection",
+        ];
+        assert_eq!(sections, names.map(|name| format!("/$defs/{name}")));
+        for section in sections {
+            let key = schema.pointer(&format!("{section}/properties/enabled/type"));
+            assert_eq!(key, Some(&json!("boolean")), "{section}");
         }
     }
 }

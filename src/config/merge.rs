@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::place::{self, Step, TakenOut};
 
 /// The key that leaves an element with a `name` out.
-const ENABLED: &str = "enabled";
+pub(super) const ENABLED: &str = "enabled";
 
 /// Puts what `over` says over `base`.
 pub(super) fn merge(base: &mut Value, over: Value) {

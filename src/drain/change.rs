@@ -18,9 +18,7 @@ impl Drain {
             .map(|lane| &lane.topic)
             .collect();
         self.holdback.change(&topics);
-        for lane in self.held_for_another_topic(&new) {
-            self.uplink.recall(lane);
-        }
+        let held = self.held_for_another_topic(&new);
         self.constant = new.addresses.constant();
         self.topics.retry(new.topic_retry);
         self.link.returns_within(shape.returning());
@@ -34,6 +32,19 @@ impl Drain {
         self.addresses = new.addresses;
         self.standings.clear();
         lanes.retry_deferred();
+        for lane in held {
+            self.recall(lanes, lane);
+        }
+    }
+
+    /// Another time is true: what waits for a connection goes again, with that.
+    pub(crate) fn clock_is_set(&mut self, lanes: &mut Lanes<Record, Claim>) {
+        if self.uplink.stands() {
+            return; // what is under way was sent, or is in a moment
+        }
+        for lane in self.lanes.clone() {
+            self.recall(lanes, lane);
+        }
     }
 
     /// Whether the cluster has this topic, and lets it be written, as far as it has said.

@@ -72,7 +72,14 @@ impl Drain {
     /// A record goes again; what is newer must not overtake it.
     fn send_again(&mut self, lanes: &mut Lanes<Record, Claim>, lane: LaneId, token: u64) {
         lanes.put_back(lane, token);
-        self.uplink.recall(lane);
+        self.recall(lanes, lane);
+    }
+
+    /// Takes back what is under way with `lane`, also of other lanes of its connection.
+    pub(super) fn recall(&mut self, lanes: &mut Lanes<Record, Claim>, lane: LaneId) {
+        for other in self.uplink.recall(lane) {
+            lanes.hold(other);
+        }
     }
 
     /// The cluster does not take a record with the timestamp that it was sent with.

@@ -27,6 +27,8 @@ pub(crate) struct Seen<'a> {
     pub sources: Vec<(&'a str, bool)>,
     /// Topics that are to be proved, and whether the cluster has them, or why it takes nothing for them.
     pub topics: Vec<(String, Result<(), String>)>,
+    /// Lanes of which something was delivered since the agent began.
+    pub used: Vec<&'a str>,
     /// What lanes have dropped for reasons that a configuration can be to blame for.
     pub drops: Vec<Dropped<'a>>,
     /// What of each lane waits on disk.

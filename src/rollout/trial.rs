@@ -8,7 +8,7 @@ mod looks;
 
 mod proves;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,6 +59,8 @@ pub(crate) struct Rollout {
     /// Sources that are well, as far as that is known: after another boot the peers of all may still be starting.
     well: Wellness,
     drops: Drops,
+    /// Lanes of which something was delivered by this process.
+    used: BTreeSet<String>,
     /// What of each lane waited on disk when it was last looked at: events and bytes.
     waiting: BTreeMap<String, (u64, u64)>,
     /// What has no place in the configuration that was delivered, which is tried when that is over.
@@ -88,6 +90,7 @@ impl Rollout {
         let rollout = Rollout {
             well: Wellness::new(well.cloned(), Instant::now()),
             drops: Drops::default(),
+            used: BTreeSet::new(),
             waiting: BTreeMap::new(),
             homeless: None,
             boot,

@@ -178,12 +178,16 @@ impl Uplink {
     }
 
     /// Takes back all that the connection of `lane` has under way: what is newer must not overtake a record that is to be
-    /// sent again. Some of it may arrive all the same, and then arrives twice.
-    pub(crate) fn recall(&mut self, lane: LaneId) {
-        if let Some(connection) = self.connection(lane) {
+    /// sent again. Some of it may arrive all the same, and then arrives twice. Returns the lanes of which something may come back.
+    pub(crate) fn recall(&mut self, lane: LaneId) -> Vec<LaneId> {
+        let Some((number, _)) = self.lanes.get(lane.index()).copied() else {
+            return Vec::new();
+        };
+        if let Some(connection) = self.connections.get(number) {
             let all = PurgeConfig::default().queue().inflight().non_blocking();
             connection.producer.purge(all);
         }
+        self.lanes_of(number)
     }
 
     /// Whether what `topic` has under way since then would have been delivered by now, if it were only slow: other topics of its

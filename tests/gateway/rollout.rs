@@ -87,6 +87,7 @@ fn a_file_with_a_mistake_at_the_next_start_leaves_the_one_that_delivered_running
         let config = wait_for_state(&mut gateway, "rejected");
         assert_eq!(config["effective"], Value::from(good.clone()));
         assert_eq!(config["attempted"], Value::from(sum(&gateway)));
+        gateway.wait_until_drained();
         gateway.kill_9();
     }
     assert!(

@@ -17,6 +17,11 @@ impl<R: Record, T: Claim> Lane<R, T> {
         self.retrying |= self.settings.order == Order::InOrder;
     }
 
+    /// What is in flight may come back: in order, nothing more is handed out before it has landed.
+    pub(crate) fn hold(&mut self) {
+        self.retrying |= self.settings.order == Order::InOrder && self.window.in_flight() > 0;
+    }
+
     /// Nothing more is handed out until that is done: what is newer must not overtake it.
     pub(crate) fn retry_deferred(&mut self) {
         self.retrying = self.has_deferred();

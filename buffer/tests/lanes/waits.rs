@@ -128,3 +128,34 @@ proptest! {
         prop_assert!(bench.account_closes());
     }
 }
+
+#[test]
+fn what_is_newer_waits_for_what_may_come_back() {
+    let root = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(root.path(), &small(WhenFull::DropOldest, 64 << 20));
+    for _ in 0..6 {
+        bench.append(100).unwrap();
+    }
+    let sent = bench.send(3);
+    bench.lanes.hold(LANE);
+    assert_eq!(
+        bench.send(1),
+        [],
+        "the client library was asked for it back"
+    );
+    bench.deliver(&sent[..1]);
+    for (token, _) in &sent[1..] {
+        bench.lanes.put_back(LANE, *token);
+    }
+    bench.lanes.settle();
+    let numbers: Vec<u64> = bench.send(9).iter().map(|(_, number)| *number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
+    // Nothing is under way: there is nothing to wait for.
+    let mut idle = Bench::open(
+        tempfile::tempdir().unwrap().path(),
+        &small(WhenFull::DropOldest, 64 << 20),
+    );
+    idle.append(100).unwrap();
+    idle.lanes.hold(LANE);
+    assert_eq!(idle.send(1).len(), 1);
+}

@@ -11,6 +11,11 @@ impl Rollout {
     /// Looks how the agent's parts are; to be called every second or so.
     pub(crate) fn look(&mut self, seen: &Seen<'_>, now: Instant) -> Option<Step> {
         self.look_at_sources(seen, now);
+        for lane in &seen.used {
+            if !self.used.contains(*lane) {
+                self.used.insert((*lane).to_owned());
+            }
+        }
         self.drops.look(&seen.drops, seen.connected, now);
         self.look_at_backlogs(seen.waiting.iter().copied());
         let doubts = self.doubts(seen) || self.doubts_drops(now);

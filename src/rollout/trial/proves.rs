@@ -18,17 +18,22 @@ impl Rollout {
         let uplink = old.is_none_or(|old| way_out(old) != way_out(new));
         let within = loaded.file.fleet.prove_within.0;
         let proof = Proof::new(uplink, sources, old.is_some(), within, now);
-        let brings = |old| {
-            let known = topics(old);
-            let others = topics(new)
-                .into_iter()
-                .filter(move |one| !known.contains(one));
-            others.collect::<Vec<_>>()
-        };
+        let brings = old.map(|old| self.topics_of(new, old));
         let keeps_otherwise = old.is_some_and(|old| keeping(old) != keeping(new));
         proof
             .with_lanes(keeps_otherwise, within, now)
-            .with_topics(old.map(brings).unwrap_or_default().into_iter())
+            .with_topics(brings.unwrap_or_default().into_iter())
+    }
+
+    /// Those that `new` brings, and, with another cluster, those that took something of the last one.
+    fn topics_of(&self, new: &Settings, old: &Settings) -> Vec<String> {
+        let (known, moves) = (topics(old), old.clusters != new.clusters);
+        let is_to_prove = |(lane, topic): &(&str, String)| {
+            let is_known = known.iter().any(|(_, one)| one == topic);
+            !is_known || (moves && self.used.contains(*lane))
+        };
+        let topics = topics(new).into_iter().filter(is_to_prove);
+        topics.map(|(_, topic)| topic).collect()
     }
 
     /// Topics of which the cluster is to say that it has them.
@@ -38,10 +43,13 @@ impl Rollout {
     }
 }
 
-/// Those that all records of a lane go to.
-fn topics(settings: &Settings) -> Vec<String> {
-    let constant = settings.addresses().constant();
-    constant.into_iter().flatten().collect()
+/// Of each lane whose records all go to one topic, its name and that.
+fn topics(settings: &Settings) -> Vec<(&str, String)> {
+    let lanes = settings.intents.iter().map(|(_, one)| one.name.as_str());
+    let topics = lanes.zip(settings.addresses().constant());
+    topics
+        .filter_map(|(lane, topic)| Some((lane, topic?)))
+        .collect()
 }
 
 /// All that records pass on their way to the cluster.
