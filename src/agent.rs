@@ -147,7 +147,7 @@ impl Agent {
                     request = orders.next() => match request {
                         Request::Stop(signal) => End::Stop(signal),
                         Request::Read(reason) => {
-                            orders.rollout.look_at_backlogs(self.backlogs());
+                            self.show_backlogs(&mut orders.rollout);
                             let Some(end) = orders.read_again(reason) else { continue };
                             end
                         }

@@ -89,14 +89,9 @@ impl Intake {
 
     /// Asks for the receipts of what was submitted as soon as may be: the source will send nothing until it has some, or all.
     pub fn urge(&self) {
-        self.claimant.awaits(true);
+        self.claimant.awaits();
         self.urge.asked.store(true, Ordering::Relaxed);
         self.urge.notify.notify_one();
-    }
-
-    /// The source goes on without them.
-    pub fn does_not_wait(&self) {
-        self.claimant.awaits(false);
     }
 
     #[must_use]

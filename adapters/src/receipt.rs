@@ -5,7 +5,7 @@
 //! microsecond.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -34,8 +34,8 @@ pub enum Refused {
 struct Claims {
     queue: Mutex<Queue>,
     changed: Notify,
-    /// The source waits for receipts, and sends nothing until it has some.
-    awaited: AtomicBool,
+    /// The source waits for the receipts of claims before this number.
+    awaited_to: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -68,9 +68,11 @@ impl Claims {
 pub(crate) struct Claimant(Arc<Claims>);
 
 impl Claimant {
-    /// Whether the source waits for receipts: until it says that it does not, or has all.
-    pub(crate) fn awaits(&self, waits: bool) {
-        self.0.awaited.store(waits, Ordering::Relaxed);
+    /// The source waits for the receipts of all claims that are open.
+    pub(crate) fn awaits(&self) {
+        let queue = self.0.queue();
+        let end = queue.base + queue.outcomes.len() as u64;
+        self.0.awaited_to.store(end, Ordering::Relaxed);
     }
 
     /// The next claim; its receipt comes after those of all claims before it.
@@ -91,11 +93,11 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Whether its source waits for receipts.
+    /// Whether its source waits for its receipt.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         let open = self.open.as_ref();
-        open.is_some_and(|(claims, _)| claims.awaited.load(Ordering::Relaxed))
+        open.is_some_and(|(claims, number)| *number < claims.awaited_to.load(Ordering::Relaxed))
     }
 
     pub fn resolve(mut self, outcome: Outcome) {
@@ -132,9 +134,6 @@ impl Receipts {
         let outcome = queue.outcomes.front().copied().flatten()?;
         queue.outcomes.pop_front();
         queue.base += 1;
-        if queue.outcomes.is_empty() {
-            self.claims.awaited.store(false, Ordering::Relaxed);
-        }
         Some(outcome)
     }
 
@@ -193,22 +192,17 @@ mod tests {
     }
 
     #[test]
-    fn a_source_waits_until_it_has_all_receipts_or_says_that_it_does_not() {
+    fn a_source_waits_for_what_it_has_submitted_and_not_for_what_comes_after() {
         let (claimant, mut receipts) = Receipts::new();
-        let open = || [claimant.open(), claimant.open()];
-        let [first, second] = open();
+        let first = claimant.open();
         assert!(!first.is_awaited());
-        claimant.awaits(true);
-        assert!(first.is_awaited() && second.is_awaited());
+        claimant.awaits();
+        assert!(first.is_awaited() && !claimant.open().is_awaited());
         first.resolve(Outcome::Kept);
         assert_eq!(receipts.ready(), Some(Outcome::Kept));
-        assert!(second.is_awaited() && claimant.open().is_awaited());
-        second.resolve(Outcome::Kept);
-        while receipts.ready().is_some() {}
-        let [first, second] = open();
-        assert!(!first.is_awaited());
-        claimant.awaits(true);
-        claimant.awaits(false);
-        assert!(!second.is_awaited());
+        let last = claimant.open();
+        assert!(!last.is_awaited());
+        claimant.awaits();
+        assert!(last.is_awaited());
     }
 }

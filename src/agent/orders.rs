@@ -232,7 +232,7 @@ impl Orders {
         if self.rollout.waits(&loaded) {
             return None;
         }
-        if let Err(why) = self.rollout.has_place(&loaded) {
+        if let Err(why) = self.rollout.has_place(&loaded, Instant::now()) {
             tracing::warn!(%file, why, "the new configuration is not tried yet; the agent goes on with the one it has, and nothing is lost");
             return None;
         }

@@ -144,7 +144,7 @@ impl Agent {
             topics: topics.collect(),
             used: self.used().collect(),
             drops: self.drops().collect(),
-            waiting: self.backlogs().collect(),
+            waiting: self.waiting(Instant::now()).collect(),
             memory: if on_trial {
                 memory::used_of_limit()
             } else {
@@ -178,14 +178,29 @@ impl Agent {
         })
     }
 
-    /// What waits on disk.
-    pub(super) fn backlogs(&self) -> impl Iterator<Item = Waiting<'_>> {
-        let lanes = self.intents.iter().map(|(lane, intent)| Waiting {
-            lane: &intent.name,
-            events: self.lanes.waiting(lane),
-            bytes: self.lanes.bytes(lane).0,
+    /// What waits to be sent; of the bytes on disk those that are not there for a replay on demand.
+    fn waiting(&self, now: Instant) -> impl Iterator<Item = Waiting<'_>> {
+        let lanes = self.intents.iter().map(move |(lane, intent)| {
+            let (counts, events) = (self.lanes.counts(lane), self.lanes.waiting(lane));
+            let each = counts.stored_bytes.checked_div(counts.stored);
+            let undelivered = each.map_or(u64::MAX, |each| each.saturating_mul(events));
+            let oldest = self.lanes.oldest(lane);
+            Waiting {
+                lane: &intent.name,
+                events,
+                bytes: self.lanes.bytes(lane).0.min(undelivered),
+                age: oldest.map_or(Duration::ZERO, |oldest| {
+                    now.saturating_duration_since(oldest)
+                }),
+            }
         });
-        lanes.filter(|one| one.events > 0 && one.bytes > 0)
+        lanes.filter(|one| one.events > 0)
+    }
+
+    /// What waits at this moment: whether another configuration has a place for it is about to be decided.
+    pub(super) fn show_backlogs(&self, rollout: &mut Rollout) {
+        let connected = self.drain.uplink.stands();
+        rollout.look_at_backlogs(self.waiting(Instant::now()), connected);
     }
 
     /// Records of all lanes, since the agent began.

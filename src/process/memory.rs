@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 /// A group that has no limit says a number like this, or `max`.
 const NONE: u64 = 1 << 60;
 
-/// Bytes that processes of the group use, without what the kernel keeps of files, and those that it allows; the tightest limit on the
-/// way up counts. `None` where there is none, or nobody says.
+/// Bytes that processes of the group use, without what the kernel keeps of files, and those that it allows; of the groups that it is in
+/// the fullest counts. `None` where there is no limit, or nobody says.
 pub(crate) fn used_of_limit() -> Option<(u64, u64)> {
     let groups = read_to_string("/proc/self/cgroup").ok()?;
     let all = groups.lines().filter_map(Group::of);
-    all.filter_map(|group| group.tightest())
-        .min_by_key(|(_, most)| *most)
+    all.filter_map(|group| group.fullest())
+        .max_by_key(per_mille)
+}
+
+fn per_mille((used, most): &(u64, u64)) -> u64 {
+    used.saturating_mul(1000) / most.max(&1)
 }
 
 /// A line of `/proc/self/cgroup`, of version 2 or of the controller `memory` of version 1.
@@ -44,7 +48,7 @@ impl Group {
         })
     }
 
-    fn tightest(&self) -> Option<(u64, u64)> {
+    fn fullest(&self) -> Option<(u64, u64)> {
         let groups = self.path.ancestors();
         let limited = groups.filter_map(|group| {
             let place = Path::new(self.root).join(group);
@@ -52,7 +56,7 @@ impl Group {
             let most = most.trim().parse().ok().filter(|most| *most < NONE)?;
             Some((self.used(&place)?, most))
         });
-        limited.min_by_key(|(_, most)| *most)
+        limited.max_by_key(per_mille)
     }
 
     fn used(&self, place: &Path) -> Option<u64> {

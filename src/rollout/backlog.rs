@@ -1,18 +1,34 @@
 //! Why a configuration is not tried yet: what waits on disk would have no place with it. Pure.
 
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
 use crate::config::Loaded;
 
-/// What of a lane waits on disk.
+/// With a link, what is younger is about to be sent, and is no backlog.
+const YOUNG: Duration = Duration::from_secs(10);
+
+/// What of a lane waits to be sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiting<'a> {
     pub lane: &'a str,
     pub events: u64,
+    /// On disk.
     pub bytes: u64,
+    /// Of the oldest.
+    pub age: Duration,
 }
 
-/// The lanes that a configuration which was delivered has no place for.
-#[derive(Debug)]
-pub(super) struct Homeless(Vec<(String, u64)>);
+impl Waiting<'_> {
+    pub(super) fn is_backlog(&self, connected: bool) -> bool {
+        self.events > 0 && (!connected || self.age >= YOUNG)
+    }
+}
+
+/// The lanes that a configuration which was delivered has no place for, with the bytes that it has for each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Homeless(Vec<(String, u64)>);
 
 /// What of this waits with no place in `new`, and why that is a reason not to try it, in words for whoever pushed it.
 pub(super) fn homeless<'a>(
@@ -32,6 +48,7 @@ pub(super) fn homeless<'a>(
             lane,
             events,
             bytes,
+            ..
         } = one;
         let room = budget(lane);
         why.push(match room {
@@ -54,11 +71,17 @@ pub(super) fn homeless<'a>(
 }
 
 impl Homeless {
-    /// There is a place for all that still waits.
-    pub(super) fn is_over<'a>(&self, mut waiting: impl Iterator<Item = Waiting<'a>>) -> bool {
+    /// There is a place for all that waits, but for what came since, which is `held_for` ago.
+    pub(super) fn is_over<'a>(
+        &self,
+        mut waiting: impl Iterator<Item = Waiting<'a>>,
+        held_for: Duration,
+    ) -> bool {
         let is_homeless = |one: &Waiting<'_>| {
             let mut lanes = self.0.iter();
-            lanes.any(|(lane, room)| lane == one.lane && one.bytes > *room)
+            let is_old = one.events > 0 && one.age >= held_for;
+            is_old
+                && lanes.any(|(lane, room)| lane == one.lane && (*room == 0 || one.bytes > *room))
         };
         !waiting.any(|one| is_homeless(&one))
     }
@@ -72,11 +95,12 @@ mod tests {
     use crate::config::{Texts, Trust, load_texts};
 
     fn waits(lane: &str, bytes: u64) -> impl Iterator<Item = Waiting<'_>> {
-        let events = 7;
+        let (events, age) = (7, Duration::from_secs(30));
         std::iter::once(Waiting {
             lane,
             events,
             bytes,
+            age,
         })
     }
 
@@ -105,9 +129,12 @@ mod tests {
             assert_eq!(why.is_some(), said.is_some(), "{lane} {bytes}");
             if let (Some((homeless, why)), Some(said)) = (found, said) {
                 assert!(why.contains(said), "{why}");
-                assert!(!homeless.is_over(waits(lane, bytes)));
-                assert!(homeless.is_over(waits("other", bytes)));
-                assert!(homeless.is_over(std::iter::empty()));
+                let held_for = Duration::from_secs(20);
+                assert!(!homeless.is_over(waits(lane, bytes), held_for));
+                assert!(homeless.is_over(waits("other", bytes), held_for));
+                assert!(homeless.is_over(std::iter::empty(), held_for));
+                let all_is_newer = homeless.is_over(waits(lane, bytes), held_for * 2);
+                assert!(all_is_newer);
             }
         }
     }

@@ -44,7 +44,9 @@ pub(super) struct Drops {
 #[derive(Debug, Default)]
 struct Part {
     count: u64,
-    /// When it last dropped something, and when it first did in the trial.
+    /// When it last dropped something, also in an outage.
+    any: Option<Instant>,
+    /// The same with a link, and since when it has gone on since what runs began.
     last: Option<Instant>,
     first: Option<Instant>,
     /// It dropped before the trial as well, as far as is known.
@@ -54,7 +56,27 @@ struct Part {
 impl Part {
     fn drops_at(&self, now: Instant) -> bool {
         let since = |last| now.saturating_duration_since(last);
-        self.last.is_some_and(|last| since(last) < QUIET)
+        self.any.is_some_and(|last| since(last) < QUIET)
+    }
+
+    /// It has dropped something more.
+    fn drops(&mut self, connected: bool, least: Duration, now: Instant) {
+        self.any = Some(now);
+        if !connected {
+            return;
+        }
+        let pause = self.last.replace(now);
+        let pause = pause.map(|last| now.saturating_duration_since(last));
+        if pause.is_none_or(|pause| pause > least) {
+            self.first = None;
+        }
+        self.first.get_or_insert(now);
+    }
+
+    /// It has gone on for so long.
+    fn lasts(&self, least: Duration) -> bool {
+        let on = self.first.zip(self.last);
+        on.is_some_and(|(first, last)| last.saturating_duration_since(first) >= least)
     }
 }
 
@@ -77,7 +99,7 @@ impl Drops {
 
     /// Takes down what was dropped, where that is anything; in an outage (not `connected`) that says nothing of a configuration.
     pub(super) fn look(&mut self, all: &[Dropped<'_>], connected: bool, now: Instant) {
-        let is_first = self.since.is_none();
+        let (is_first, least) = (self.since.is_none(), self.lasts.unwrap_or(LASTS));
         self.since.get_or_insert(now);
         for one in all {
             let key = (one.lane.to_owned(), one.reason);
@@ -87,13 +109,14 @@ impl Drops {
                 excused: is_first,
                 ..Part::default()
             });
-            if one.count > part.count && connected {
-                part.last = Some(now);
-                if self.lasts.is_some() && !part.excused {
-                    part.first.get_or_insert(now);
-                }
+            if one.count > part.count {
+                part.drops(connected, least, now);
             }
             part.count = one.count;
+        }
+        if !connected && self.lasts.is_none() {
+            // What runs has not had a chance to show what it does.
+            self.begun = self.begun.map(|_| now);
         }
     }
 
@@ -101,9 +124,11 @@ impl Drops {
     pub(super) fn dropping(&self, now: Instant) -> Option<Dropping> {
         let (parts, least) = (self.parts.iter(), self.lasts?);
         let began = parts.filter_map(|((lane, reason), part)| {
-            let (first, last) = (part.first?, part.last?);
+            let last = part
+                .last
+                .filter(|_| part.first.is_some() && !part.excused)?;
             let is_over = now.saturating_duration_since(last) >= least;
-            let lasts = last.saturating_duration_since(first) >= least;
+            let lasts = part.lasts(least);
             (!is_over).then(|| Dropping {
                 lane: lane.clone(),
                 reason,
@@ -117,7 +142,7 @@ impl Drops {
     pub(super) fn drops_again(&self, lane: &str, now: Instant) -> Option<bool> {
         let begun = self.begun?;
         let mut parts = self.parts.iter().filter(|((name, _), _)| name == lane);
-        let drops = parts.any(|(_, part)| part.last.is_some_and(|last| last > begun));
+        let drops = parts.any(|(_, part)| part.lasts(LASTS));
         let had_its_time = now.saturating_duration_since(begun) >= QUIET;
         (drops || had_its_time).then_some(drops)
     }
@@ -144,12 +169,18 @@ mod tests {
 
     #[test]
     fn a_lane_that_was_quiet_before_and_goes_on_dropping_in_the_trial_speaks_against_it() {
-        let cases: [Case; 6] = [
+        let cases: [Case; 8] = [
             (
                 "begins with it",
                 100,
                 &[(1, 0, true), (101, 5, true), (105, 6, true), (111, 9, true)],
                 true,
+            ),
+            (
+                "now and then",
+                100,
+                &[(1, 0, true), (101, 5, true), (150, 6, true)],
+                false,
             ),
             (
                 "once",
@@ -168,6 +199,12 @@ mod tests {
                 100,
                 &[(1, 0, true), (30, 3, true), (101, 5, true), (111, 9, true)],
                 true,
+            ),
+            (
+                "in the outage before",
+                100,
+                &[(1, 0, true), (60, 3, false), (101, 5, true), (111, 9, true)],
+                false,
             ),
             (
                 "in an outage",
@@ -214,7 +251,13 @@ mod tests {
         assert_eq!(all.dropping(at(20)), None);
         assert_eq!(all.drops_again("state", at(21)), None);
         assert_eq!(all.drops_again("state", at(80)), Some(false));
-        all.look(&drops(21), true, at(30));
-        assert_eq!(all.drops_again("state", at(31)), Some(true));
+        // What was under way with the other one says nothing.
+        all.look(&drops(21), true, at(22));
+        assert_eq!(all.drops_again("state", at(23)), None);
+        assert_eq!(all.drops_again("state", at(80)), Some(false));
+        for second in 23..=32 {
+            all.look(&drops(second), true, at(second));
+        }
+        assert_eq!(all.drops_again("state", at(32)), Some(true));
     }
 }

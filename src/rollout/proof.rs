@@ -31,7 +31,7 @@ pub(crate) struct Seen<'a> {
     pub used: Vec<&'a str>,
     /// What lanes have dropped for reasons that a configuration can be to blame for.
     pub drops: Vec<Dropped<'a>>,
-    /// What of each lane waits on disk.
+    /// What of each lane waits.
     pub waiting: Vec<Waiting<'a>>,
     /// Bytes of memory in use, and those that the control group allows.
     pub memory: Option<(u64, u64)>,
@@ -112,9 +112,11 @@ impl Proof {
         }
     }
 
-    /// It keeps events in another way.
-    pub(super) fn with_lanes(mut self, are_others: bool, within: Duration, now: Instant) -> Proof {
-        self.lanes.until = are_others.then(|| now + lasts(within));
+    /// Budgets, memory, routes or topics differ, so that its lanes have to show that they drop nothing; or the cluster does, and the one
+    /// before may be no better.
+    pub(super) fn with_lanes(mut self, differ: bool, moves: bool, within: Duration) -> Proof {
+        self.lanes.settles = differ.then(|| lasts(within));
+        self.lanes.is_excused = moves;
         self
     }
 
@@ -130,7 +132,8 @@ impl Proof {
         dropping: Option<&Dropping>,
         now: Instant,
     ) -> Verdict {
-        let refused = self.take(seen, dropping, now);
+        let drops = self.lanes.look(dropping, seen.connected, now);
+        let refused = self.take(seen, now);
         if self.open().next().is_none() {
             return Verdict::Proved;
         }
@@ -138,8 +141,8 @@ impl Proof {
             if let Some(why) = refused {
                 return Verdict::Refused(why);
             }
-            if let Some(one) = dropping.filter(|one| one.lasts) {
-                return Verdict::Drops(one.lane.clone(), one.reason);
+            if let Some((lane, reason)) = drops {
+                return Verdict::Drops(lane, reason);
             }
             let mut late = self.sources.iter();
             let late = late.find(|part| !part.proved && now >= part.until);
@@ -162,12 +165,7 @@ impl Proof {
     }
 
     /// Takes down what each part shows of itself; returns what speaks against one.
-    fn take(
-        &mut self,
-        seen: &Seen<'_>,
-        dropping: Option<&Dropping>,
-        now: Instant,
-    ) -> Option<String> {
+    fn take(&mut self, seen: &Seen<'_>, now: Instant) -> Option<String> {
         if let Some(uplink) = &mut self.uplink {
             uplink.proved |= seen.connected && seen.delivered;
         }
@@ -175,7 +173,6 @@ impl Proof {
             let well = |(name, well): &(&str, bool)| *well && *name == part.name;
             part.proved |= seen.sources.iter().any(well);
         }
-        self.lanes.look(dropping, now);
         let topics = self.topics.iter_mut().filter(|part| !part.proved);
         let refused = topics.fold(None, |refused, part| refused.or(part.look(seen, now)));
         let full = self.memory.look(seen.memory, now);
@@ -302,7 +299,7 @@ mod tests {
             lasts,
         };
         let well = seen(true, true, true);
-        let mut one = proof(now).with_lanes(true, WITHIN, now);
+        let mut one = proof(now).with_lanes(true, false, WITHIN);
         assert_eq!(one.look(&well, None, at(9)), Verdict::Open);
         assert_eq!(one.look(&well, Some(&drops(false)), at(10)), Verdict::Open);
         assert_eq!(

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::backlog::Homeless;
 use super::history::{Entry, History};
 use super::wave::Wave;
 use super::ways::{By, Last};
@@ -76,6 +77,8 @@ pub(crate) struct Record {
     pub fleet: Option<Value>,
     /// What waits for its time.
     pub wave: Option<Wave>,
+    /// What has no place in what was delivered last, which is tried once that is delivered.
+    pub homeless: Option<Homeless>,
 }
 
 impl Record {
@@ -93,13 +96,19 @@ impl Record {
     /// It cannot be used.
     pub(super) fn rejects(&mut self, version: Version, why: String) {
         (self.state, self.why, self.attempted) = (State::Rejected, Some(why), version);
-        self.wave = None;
+        (self.wave, self.homeless) = (None, None);
     }
 
-    /// It is not tried yet.
-    pub(super) fn holds(&mut self, version: &Version, why: &str) {
+    /// It is not tried yet: these have no place in it.
+    pub(super) fn holds(&mut self, version: &Version, homeless: Homeless, why: &str) {
         (self.state, self.why) = (State::Received, Some(why.to_owned()));
         self.attempted = version.clone();
+        self.homeless = Some(homeless);
+    }
+
+    /// Whether this is one that is not tried yet because of what waits.
+    pub(super) fn is_held(&self, version: &Version) -> bool {
+        self.homeless.is_some() && self.attempted == *version
     }
 
     /// A process begins in this boot, and is to run with what is not proved. Says why it must not, if processes before it died of it.
@@ -130,7 +139,7 @@ impl Record {
             (self.state, self.why) = (State::Proving, None);
             self.attempted = version.clone();
         }
-        self.wave = None;
+        (self.wave, self.homeless, self.doubt_lane) = (None, None, None);
     }
 
     /// It delivers. What was delivered after it and cannot be used is still rejected.
@@ -157,7 +166,7 @@ impl Record {
     pub(super) fn is_still_returned(&mut self, version: &Version, why: &str) {
         (self.state, self.why) = (State::Returned, Some(why.to_owned()));
         self.attempted = version.clone();
-        self.wave = None;
+        (self.wave, self.homeless) = (None, None);
     }
 
     /// What runs is what was delivered once more.
@@ -167,7 +176,7 @@ impl Record {
         } else {
             State::Proving
         };
-        (self.why, self.wave) = (None, None);
+        (self.why, self.wave, self.homeless) = (None, None, None);
         self.attempted = version.clone();
     }
 
@@ -209,6 +218,7 @@ impl Record {
 
     /// What it would go back to cannot be had.
     pub(super) fn stays(&mut self) {
+        (self.doubt, self.doubt_lane) = (None, None);
         self.returned.pop();
         self.state = State::Unproven;
     }

@@ -135,6 +135,12 @@ fn with(mut found: Found, loaded: Loaded) -> Start {
     let Some(proved) = proved else {
         return alone(found, loaded);
     };
+    if found.record.is_held(&version) {
+        let line = "the configuration that was delivered is not tried yet, since what waits on disk has no place in it; the one that delivered last runs";
+        let mut start = found.start(proved, Some(line.to_owned()), true);
+        start.told.is_calm = true;
+        return start;
+    }
     let returned = found.record.was_returned(&version).map(ToOwned::to_owned);
     if returned.is_none()
         && let Some(why) = waits(&mut found.record, &loaded, &boot_id())

@@ -18,7 +18,6 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use super::admission::refusal;
-use super::backlog::Homeless;
 use super::drops::Drops;
 use super::proof::Proof;
 use super::record::{Record, State};
@@ -61,10 +60,10 @@ pub(crate) struct Rollout {
     drops: Drops,
     /// Lanes of which something was delivered by this process.
     used: BTreeSet<String>,
-    /// What of each lane waited on disk when it was last looked at: events and bytes.
-    waiting: BTreeMap<String, (u64, u64)>,
-    /// What has no place in the configuration that was delivered, which is tried when that is over.
-    homeless: Option<Homeless>,
+    /// What of each lane waited when it was last looked at, if that was a backlog: events, and bytes on disk.
+    backlogs: BTreeMap<String, (u64, u64)>,
+    /// Since when what was delivered last is held, in this process.
+    held: Instant,
     boot: String,
     /// What was last written of the record.
     noted: Record,
@@ -91,8 +90,8 @@ impl Rollout {
             well: Wellness::new(well.cloned(), Instant::now()),
             drops: Drops::default(),
             used: BTreeSet::new(),
-            waiting: BTreeMap::new(),
-            homeless: None,
+            backlogs: BTreeMap::new(),
+            held: Instant::now(),
             boot,
             shelf: start.shelf,
             noted: start.noted,

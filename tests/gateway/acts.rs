@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::keeping::{keep, out};
+use crate::keeping::{buffer, flip, health, keep, logs, of_kind, out};
 use crate::needs_kafka;
 use crate::peers::Kafka;
 use crate::rig::{Gateway, tidegate, wait_for};
@@ -135,4 +135,37 @@ fn where_the_file_of_the_one_that_delivered_last_is_damaged_the_one_before_runs(
         *first
     );
     keep(&gateway, 0..10);
+}
+
+#[test]
+fn the_fleet_is_told_who_repaired_a_buffer() {
+    needs_kafka!();
+    let (kafka, away) = (Kafka::shared(), "127.0.0.1:9");
+    let mut gateway = Gateway::new(&with_uplink(&kafka).replace(&kafka.plain(), away)).start();
+    for batch in 0..3 {
+        keep(&gateway, batch * 300..(batch + 1) * 300);
+    }
+    gateway.stop();
+    flip(logs(&gateway).first().unwrap());
+    let repaired = out(&buffer(&gateway, &["repair"]));
+    assert!(repaired.contains("1 generations repaired"), "{repaired}");
+    let user = format!("uid {}", rustix::process::getuid().as_raw());
+    let said = history(&gateway);
+    let (what, _, by) = said.last().unwrap();
+    assert_eq!(
+        (what.as_str(), by.as_deref()),
+        ("buffer repair", Some(user.as_str()))
+    );
+    gateway.change(away, &kafka.plain());
+    gateway.launch();
+    let reports = health(&kafka, |reports| {
+        reports.iter().any(|(kind, _)| kind == "act")
+    });
+    let acts: Vec<&Value> = of_kind(&reports, "act").collect();
+    assert_eq!(acts.len(), 1);
+    assert_eq!(
+        (&acts[0]["what"], &acts[0]["by"]),
+        (&Value::from("buffer repair"), &Value::from(user))
+    );
+    assert_eq!(acts[0]["why"], "1 generations repaired");
 }

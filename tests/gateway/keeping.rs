@@ -246,7 +246,10 @@ pub(crate) fn health(
     reports
 }
 
-fn of_kind<'a>(reports: &'a [(String, Value)], kind: &'a str) -> impl Iterator<Item = &'a Value> {
+pub(crate) fn of_kind<'a>(
+    reports: &'a [(String, Value)],
+    kind: &'a str,
+) -> impl Iterator<Item = &'a Value> {
     let wanted = reports.iter().filter(move |(found, _)| found == kind);
     wanted.map(|(_, report)| report)
 }

@@ -175,9 +175,6 @@ async fn client(
         while let Some(outcome) = receipts.ready() {
             lines.extend(told(outcome, asked.pop(), &intake));
         }
-        if !asked.is_urgent() {
-            intake.does_not_wait();
-        }
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         let written = tokio::select! {
             biased;

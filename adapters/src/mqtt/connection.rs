@@ -284,8 +284,6 @@ impl Connection<'_, '_> {
         self.flush().await?;
         if self.unacked.is_full() {
             self.parts.intake.urge();
-        } else {
-            self.parts.intake.does_not_wait();
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ impl<R: Record, T: Claim> Lane<R, T> {
 
     /// Nothing more is handed out until that is done: what is newer must not overtake it.
     pub(crate) fn retry_deferred(&mut self) {
-        self.retrying = self.has_deferred();
+        self.retrying |= self.has_deferred();
         self.retry_once_landed();
     }
 

@@ -138,6 +138,7 @@ fn what_is_newer_waits_for_what_may_come_back() {
     }
     let sent = bench.send(3);
     bench.lanes.hold(LANE);
+    bench.lanes.retry_deferred();
     assert_eq!(
         bench.send(1),
         [],

@@ -33,8 +33,11 @@ pub(super) struct TopicPart {
 
 #[derive(Debug, Default)]
 pub(super) struct LanesPart {
-    /// Until then it has to show that what keeps events drops none.
-    pub(super) until: Option<Instant>,
+    /// So long it has to show, with a link, that no lane begins to drop; until then, once there was one.
+    pub(super) settles: Option<Duration>,
+    until: Option<Instant>,
+    /// With another cluster the one before may be no better.
+    pub(super) is_excused: bool,
     /// Which one does.
     dropping: Option<String>,
 }
@@ -48,22 +51,37 @@ pub(super) struct MemoryPart {
 }
 
 impl LanesPart {
-    pub(super) fn look(&mut self, dropping: Option<&Dropping>, now: Instant) {
+    /// The lane, and why, that speaks against it.
+    pub(super) fn look(
+        &mut self,
+        dropping: Option<&Dropping>,
+        connected: bool,
+        now: Instant,
+    ) -> Option<(String, &'static str)> {
         self.dropping = dropping.map(|one| one.lane.clone());
+        if let Some(settles) = self.settles.take_if(|_| connected) {
+            self.until = Some(now + settles);
+        }
         self.until.take_if(|until| *until <= now);
+        let against = dropping.filter(|one| one.lasts && !self.is_excused);
+        against.map(|one| (one.lane.clone(), one.reason))
     }
 
     pub(super) fn open(&self) -> Option<String> {
         let dropping = self.dropping.as_ref();
         let dropping = dropping.map(|lane| format!("lane `{lane}` drops nothing"));
-        dropping.or_else(|| self.until.map(|_| "no lane begins to drop events".into()))
+        let settles = self.settles.is_some() || self.until.is_some();
+        dropping.or_else(|| settles.then(|| "no lane begins to drop events".into()))
     }
 }
 
 impl MemoryPart {
     /// Why there has been too little of it for a while, and was not before.
     pub(super) fn look(&mut self, memory: Option<(u64, u64)>, now: Instant) -> Option<String> {
-        let (used, most) = memory?;
+        let Some((used, most)) = memory else {
+            self.since = None;
+            return None;
+        };
         let is_full = used >= most / 100 * FULL_PERCENT;
         let excused = *self.excused.get_or_insert(is_full);
         if !is_full || excused {

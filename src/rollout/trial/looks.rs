@@ -17,7 +17,7 @@ impl Rollout {
             }
         }
         self.drops.look(&seen.drops, seen.connected, now);
-        self.look_at_backlogs(seen.waiting.iter().copied());
+        self.look_at_backlogs(seen.waiting.iter().copied(), seen.connected);
         let doubts = self.doubts(seen) || self.doubts_drops(now);
         let dropping = self.drops.dropping(now);
         let proof = self.proof.as_mut();
@@ -58,7 +58,7 @@ impl Rollout {
                 None
             }
         };
-        let step = step.or_else(|| self.has_come().then_some(Step::TryAgain));
+        let step = step.or_else(|| self.has_come(seen, now).then_some(Step::TryAgain));
         self.note();
         step
     }
@@ -89,7 +89,12 @@ impl Rollout {
 
     /// Whether the lane that was a reason to go back drops with the one before as well.
     fn doubts_drops(&mut self, now: Instant) -> bool {
-        let Some(lane) = &self.record.doubt_lane else {
+        let Some(lane) = self
+            .record
+            .doubt_lane
+            .as_ref()
+            .filter(|_| self.proof.is_none())
+        else {
             return false;
         };
         match self.drops.drops_again(lane, now) {
@@ -111,43 +116,51 @@ impl Rollout {
         self.instead = false;
     }
 
-    /// Takes down what waits on disk, by which it is decided whether a configuration has a place for all.
-    pub(crate) fn look_at_backlogs<'a>(&mut self, waiting: impl Iterator<Item = Waiting<'a>>) {
-        let all = waiting.map(|one| (one.lane.to_owned(), (one.events, one.bytes)));
-        self.waiting = all.collect();
-    }
-
-    fn waiting(&self) -> impl Iterator<Item = Waiting<'_>> {
-        let all = self.waiting.iter();
-        all.map(|(lane, (events, bytes))| Waiting {
-            lane,
-            events: *events,
-            bytes: *bytes,
-        })
+    /// Takes down what waits, by which it is decided whether a configuration has a place for all.
+    pub(crate) fn look_at_backlogs<'a>(
+        &mut self,
+        waiting: impl Iterator<Item = Waiting<'a>>,
+        connected: bool,
+    ) {
+        let backlogs = waiting.filter(|one| one.is_backlog(connected));
+        let backlogs = backlogs.map(|one| (one.lane.to_owned(), (one.events, one.bytes)));
+        self.backlogs = backlogs.collect();
     }
 
     /// Why this one is not tried yet.
     ///
     /// # Errors
     /// What waits has no place in it. What ran before goes on until that is delivered.
-    pub(crate) fn has_place(&mut self, loaded: &Loaded) -> Result<(), String> {
-        self.homeless = None;
+    pub(crate) fn has_place(&mut self, loaded: &Loaded, now: Instant) -> Result<(), String> {
         if self.record.is_forced(loaded.version()) {
             return Ok(());
         }
-        let Some((homeless, why)) = homeless(self.waiting(), loaded) else {
+        let backlogs = self.backlogs.iter();
+        let backlogs = backlogs.map(|(lane, (events, bytes))| Waiting {
+            lane,
+            events: *events,
+            bytes: *bytes,
+            age: Duration::MAX,
+        });
+        let Some((homeless, why)) = homeless(backlogs, loaded) else {
             return Ok(());
         };
-        (self.homeless, self.instead) = (Some(homeless), true);
-        self.record.holds(loaded.version(), &why);
+        (self.held, self.instead) = (now, true);
+        self.record.holds(loaded.version(), homeless, &why);
         Err(why)
     }
 
-    /// Whether the time of what was delivered has come, or what waited had its own.
-    fn has_come(&mut self) -> bool {
-        let homeless = self.homeless.as_ref();
-        let is_over = homeless.is_some_and(|one| one.is_over(self.waiting()));
-        is_over || self.is_time()
+    /// Whether the time of what was delivered has come, which is after what waited has had its own.
+    fn has_come(&mut self, seen: &Seen<'_>, now: Instant) -> bool {
+        let Some(homeless) = &self.record.homeless else {
+            return self.is_time();
+        };
+        let held_for = now.saturating_duration_since(self.held);
+        let is_over = homeless.is_over(seen.waiting.iter().copied(), held_for);
+        if is_over {
+            self.record.homeless = None;
+        }
+        is_over
     }
 
     /// A source that a configuration is kept without is no reason any more.

@@ -20,8 +20,9 @@ impl Rollout {
         let proof = Proof::new(uplink, sources, old.is_some(), within, now);
         let brings = old.map(|old| self.topics_of(new, old));
         let keeps_otherwise = old.is_some_and(|old| keeping(old) != keeping(new));
+        let moves = old.is_some_and(|old| old.clusters != new.clusters);
         proof
-            .with_lanes(keeps_otherwise, within, now)
+            .with_lanes(keeps_otherwise, moves, within)
             .with_topics(brings.unwrap_or_default().into_iter())
     }
 
@@ -57,7 +58,7 @@ fn way_out(settings: &Settings) -> impl PartialEq + '_ {
     (&settings.clusters, &settings.drain, &settings.intents)
 }
 
-/// What decides whether an event is kept until the cluster has it, and whether that takes it.
+/// What decides whether an event is dropped: how lanes keep it, which one it goes to, and to which topic.
 fn keeping(settings: &Settings) -> impl PartialEq + '_ {
     let lanes = settings.intents.iter().map(|(_, one)| &one.lane);
     let lanes: Vec<_> = lanes.collect();
