@@ -138,6 +138,7 @@ impl Agent {
         });
         Seen {
             connected,
+            link_up: connected && self.drain.link.is_up(),
             delivered: self.delivered() > self.proving.delivered_before
                 && self.drain.uplink.delivers(),
             sources: sources.collect(),
@@ -199,8 +200,8 @@ impl Agent {
 
     /// What waits at this moment: whether another configuration has a place for it is about to be decided.
     pub(super) fn show_backlogs(&self, rollout: &mut Rollout) {
-        let connected = self.drain.uplink.stands();
-        rollout.look_at_backlogs(self.waiting(Instant::now()), connected);
+        let link_up = self.drain.uplink.stands() && self.drain.link.is_up();
+        rollout.look_at_backlogs(self.waiting(Instant::now()), link_up);
     }
 
     /// Records of all lanes, since the agent began.

@@ -21,8 +21,8 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    pub(super) fn is_backlog(&self, connected: bool) -> bool {
-        self.events > 0 && (!connected || self.age >= YOUNG)
+    pub(super) fn is_backlog(&self, link_up: bool) -> bool {
+        self.events > 0 && (!link_up || self.age >= YOUNG)
     }
 }
 

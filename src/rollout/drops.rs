@@ -60,9 +60,9 @@ impl Part {
     }
 
     /// It has dropped something more.
-    fn drops(&mut self, connected: bool, least: Duration, now: Instant) {
+    fn drops(&mut self, link_up: bool, least: Duration, now: Instant) {
         self.any = Some(now);
-        if !connected {
+        if !link_up {
             return;
         }
         let pause = self.last.replace(now);
@@ -97,8 +97,8 @@ impl Drops {
         self.since.is_none_or(|first| since(first) < QUIET)
     }
 
-    /// Takes down what was dropped, where that is anything; in an outage (not `connected`) that says nothing of a configuration.
-    pub(super) fn look(&mut self, all: &[Dropped<'_>], connected: bool, now: Instant) {
+    /// Takes down what was dropped, where that is anything; in an outage (not `link_up`) that says nothing of a configuration.
+    pub(super) fn look(&mut self, all: &[Dropped<'_>], link_up: bool, now: Instant) {
         let (is_first, least) = (self.since.is_none(), self.lasts.unwrap_or(LASTS));
         self.since.get_or_insert(now);
         for one in all {
@@ -110,11 +110,11 @@ impl Drops {
                 ..Part::default()
             });
             if one.count > part.count {
-                part.drops(connected, least, now);
+                part.drops(link_up, least, now);
             }
             part.count = one.count;
         }
-        if !connected && self.lasts.is_none() {
+        if !link_up && self.lasts.is_none() {
             // What runs has not had a chance to show what it does.
             self.begun = self.begun.map(|_| now);
         }

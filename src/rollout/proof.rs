@@ -21,6 +21,8 @@ const ASK_EVERY: Duration = Duration::from_mins(5);
 pub(crate) struct Seen<'a> {
     /// All connections to the cluster stand, and their login was accepted.
     pub connected: bool,
+    /// And the cluster answers: there is no outage.
+    pub link_up: bool,
     /// Something was delivered since the agent began.
     pub delivered: bool,
     /// Each source, and whether it is well.
@@ -132,7 +134,7 @@ impl Proof {
         dropping: Option<&Dropping>,
         now: Instant,
     ) -> Verdict {
-        let drops = self.lanes.look(dropping, seen.connected, now);
+        let drops = self.lanes.look(dropping, seen.link_up, now);
         let refused = self.take(seen, now);
         if self.open().next().is_none() {
             return Verdict::Proved;
@@ -207,6 +209,7 @@ mod tests {
     fn seen(link: bool, plant: bool, meter: bool) -> Seen<'static> {
         Seen {
             connected: link,
+            link_up: link,
             delivered: link,
             sources: vec![("plant", plant), ("meter", meter)],
             ..Seen::default()

@@ -36,7 +36,8 @@ pub(crate) enum Step {
     AskOld,
     /// It is to be gone back from.
     Return,
-    /// What was delivered is to be read again: its time has come, or what it was gone back from for was no fault of it.
+    /// What was delivered is to be read again: its time has come, what had no place in it is delivered, or what it was gone back from for
+    /// was no fault of it.
     TryAgain,
 }
 

@@ -9,6 +9,7 @@ use crate::keeping::{VISION, keep};
 use crate::needs_kafka;
 use crate::peers::{Kafka, Mosquitto};
 use crate::rig::{Gateway, Rig, publish_to, received, send_signal, wait_for};
+use crate::rollout::sum;
 
 const GOES_ON: &str = "the agent goes on with it";
 
@@ -209,8 +210,10 @@ fn another_cluster_gets_connections_of_its_own_and_the_sources_keep_theirs() {
     assert_eq!(account(&records, 50..100).lost, 0);
     assert_eq!(sockets(&gateway, mqtt.port), before);
     assert!(sockets(&gateway, port_of(&kafka.plain())).is_empty());
+    let second = sum(&gateway);
     wait_for("it to be kept", || {
-        (gateway.status()["config"]["state"] == "kept").then_some(())
+        let config = gateway.status()["config"].clone();
+        (config["state"] == "kept" && config["effective"] == *second).then_some(())
     });
     // One that cannot be reached is gone back from, and nothing that was taken is lost.
     push(&gateway, &other.plain(), "127.0.0.1:9");

@@ -55,11 +55,11 @@ impl LanesPart {
     pub(super) fn look(
         &mut self,
         dropping: Option<&Dropping>,
-        connected: bool,
+        link_up: bool,
         now: Instant,
     ) -> Option<(String, &'static str)> {
         self.dropping = dropping.map(|one| one.lane.clone());
-        if let Some(settles) = self.settles.take_if(|_| connected) {
+        if let Some(settles) = self.settles.take_if(|_| link_up) {
             self.until = Some(now + settles);
         }
         self.until.take_if(|until| *until <= now);

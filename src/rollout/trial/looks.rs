@@ -16,8 +16,8 @@ impl Rollout {
                 self.used.insert((*lane).to_owned());
             }
         }
-        self.drops.look(&seen.drops, seen.connected, now);
-        self.look_at_backlogs(seen.waiting.iter().copied(), seen.connected);
+        self.drops.look(&seen.drops, seen.link_up, now);
+        self.look_at_backlogs(seen.waiting.iter().copied(), seen.link_up);
         let doubts = self.doubts(seen) || self.doubts_drops(now);
         let dropping = self.drops.dropping(now);
         let proof = self.proof.as_mut();
@@ -120,9 +120,9 @@ impl Rollout {
     pub(crate) fn look_at_backlogs<'a>(
         &mut self,
         waiting: impl Iterator<Item = Waiting<'a>>,
-        connected: bool,
+        link_up: bool,
     ) {
-        let backlogs = waiting.filter(|one| one.is_backlog(connected));
+        let backlogs = waiting.filter(|one| one.is_backlog(link_up));
         let backlogs = backlogs.map(|one| (one.lane.to_owned(), (one.events, one.bytes)));
         self.backlogs = backlogs.collect();
     }
