@@ -167,59 +167,60 @@ mod tests {
     /// speaks against the configuration.
     type Case = (&'static str, u64, &'static [(u64, u64, bool)], bool);
 
+    const CASES: [Case; 8] = [
+        (
+            "begins with it",
+            100,
+            &[(1, 0, true), (101, 5, true), (105, 6, true), (111, 9, true)],
+            true,
+        ),
+        (
+            "now and then",
+            100,
+            &[(1, 0, true), (101, 5, true), (150, 6, true)],
+            false,
+        ),
+        (
+            "once",
+            100,
+            &[(1, 0, true), (101, 5, true), (111, 5, true)],
+            false,
+        ),
+        (
+            "before as well",
+            100,
+            &[(1, 0, true), (60, 3, true), (101, 5, true), (111, 9, true)],
+            false,
+        ),
+        (
+            "long before",
+            100,
+            &[(1, 0, true), (30, 3, true), (101, 5, true), (111, 9, true)],
+            true,
+        ),
+        (
+            "in the outage before",
+            100,
+            &[(1, 0, true), (60, 3, false), (101, 5, true), (111, 9, true)],
+            false,
+        ),
+        (
+            "in an outage",
+            100,
+            &[(1, 0, true), (101, 5, false), (111, 9, false)],
+            false,
+        ),
+        (
+            "an earlier process did",
+            2,
+            &[(1, 7, true), (3, 8, true), (13, 9, true)],
+            false,
+        ),
+    ];
+
     #[test]
     fn a_lane_that_was_quiet_before_and_goes_on_dropping_in_the_trial_speaks_against_it() {
-        let cases: [Case; 8] = [
-            (
-                "begins with it",
-                100,
-                &[(1, 0, true), (101, 5, true), (105, 6, true), (111, 9, true)],
-                true,
-            ),
-            (
-                "now and then",
-                100,
-                &[(1, 0, true), (101, 5, true), (150, 6, true)],
-                false,
-            ),
-            (
-                "once",
-                100,
-                &[(1, 0, true), (101, 5, true), (111, 5, true)],
-                false,
-            ),
-            (
-                "before as well",
-                100,
-                &[(1, 0, true), (60, 3, true), (101, 5, true), (111, 9, true)],
-                false,
-            ),
-            (
-                "long before",
-                100,
-                &[(1, 0, true), (30, 3, true), (101, 5, true), (111, 9, true)],
-                true,
-            ),
-            (
-                "in the outage before",
-                100,
-                &[(1, 0, true), (60, 3, false), (101, 5, true), (111, 9, true)],
-                false,
-            ),
-            (
-                "in an outage",
-                100,
-                &[(1, 0, true), (101, 5, false), (111, 9, false)],
-                false,
-            ),
-            (
-                "an earlier process did",
-                2,
-                &[(1, 7, true), (3, 8, true), (13, 9, true)],
-                false,
-            ),
-        ];
-        for (name, begins, seen, against) in cases {
+        for (name, begins, seen, against) in CASES {
             let start = Instant::now();
             let at = |s| start + Duration::from_secs(s);
             let (mut all, mut begun) = (Drops::default(), false);
