@@ -72,8 +72,9 @@ pub(crate) fn note_repair(state: &Path, by: &str, result: &str) -> std::io::Resu
     let shelf = shelf::Shelf::in_state(state);
     shelf.claim()?;
     let mut record = shelf.read();
-    let (version, now) = (record.effective.clone(), Timestamp::now().to_string());
-    record.acts(REPAIR, &version, by, Some(result), now);
+    let now = Timestamp::now().to_string();
+    let act = Entry::of(REPAIR, &record.effective, Some(by), Some(result), now);
+    record.acts(act);
     shelf.note(&record)
 }
 

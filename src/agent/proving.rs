@@ -116,6 +116,7 @@ impl Agent {
                 None => orders.rollout.stays(),
             },
             Some(Step::TryAgain) => {
+                self.show_backlogs(&mut orders.rollout);
                 let reason = "the configuration that was delivered is tried";
                 if let Some(end) = orders.reloaded(reason) {
                     return Some(end);
@@ -138,7 +139,7 @@ impl Agent {
         });
         Seen {
             connected,
-            link_up: connected && self.drain.link.is_up(),
+            link_up: self.link_is_up(),
             delivered: self.delivered() > self.proving.delivered_before
                 && self.drain.uplink.delivers(),
             sources: sources.collect(),
@@ -200,8 +201,12 @@ impl Agent {
 
     /// What waits at this moment: whether another configuration has a place for it is about to be decided.
     pub(super) fn show_backlogs(&self, rollout: &mut Rollout) {
-        let link_up = self.drain.uplink.stands() && self.drain.link.is_up();
-        rollout.look_at_backlogs(self.waiting(Instant::now()), link_up);
+        rollout.look_at_backlogs(self.waiting(Instant::now()), self.link_is_up());
+    }
+
+    /// All connections stand, and the cluster answers.
+    fn link_is_up(&self) -> bool {
+        self.drain.uplink.stands() && self.drain.link.is_up()
     }
 
     /// Records of all lanes, since the agent began.

@@ -26,15 +26,30 @@ impl Waiting<'_> {
     }
 }
 
+/// What of a lane has waited for a while, or cannot be sent.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    lane: String,
+    events: u64,
+    bytes: u64,
+}
+
+impl Backlog {
+    pub(super) fn of(waiting: Waiting<'_>) -> Backlog {
+        Backlog {
+            lane: waiting.lane.to_owned(),
+            events: waiting.events,
+            bytes: waiting.bytes,
+        }
+    }
+}
+
 /// The lanes that a configuration which was delivered has no place for, with the bytes that it has for each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Homeless(Vec<(String, u64)>);
 
 /// What of this waits with no place in `new`, and why that is a reason not to try it, in words for whoever pushed it.
-pub(super) fn homeless<'a>(
-    waiting: impl Iterator<Item = Waiting<'a>>,
-    new: &Loaded,
-) -> Option<(Homeless, String)> {
+pub(super) fn homeless(backlogs: &[Backlog], new: &Loaded) -> Option<(Homeless, String)> {
     let budget = |lane: &str| {
         let intents = &new.settings.intents;
         let id = intents.id(lane)?;
@@ -43,13 +58,8 @@ pub(super) fn homeless<'a>(
     let kib = |bytes: u64| bytes.div_ceil(1024);
     let mut why = Vec::new();
     let mut lanes = Vec::new();
-    for one in waiting {
-        let Waiting {
-            lane,
-            events,
-            bytes,
-            ..
-        } = one;
+    for one in backlogs {
+        let (lane, events, bytes) = (&one.lane, one.events, one.bytes);
         let room = budget(lane);
         why.push(match room {
             None => format!("it has no intent `{lane}` any more, of which {events} events wait"),
@@ -60,7 +70,7 @@ pub(super) fn homeless<'a>(
             ),
             Some(_) => continue,
         });
-        lanes.push((lane.to_owned(), room.unwrap_or(0)));
+        lanes.push((lane.clone(), room.unwrap_or(0)));
     }
     (!lanes.is_empty()).then(|| {
         let why = why.join("; ");
@@ -124,7 +134,8 @@ mod tests {
             ("state", 1024 * 1024, None),
             ("critical", 5, None),
         ] {
-            let found = homeless(waits(lane, bytes), &new);
+            let backlogs: Vec<Backlog> = waits(lane, bytes).map(Backlog::of).collect();
+            let found = homeless(&backlogs, &new);
             let why = found.as_ref().map(|(_, why)| why.as_str());
             assert_eq!(why.is_some(), said.is_some(), "{lane} {bytes}");
             if let (Some((homeless, why)), Some(said)) = (found, said) {

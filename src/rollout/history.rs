@@ -29,6 +29,26 @@ pub(crate) struct Entry {
     pub why: Option<String>,
 }
 
+impl Entry {
+    /// Of this version; `by` is who did it by hand.
+    pub(super) fn of(
+        what: &str,
+        version: &Version,
+        by: Option<&str>,
+        why: Option<&str>,
+        at: String,
+    ) -> Entry {
+        Entry {
+            at,
+            what: what.to_owned(),
+            sha256: version.sha256.clone(),
+            layers: version.layers.clone(),
+            by: by.map(ToOwned::to_owned),
+            why: why.map(ToOwned::to_owned),
+        }
+    }
+}
+
 impl History {
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.0
@@ -51,38 +71,12 @@ impl History {
                 last != (what, &version.sha256, &version.layers, why)
             });
         if is_news {
-            self.add(what, version, None, why, at());
+            self.add(Entry::of(what, version, None, why, at()));
         }
     }
 
-    /// Somebody did something by hand, which `why` says more of.
-    pub(super) fn acts(
-        &mut self,
-        what: &str,
-        version: &Version,
-        by: &str,
-        why: Option<&str>,
-        at: String,
-    ) {
-        self.add(what, version, Some(by), why, at);
-    }
-
-    fn add(
-        &mut self,
-        what: &str,
-        version: &Version,
-        by: Option<&str>,
-        why: Option<&str>,
-        at: String,
-    ) {
-        self.0.push(Entry {
-            at,
-            what: what.to_owned(),
-            sha256: version.sha256.clone(),
-            layers: version.layers.clone(),
-            by: by.map(ToOwned::to_owned),
-            why: why.map(ToOwned::to_owned),
-        });
+    pub(super) fn add(&mut self, entry: Entry) {
+        self.0.push(entry);
         let surplus = self.0.len().saturating_sub(ENTRIES_MAX);
         self.0.drain(..surplus);
     }
@@ -100,7 +94,13 @@ mod tests {
         for at in ["1", "2"] {
             history.becomes("proving", &version, None, || at.to_owned());
         }
-        history.acts("retry", &version, "uid 0", None, "3".into());
+        history.add(Entry::of(
+            "retry",
+            &version,
+            Some("uid 0"),
+            None,
+            "3".into(),
+        ));
         history.becomes("proving", &version, None, || "4".into());
         history.becomes("unproven", &version, Some("an outage"), || "5".into());
         history.becomes("unproven", &version, Some("a longer one"), || "6".into());
@@ -119,7 +119,13 @@ mod tests {
             ]
         );
         for number in 0..100 {
-            history.acts("return", &version, "uid 0", None, number.to_string());
+            history.add(Entry::of(
+                "return",
+                &version,
+                Some("uid 0"),
+                None,
+                number.to_string(),
+            ));
         }
         assert_eq!(history.entries().len(), ENTRIES_MAX);
     }

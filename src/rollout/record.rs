@@ -13,7 +13,7 @@ use crate::config::Version;
 
 /// Configurations that were gone back from and are remembered; the fleet does not send as many in a row.
 const RETURNED_MAX: usize = 16;
-/// Acts that wait to be told of; nobody does as many while no agent runs.
+/// Acts that are kept until an agent reports them; nobody does as many while none runs.
 const UNTOLD_MAX: usize = 16;
 /// Deaths of the process in one boot while a configuration proves itself, at which it is gone back from.
 const DEATHS: u32 = 2;
@@ -68,7 +68,7 @@ pub(crate) struct Record {
     /// What was gone back from, with the reason; the newest last.
     pub returned: Vec<(Version, String)>,
     pub history: History,
-    /// What somebody did by hand and the fleet was not told of yet.
+    /// What somebody did by hand that was not reported yet.
     pub untold: Vec<Entry>,
     /// How what was delivered last came, and what each way brought last.
     pub by: By,
@@ -197,16 +197,9 @@ impl Record {
     }
 
     /// Somebody did something by hand.
-    pub(super) fn acts(
-        &mut self,
-        what: &str,
-        version: &Version,
-        by: &str,
-        why: Option<&str>,
-        at: String,
-    ) {
-        self.history.acts(what, version, by, why, at);
-        self.untold.extend(self.history.entries().last().cloned());
+    pub(super) fn acts(&mut self, act: Entry) {
+        self.history.add(act.clone());
+        self.untold.push(act);
         let surplus = self.untold.len().saturating_sub(UNTOLD_MAX);
         self.untold.drain(..surplus);
     }

@@ -8,7 +8,7 @@ mod looks;
 
 mod proves;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use super::admission::refusal;
+use super::backlog::Backlog;
 use super::drops::Drops;
 use super::proof::Proof;
 use super::record::{Record, State};
@@ -61,8 +62,8 @@ pub(crate) struct Rollout {
     drops: Drops,
     /// Lanes of which something was delivered by this process.
     used: BTreeSet<String>,
-    /// What of each lane waited when it was last looked at, if that was a backlog: events, and bytes on disk.
-    backlogs: BTreeMap<String, (u64, u64)>,
+    /// What waited when a configuration was last about to be read.
+    backlogs: Vec<Backlog>,
     /// Since when what was delivered last is held, in this process.
     held: Instant,
     boot: String,
@@ -91,7 +92,7 @@ impl Rollout {
             well: Wellness::new(well.cloned(), Instant::now()),
             drops: Drops::default(),
             used: BTreeSet::new(),
-            backlogs: BTreeMap::new(),
+            backlogs: Vec::new(),
             held: Instant::now(),
             boot,
             shelf: start.shelf,

@@ -13,7 +13,7 @@ use crate::peers::Kafka;
 use crate::rig::{Gateway, PATIENCE, received, wait_for};
 use crate::rollout::{sum, wait_for_state, with_uplink};
 
-/// Offers numbered events one after the other until `done`, also while the agent begins anew; returns the number after the last.
+/// Offers numbered events one after the other until `done`, also while the agent restarts; returns the number after the last.
 fn keep_until(gateway: &mut Gateway, from: u64, mut done: impl FnMut(&mut Gateway) -> bool) -> u64 {
     let mut next = from;
     while !done(gateway) {
@@ -104,9 +104,8 @@ fn a_lane_that_drops_with_the_file_before_as_well_is_no_fault_of_the_new_one() {
         "[[intent]]\nname = \"diagnostic\"\n",
         "[[intent]]\nname = \"diagnostic\"\nmax_age = \"9h\"\n",
     );
-    let seen = |state: &'static str| state_is(state);
-    let next = keep_until(&mut gateway, 10, seen("returned"));
-    keep_until(&mut gateway, next, seen("kept"));
+    let next = keep_until(&mut gateway, 10, state_is("returned"));
+    keep_until(&mut gateway, next, state_is("kept"));
     assert!(
         gateway
             .log()

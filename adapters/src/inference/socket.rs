@@ -129,7 +129,7 @@ impl Asked {
         self.acks.len() < UNACKED_MAX && self.bytes < ASKED_BYTES
     }
 
-    /// The last message asks for an answer, or so many wait that a client which wants none would soon have to wait as well.
+    /// The last message asks for an answer, or half of what a client may have outstanding is.
     fn is_urgent(&self) -> bool {
         self.acks.len() >= UNACKED_MAX / 2 || self.acks.back().is_some_and(Option::is_some)
     }

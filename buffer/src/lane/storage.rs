@@ -76,7 +76,8 @@ impl<R: Record, T: Claim> Lane<R, T> {
     /// Sources have said that they wait: those of what is here, or, with `all`, of anything.
     pub(crate) fn urge(&mut self, all: bool) {
         let is_awaited = |entry: &Entry<R, T>| entry.claim.as_ref().is_some_and(Claim::is_awaited);
-        if all || self.all_unstored().any(is_awaited) {
+        let unstored = || self.unstored_sent().chain(self.unstored_front());
+        if all || unstored().any(is_awaited) {
             self.awaited_to = self.next;
         }
     }
@@ -104,9 +105,6 @@ impl<R: Record, T: Claim> Lane<R, T> {
                 .to_store(self.settings.keeps)
                 .find(|entry| entry.placed.sequence >= self.stored_to),
         };
-        let in_front = self
-            .front
-            .partition_point(|entry| entry.placed.sequence < self.stored_to);
         let in_ahead = || {
             self.ahead
                 .iter()
@@ -114,17 +112,20 @@ impl<R: Record, T: Claim> Lane<R, T> {
         };
         in_window
             .or_else(in_ahead)
-            .or_else(|| self.front.get(in_front))
+            .or_else(|| self.unstored_front().next())
     }
 
-    fn all_unstored(&self) -> impl Iterator<Item = &Entry<R, T>> {
+    /// What is not stored yet of what was handed over once.
+    fn unstored_sent(&self) -> impl Iterator<Item = &Entry<R, T>> {
         let is_fresh = |entry: &&Entry<R, T>| entry.placed.sequence >= self.stored_to;
         let window = self.window.to_store(self.settings.keeps);
-        let front = self
-            .front
-            .partition_point(|entry| entry.placed.sequence < self.stored_to);
-        let sent = window.chain(self.ahead.iter()).filter(is_fresh);
-        sent.chain(self.front.range(front..))
+        window.chain(self.ahead.iter()).filter(is_fresh)
+    }
+
+    /// And of the rest, in order.
+    fn unstored_front(&self) -> impl Iterator<Item = &Entry<R, T>> {
+        let is_stored = |entry: &Entry<R, T>| entry.placed.sequence < self.stored_to;
+        self.front.range(self.front.partition_point(is_stored)..)
     }
 
     /// A source waited for receipts, and the disk has to give them.
@@ -134,18 +135,12 @@ impl<R: Record, T: Claim> Lane<R, T> {
 
     /// What is not stored yet, in order.
     pub(crate) fn unstored(&self) -> Vec<Placed<R>> {
-        let fresh = |entry: &&Entry<R, T>| entry.placed.sequence >= self.stored_to;
-        let in_front = self
-            .front
-            .partition_point(|entry| entry.placed.sequence < self.stored_to);
-        let window = self.window.to_store(self.settings.keeps);
-        let sent = window.chain(self.ahead.iter()).filter(fresh);
-        let mut sent: Vec<&Entry<R, T>> = sent.collect();
+        let mut sent: Vec<&Entry<R, T>> = self.unstored_sent().collect();
         sent.sort_by_key(|entry| entry.placed.sequence);
         let limit = self.write_limit();
         let mut bytes = 0;
         sent.into_iter()
-            .chain(self.front.range(in_front..))
+            .chain(self.unstored_front())
             .take(WRITE_RECORDS_MAX)
             .take_while(|entry| {
                 let fits = bytes == 0 || bytes + entry.bytes as u64 <= limit;

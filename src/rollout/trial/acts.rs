@@ -37,7 +37,8 @@ impl Rollout {
 
     fn note_act(&mut self, what: &str, by: &str) {
         let now = Timestamp::now().to_string();
-        self.record.acts(what, &self.version, by, None, now);
+        self.record
+            .acts(Entry::of(what, &self.version, Some(by), None, now));
     }
 
     /// What somebody did by hand since this was last asked.

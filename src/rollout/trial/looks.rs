@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::backlog::{Waiting, homeless};
+use super::super::backlog::{Backlog, Waiting, homeless};
 use super::super::proof::{FAIR, Seen, Verdict, patience};
 use super::{Rollout, Step};
 use crate::config::Loaded;
@@ -17,7 +17,6 @@ impl Rollout {
             }
         }
         self.drops.look(&seen.drops, seen.link_up, now);
-        self.look_at_backlogs(seen.waiting.iter().copied(), seen.link_up);
         let doubts = self.doubts(seen) || self.doubts_drops(now);
         let dropping = self.drops.dropping(now);
         let proof = self.proof.as_mut();
@@ -116,15 +115,14 @@ impl Rollout {
         self.instead = false;
     }
 
-    /// Takes down what waits, by which it is decided whether a configuration has a place for all.
+    /// Takes down what waits now, by which it is decided whether a configuration has a place for all.
     pub(crate) fn look_at_backlogs<'a>(
         &mut self,
         waiting: impl Iterator<Item = Waiting<'a>>,
         link_up: bool,
     ) {
         let backlogs = waiting.filter(|one| one.is_backlog(link_up));
-        let backlogs = backlogs.map(|one| (one.lane.to_owned(), (one.events, one.bytes)));
-        self.backlogs = backlogs.collect();
+        self.backlogs = backlogs.map(Backlog::of).collect();
     }
 
     /// Why this one is not tried yet.
@@ -135,14 +133,7 @@ impl Rollout {
         if self.record.is_forced(loaded.version()) {
             return Ok(());
         }
-        let backlogs = self.backlogs.iter();
-        let backlogs = backlogs.map(|(lane, (events, bytes))| Waiting {
-            lane,
-            events: *events,
-            bytes: *bytes,
-            age: Duration::MAX,
-        });
-        let Some((homeless, why)) = homeless(backlogs, loaded) else {
+        let Some((homeless, why)) = homeless(&self.backlogs, loaded) else {
             return Ok(());
         };
         (self.held, self.instead) = (now, true);
