@@ -1,8 +1,11 @@
 //! A configuration that delivers, and still does harm: events are dropped, or what waits would be.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use load::consume::{Reader, account};
 use serde_json::{Value, json};
@@ -11,7 +14,7 @@ use crate::keeping::{keep, keep_in};
 use crate::needs_kafka;
 use crate::peers::Kafka;
 use crate::rig::{Gateway, PATIENCE, received, wait_for};
-use crate::rollout::{sum, wait_for_state, with_uplink};
+use crate::rollout::{SOON, sum, wait_for_state, with_uplink};
 
 /// Offers numbered events one after the other until `done`, also while the agent restarts; returns the number after the last.
 fn keep_until(gateway: &mut Gateway, from: u64, mut done: impl FnMut(&mut Gateway) -> bool) -> u64 {
@@ -197,4 +200,65 @@ fn a_cluster_that_does_not_have_a_topic_that_is_used_is_gone_back_from() {
     keep(&gateway, 10..20);
     let records = received(&kafka, "state", 0..20);
     assert_eq!(account(&records, 0..20).lost, 0);
+}
+
+#[test]
+fn a_file_with_which_the_memory_of_its_control_group_is_used_up_is_gone_back_from() {
+    needs_kafka!();
+    let Some(group) = Group::of_bytes(300 << 20) else {
+        eprintln!("skipped: no memory cgroup can be made here");
+        return;
+    };
+    let kafka = Kafka::shared();
+    // With the usual time to prove itself: a file is not kept before the memory is used up.
+    let mut gateway = Gateway::new(&with_uplink(&kafka).replace(SOON, ""));
+    let enter = format!("echo $$ >{}/cgroup.procs; exec \"$@\"", group.0.display());
+    let inside = ["sh", "-c", &enter, "-"];
+    gateway.launch_inside(&inside, &[]);
+    wait_for_state(&mut gateway, "kept");
+    let good = sum(&gateway);
+    let topic = kafka.topic("state");
+    gateway.change(&format!("\"{topic}\""), &format!("\"{topic}.other\""));
+    wait_for_state(&mut gateway, "proving");
+    let hog = "used = bytearray(b'x') * (272 << 20); input()";
+    let mut hog = Command::new(inside[0])
+        .args(&inside[1..])
+        .args(["python3", "-c", hog])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let config = wait_for_state(&mut gateway, "returned");
+    hog.kill().unwrap();
+    hog.wait().unwrap();
+    let why = config["why"].as_str().unwrap();
+    assert!(why.contains("MiB of memory are in use, of 300"), "{why}");
+    assert_eq!(config["effective"], Value::from(good));
+}
+
+/// A control group for memory, of whichever version.
+struct Group(PathBuf);
+
+impl Group {
+    fn of_bytes(most: u64) -> Option<Group> {
+        let name = format!("tidegate-test-{}", std::process::id());
+        let places = [("memory/", "memory.limit_in_bytes"), ("", "memory.max")];
+        places.into_iter().find_map(|(version, limit)| {
+            let path = PathBuf::from(format!("/sys/fs/cgroup/{version}{name}"));
+            fs::create_dir(&path).ok()?;
+            let group = Group(path);
+            fs::write(group.0.join(limit), most.to_string()).ok()?;
+            Some(group)
+        })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // It has a process until the gateway has ended.
+        let removed = wait_for("the group's end", || match fs::remove_dir(&self.0) {
+            Err(error) if error.raw_os_error() == Some(16) => None,
+            removed => Some(removed),
+        });
+        drop(removed);
+    }
 }
