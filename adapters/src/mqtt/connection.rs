@@ -17,9 +17,11 @@ use super::{Ended, LAST_RECEIPTS, Lost, PATIENCE, Parts};
 use crate::{Outcome, Patience, Stamp, Stop, parted, stopped};
 
 /// Packets taken in before acknowledgements are looked at again.
-const BATCH: usize = 128;
-/// Packets that come after less than this are a load.
-const BUSY: Duration = Duration::from_millis(10);
+const BATCH: u16 = 128;
+/// A broker wakes us for each message. Where more than one would come in so long, they gather for it and are read together.
+const GATHER: Duration = Duration::from_millis(4);
+/// The same as it is: tokio's timers are of whole milliseconds, and not early.
+const GATHERED: Duration = Duration::from_millis(5);
 /// Messages that may wait for their receipt where the broker sets the window, as with 3.1.1: bounds memory.
 const UNACKED_MAX: usize = 4096;
 
@@ -115,7 +117,7 @@ impl Connection<'_, '_> {
         loop {
             let open = stop_by.is_none() && self.has_room();
             let held_up = !self.parts.intake.has_room();
-            let mut gather = false;
+            let mut gather = None;
             tokio::select! {
                 biased;
                 () = stopped(stop), if stop_by.is_none() => stop_by = Some(Instant::now() + LAST_RECEIPTS),
@@ -130,13 +132,14 @@ impl Connection<'_, '_> {
                 () = sleep_until(self.unacked.retry_at()) => return self.end(Lost::Again).await,
                 () = sleep_until(stop_by.unwrap_or(ping_at)), if stop_by.is_some() => return Err(Lost::Stopped),
             }
+            if gather.is_some_and(|more| self.unacked.has_room_for(more)) {
+                self.gather().await?;
+            }
             self.acknowledge().await?;
             if stop_by.is_some() && self.unacked.is_empty() {
                 return self.end(Lost::Stopped).await;
             }
-            if gather && self.unacked.has_half() {
-                sleep(self.parts.settings.gather).await;
-            }
+            self.wire.confirm();
         }
     }
 
@@ -145,14 +148,24 @@ impl Connection<'_, '_> {
         self.unacked.has_room() && self.parts.intake.has_room()
     }
 
-    /// Takes in `packet` and all that is already here, up to a batch; says whether that was all, and more will follow soon.
-    async fn take(&mut self, packet: Received) -> Result<bool, Lost> {
+    /// Waits while messages gather, then takes in what has come: the kernel confirms at once only where nothing is left unread.
+    async fn gather(&mut self) -> Result<(), Lost> {
+        sleep(GATHER).await;
+        if self.has_room()
+            && let Some(packet) = self.wire.read().now_or_never()
+        {
+            self.take(packet?).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in `packet` and all that is already here, up to a batch; says whether that was all, and how many will follow soon.
+    async fn take(&mut self, packet: Received) -> Result<Option<usize>, Lost> {
         let now = Instant::now();
-        let is_busy = now < self.heard + BUSY;
-        self.heard = now;
+        let since = now - std::mem::replace(&mut self.heard, now);
         let stamp = self.parts.intake.now();
         let mut next = Some(packet);
-        let mut taken = 0;
+        let mut taken: u16 = 0;
         while let Some(packet) = next {
             match packet {
                 Received::Publish(message) => self.publish(&message, stamp).await,
@@ -164,11 +177,12 @@ impl Connection<'_, '_> {
             }
             taken += 1;
             if taken >= BATCH || !self.has_room() {
-                return Ok(false);
+                return Ok(None);
             }
             next = self.wire.read().now_or_never().transpose()?;
         }
-        Ok(is_busy)
+        let is_load = since < GATHERED * u32::from(taken);
+        Ok(is_load.then(|| usize::from(taken) + 1))
     }
 
     async fn publish(&mut self, message: &Message, stamp: Stamp) {

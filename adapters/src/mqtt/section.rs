@@ -15,11 +15,6 @@ use crate::tls::TlsSection;
 use crate::topic::Pattern;
 use crate::{Context, SecretRef, Span};
 
-/// A broker wakes us for each message. Under load some gather in the socket for so long, before they are read at once.
-const GATHER: Duration = Duration::from_millis(5);
-/// The same where an alarm may be among them.
-const GATHER_URGENT: Duration = Duration::from_millis(1);
-
 /// An MQTT broker to collect from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -250,8 +245,6 @@ pub(super) struct Settings {
     pub(super) window: u16,
     /// Bytes of messages that may wait for their receipts; one message always may.
     pub(super) unacked_bytes: usize,
-    /// How long messages may gather in the socket under load.
-    pub(super) gather: Duration,
     /// An alarm may be among them.
     pub(super) may_be_urgent: bool,
     /// Filter and QoS of each subscription.
@@ -285,11 +278,6 @@ impl Settings {
             session_expiry: u32::try_from(section.session_expiry.0.as_secs()).unwrap_or(u32::MAX),
             window: section.window.unwrap_or(section.version.window()),
             unacked_bytes: context.unacked_bytes,
-            gather: if context.may_be_urgent {
-                GATHER_URGENT
-            } else {
-                GATHER
-            },
             may_be_urgent: context.may_be_urgent,
             filters,
         })

@@ -130,9 +130,9 @@ impl Unacked {
         self.retry_at
     }
 
-    /// The broker sends on for a while without an acknowledgement.
-    pub(super) fn has_half(&self) -> bool {
-        2 * (self.waiting.len() + self.refused) < self.window
+    /// The broker sends so many more without an acknowledgement.
+    pub(super) fn has_room_for(&self, more: usize) -> bool {
+        self.waiting.len() + self.refused + more <= self.window
     }
 }
 

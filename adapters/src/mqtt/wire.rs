@@ -55,6 +55,8 @@ pub(super) struct Wire {
     output: BytesMut,
     /// An alarm may come.
     may_be_urgent: bool,
+    /// Something came that may have an alarm behind it, and the kernel has not been asked to confirm it.
+    unconfirmed: bool,
 }
 
 impl Wire {
@@ -78,6 +80,7 @@ impl Wire {
             heard: 0,
             output: BytesMut::new(),
             may_be_urgent: settings.may_be_urgent,
+            unconfirmed: false,
         })
     }
 
@@ -94,16 +97,17 @@ impl Wire {
                 return Err(Lost::Broken("the broker closed the connection".into()));
             }
             self.heard += read as u64;
-            if self.may_be_urgent {
-                self.confirm();
-            }
+            self.unconfirmed = self.may_be_urgent;
         }
     }
 
     /// Has the kernel confirm at once what came. Most brokers leave Nagle's algorithm on (RFC 896; mosquitto's `set_tcp_nodelay` is
     /// off): until that, the next message waits in the broker's kernel. Of itself ours confirms what nobody answers after 40 ms
     /// (RFC 1122 section 4.2.3.2), and a message is answered once it has its receipt: an alarm would wait so long behind any other.
-    fn confirm(&self) {
+    pub(super) fn confirm(&mut self) {
+        if !std::mem::take(&mut self.unconfirmed) {
+            return;
+        }
         if let Err(error) = set_tcp_quickack(self.socket.tcp(), true) {
             tracing::debug!(%error, "what came is confirmed later");
         }
@@ -133,7 +137,11 @@ impl Wire {
         match written.await {
             Err(_) => Err(Lost::Silent),
             Ok(Err(error)) => Err(self.last_words(&error)),
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                // What is sent confirms what came as well.
+                self.unconfirmed = false;
+                Ok(())
+            }
         }
     }
 
