@@ -180,6 +180,7 @@ mod tests {
             });
             assert_eq!(taken, Some(fits), "messages of {bytes} bytes");
             assert!(unacked.is_full(), "early receipts are asked for");
+            assert!(unacked.has_room_for(200 - fits) && !unacked.has_room_for(201 - fits));
             while unacked
                 .settle(Outcome::Kept, &SourceStats::default())
                 .is_some()
