@@ -130,7 +130,7 @@ impl Unacked {
         self.retry_at
     }
 
-    /// The broker sends so many more without an acknowledgement.
+    /// Whether the broker sends `more` messages before it waits for an acknowledgement.
     pub(super) fn has_room_for(&self, more: usize) -> bool {
         self.waiting.len() + self.refused + more <= self.window
     }

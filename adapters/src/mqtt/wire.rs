@@ -90,6 +90,10 @@ impl Wire {
             if let Some(packet) = self.input.next()? {
                 return Ok(packet);
             }
+            if !self.input.bytes.is_empty() {
+                // The rest of this packet may wait for that.
+                self.confirm();
+            }
             self.input.make_room();
             let read = self.socket.read_buf(&mut self.input.bytes).await;
             let read = read.map_err(Lost::broken)?;
